@@ -1,0 +1,66 @@
+"""Frozen data that all rooms share: validated once, here at the door, and trusted afterwards.
+
+Nothing in this room knows SQL, engines or models; with numpy alone it serves engine builders too.
+"""
+
+from godb_fast.core.cost_model import C_OUT, OPERATORS, CostModel
+from godb_fast.core.decision import Candidate, Decision
+from godb_fast.core.estimates import RowEstimates
+from godb_fast.core.graph import JoinKind, JoinOperator, QueryGraph
+from godb_fast.core.observation import Observation
+from godb_fast.core.physical import PhysicalNode, PhysicalPlan
+from godb_fast.core.plan import PLAN_NODE, Plan, PlanOperator
+from godb_fast.core.predicates import (
+    And,
+    ColumnRef,
+    Comparison,
+    Constant,
+    JoinPredicate,
+    Not,
+    Opaque,
+    Or,
+    Predicate,
+    Slot,
+)
+from godb_fast.core.statistics import ColumnKind, ColumnStatistics, Statistics
+from godb_fast.core.steering import NO_STEERING, JoinTree, Steering
+from godb_fast.core.template import Block, LiteralSlot, Relation, Segments, Template
+
+__all__ = [
+    "C_OUT",
+    "NO_STEERING",
+    "OPERATORS",
+    "PLAN_NODE",
+    "And",
+    "Block",
+    "Candidate",
+    "ColumnKind",
+    "ColumnRef",
+    "ColumnStatistics",
+    "Comparison",
+    "Constant",
+    "CostModel",
+    "Decision",
+    "JoinKind",
+    "JoinOperator",
+    "JoinPredicate",
+    "JoinTree",
+    "LiteralSlot",
+    "Not",
+    "Observation",
+    "Opaque",
+    "Or",
+    "PhysicalNode",
+    "PhysicalPlan",
+    "Plan",
+    "PlanOperator",
+    "Predicate",
+    "QueryGraph",
+    "Relation",
+    "RowEstimates",
+    "Segments",
+    "Slot",
+    "Statistics",
+    "Steering",
+    "Template",
+]

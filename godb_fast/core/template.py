@@ -1,0 +1,120 @@
+"""A query without its literals: a tree of blocks, each with its join graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from godb_fast.core.graph import QueryGraph
+from godb_fast.core.predicates import ColumnRef, Predicate
+
+#: SQL text with slot numbers where literals go.
+Segments: TypeAlias = tuple["str | int", ...]
+
+
+@dataclass(frozen=True)
+class LiteralSlot:
+    """A place where a literal stands in the text.
+
+    ``kind`` is ``integer``, ``decimal``, ``string``, ``parameter`` (bound by the driver: ``?``, ``$1``,
+    ``:name``) or ``list`` (all literals of an IN list, however many).
+    """
+
+    index: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One entry of a block's FROM (or one EXISTS/IN subquery turned into a semi or anti join).
+
+    Parameters
+    ----------
+    alias : str
+        Unique in its block.
+    table : str or None
+        Canonical name of a base table, None if another block computes it.
+    block : int or None
+        Number of the block (derived table, CTE, view) that computes it.
+    columns : tuple of str
+        All columns in the table's order, so that ``*`` keeps its meaning.
+    """
+
+    alias: str
+    table: str | None = None
+    block: int | None = None
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One SELECT of the statement.
+
+    Parameters
+    ----------
+    index : int
+        Position in ``Template.blocks``.
+    parent : int or None
+        The block that contains it.
+    role : str
+        ``main``, ``cte``, ``derived``, ``view``, ``subquery``, ``set_operand``.
+    relations : tuple of Relation
+        In the order of FROM.
+    graph : QueryGraph or None
+        None if the block cannot be planned; ``reason`` says why.
+    filters : tuple, one tuple of Predicate per relation
+        Conjuncts on that relation alone.
+    group_by : tuple of ColumnRef
+        Plain grouping columns (for row estimates of a derived block).
+    aggregated, distinct : bool
+        The block groups, or removes duplicates.
+    reason : str or None
+        Why this block keeps the engine's own plan.
+    """
+
+    index: int
+    parent: int | None
+    role: str
+    relations: tuple[Relation, ...]
+    graph: QueryGraph | None
+    filters: tuple[tuple[Predicate, ...], ...] = ()
+    group_by: tuple[ColumnRef, ...] = ()
+    aggregated: bool = False
+    distinct: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """What all queries of one fingerprint share.
+
+    Parameters
+    ----------
+    fingerprint : int
+        64-bit hash of ``text`` (as a signed integer).
+    text : str
+        The normalized text; compared on each hit, so that a hash collision never mixes two queries.
+    dialect : str
+        sqlglot's name of the dialect.
+    slots : tuple of LiteralSlot
+        In the order of the text.
+    blocks : tuple of Block
+        Block 0 is the outermost; empty if the statement passes through.
+    reason : str or None
+        Why the whole statement passes through unchanged, None if some block can be planned.
+    syntax : object
+        The parsed statement, owned by ``godb_fast.sql``.
+    """
+
+    fingerprint: int
+    text: str
+    dialect: str
+    slots: tuple[LiteralSlot, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    reason: str | None = None
+    syntax: Any = field(default=None, repr=False)
+
+    @property
+    def plannable(self) -> tuple[Block, ...]:
+        """Blocks with a join to order."""
+        return tuple(block for block in self.blocks if block.graph is not None and block.graph.size > 1)

@@ -1,0 +1,221 @@
+"""The protocol that an engine fulfils."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from godb_fast.core import NO_STEERING, JoinTree, PhysicalPlan, Statistics, Steering, Template
+
+#: Parameters of a statement as a driver takes them: by position or by name.
+Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can be asked for on this connection.
+
+    Parameters
+    ----------
+    join_trees : bool
+        Join orders with build sides can be imposed.
+    isolated : bool
+        Imposing them disturbs no other user of the instance (False: rewrites and fences only).
+    profile : bool
+        Actual rows and times per operator come with an execution.
+    cancel : bool
+        A running statement can be stopped from another thread.
+    """
+
+    join_trees: bool
+    isolated: bool
+    profile: bool
+    cancel: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Whether a statement only reads.
+
+    ``pure`` is True only if that is certain; everything else runs once and unchanged. ``reason`` names
+    what makes it impure or unknown. ``steerable`` is False for pure statements whose answer may depend on
+    the plan (LIMIT without a total order, sampling, order-dependent aggregates).
+    """
+
+    pure: bool
+    steerable: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A statement ready to send: ``before`` and ``after`` are settings around it, put back on every path."""
+
+    sql: str
+    params: Parameters = None
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    steering: Steering = NO_STEERING
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table or view of the engine's catalogue.
+
+    ``name`` is the canonical, fully qualified and unquoted name (``catalog.schema.table``). ``view_sql`` is
+    a view's definition. ``unique`` are the keys whose uniqueness the engine enforces.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    view_sql: str | None = None
+    unique: tuple[tuple[str, ...], ...] = ()
+    not_null: frozenset[str] = frozenset()
+    temporary: bool = False
+
+
+@runtime_checkable
+class Schema(Protocol):
+    """Resolves names as the engine would, under the connection's search path."""
+
+    def resolve(self, parts: tuple[str, ...]) -> Table | None:
+        """The table or view that ``parts`` (``(table,)``, ``(schema, table)`` …) names, or None.
+
+        Names are compared as the engine does (DuckDB: without regard to case).
+        """
+        ...
+
+    def near(self, name: str) -> tuple[str, ...]:
+        """Names of tables like the given one, best first, for messages."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class EngineResult:
+    """A complete result.
+
+    ``rows`` is a list of tuples unless ``native`` holds the driver's own result object (arrow table).
+    """
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    latency_ms: float
+    plan: PhysicalPlan | None = None
+    memory_bytes: float | None = None
+    native: Any = None
+
+
+@dataclass
+class CancelToken:
+    """Lets another thread stop a statement; the engine registers how."""
+
+    event: threading.Event = field(default_factory=threading.Event)
+
+    def cancel(self) -> None:
+        """Stop the statement, now or as soon as it starts."""
+        self.event.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether :meth:`cancel` was called."""
+        return self.event.is_set()
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """One connection to one engine."""
+
+    name: str
+    #: sqlglot's name of the dialect.
+    dialect: str
+
+    @property
+    def version(self) -> str:
+        """The engine's version."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What can be asked for on this connection, discovered once."""
+        ...
+
+    def environment(self) -> str:
+        """Database, search path, role and result-affecting settings: the part of a decision's key that is
+        not in the text."""
+        ...
+
+    def schema_epoch(self) -> str:
+        """Changes whenever a name may resolve differently or a table has other columns. Never cached."""
+        ...
+
+    def schema(self) -> Schema:
+        """The catalogue at the current epoch."""
+        ...
+
+    def statistics(self) -> Statistics:
+        """What is known of the tables, loaded lazily."""
+        ...
+
+    def effects(self, sql: str) -> Effects:
+        """Whether a statement only reads, judged from the engine's own parser and catalogue."""
+        ...
+
+    def in_transaction(self) -> bool:
+        """Whether the caller has a transaction open on this connection."""
+        ...
+
+    def explain(self, sql: str, params: Parameters = None) -> PhysicalPlan:
+        """The engine's own plan, not executed.
+
+        Raises
+        ------
+        EngineError
+            If the engine refuses the statement.
+        """
+        ...
+
+    def default_trees(self, template: Template, plan: PhysicalPlan) -> dict[int, JoinTree]:
+        """Join tree per block of the engine's plan, for the blocks where it can be told."""
+        ...
+
+    def render(
+        self, template: Template, literals: Sequence[Any], steering: Steering, params: Parameters = None
+    ) -> Rendered:
+        """The statement under a steering.
+
+        Raises
+        ------
+        InvalidInput
+            If the steering does not fit the template.
+        """
+        ...
+
+    def obeyed(self, template: Template, steering: Steering, plan: PhysicalPlan) -> bool | None:
+        """Whether a plan follows the steering's join trees; None if that cannot be told."""
+        ...
+
+    def run(
+        self,
+        statement: Rendered,
+        *,
+        timeout_s: float | None = None,
+        cancel: CancelToken | None = None,
+        profile: bool = False,
+        max_rows: int | None = None,
+    ) -> EngineResult:
+        """Execute a statement and return its complete result; settings are as before on every path.
+
+        Raises
+        ------
+        QueryTimeout, QueryCancelled, ResultTooLarge, EngineError
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what was opened here; a borrowed connection stays open."""
+        ...

@@ -1,0 +1,66 @@
+"""Every error that godb_fast raises on purpose. Each names the thing, the value and the way out."""
+
+from __future__ import annotations
+
+
+class GodbError(Exception):
+    """Root of all errors of godb_fast."""
+
+
+class InvalidInput(GodbError, ValueError):
+    """An argument that cannot be planned: a negative row count, a graph with an unknown relation."""
+
+
+class BackendUnavailable(GodbError, ImportError):
+    """A kernel backend that was asked for by name cannot be loaded."""
+
+
+class MissingDependency(GodbError, ImportError):
+    """An optional package is needed for what was asked; the message names the extra to install."""
+
+
+class MissingStatistics(GodbError, LookupError):
+    """A table or column has no statistics."""
+
+
+class UnknownRelation(GodbError, LookupError):
+    """A table, view or column that the engine does not have; the message offers near names."""
+
+
+class SqlError(GodbError, ValueError):
+    """A statement that cannot be parsed.
+
+    Attributes
+    ----------
+    line, column : int or None
+        Where, counted from 1, when that is known.
+    """
+
+    def __init__(self, message: str, *, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+
+
+class EngineError(GodbError):
+    """The engine refused or failed; its own message is kept, credentials are not."""
+
+
+class ConnectionFailed(EngineError):
+    """No connection: no such file, not a database, locked by another process, server unreachable."""
+
+
+class QueryTimeout(EngineError, TimeoutError):
+    """A statement ran past its time limit and was stopped."""
+
+
+class QueryCancelled(EngineError):
+    """A statement was stopped by its caller."""
+
+
+class ResultTooLarge(EngineError):
+    """A steered result outgrew the buffer in which it waits until it is complete."""
+
+
+class StoreError(GodbError):
+    """The feedback store cannot be used; queries go on without it."""
