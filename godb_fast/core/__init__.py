@@ -22,6 +22,7 @@ from godb_fast.core.predicates import (
     Predicate,
     Slot,
 )
+from godb_fast.core.schema import Schema, Table
 from godb_fast.core.statistics import ColumnKind, ColumnStatistics, Statistics
 from godb_fast.core.steering import NO_STEERING, JoinTree, Steering
 from godb_fast.core.template import Block, LiteralSlot, Relation, Segments, Template
@@ -58,9 +59,11 @@ __all__ = [
     "QueryGraph",
     "Relation",
     "RowEstimates",
+    "Schema",
     "Segments",
     "Slot",
     "Statistics",
     "Steering",
+    "Table",
     "Template",
 ]

@@ -110,9 +110,7 @@ class QueryGraph:
         count = len(self.relations)
         if len(set(self.relations)) != count:
             twice = next(name for name in self.relations if self.relations.count(name) > 1)
-            raise InvalidInput(
-                f"relation {twice!r} appears twice in the graph; give each its own alias"
-            )
+            raise InvalidInput(f"relation {twice!r} appears twice in the graph; give each its own alias")
         edges = _frozen(self.edges, 2)
         if edges.size:
             if edges.min() < 0 or edges.max() >= count:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from godb_fast.core import NO_STEERING, JoinTree, PhysicalPlan, Statistics, Steering, Template
+from godb_fast.core import NO_STEERING, JoinTree, PhysicalPlan, Schema, Statistics, Steering, Template
 
 #: Parameters of a statement as a driver takes them: by position or by name.
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
@@ -59,39 +59,6 @@ class Rendered:
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     steering: Steering = NO_STEERING
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table or view of the engine's catalogue.
-
-    ``name`` is the canonical, fully qualified and unquoted name (``catalog.schema.table``). ``view_sql`` is
-    a view's definition. ``unique`` are the keys whose uniqueness the engine enforces.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    types: tuple[str, ...]
-    view_sql: str | None = None
-    unique: tuple[tuple[str, ...], ...] = ()
-    not_null: frozenset[str] = frozenset()
-    temporary: bool = False
-
-
-@runtime_checkable
-class Schema(Protocol):
-    """Resolves names as the engine would, under the connection's search path."""
-
-    def resolve(self, parts: tuple[str, ...]) -> Table | None:
-        """The table or view that ``parts`` (``(table,)``, ``(schema, table)`` …) names, or None.
-
-        Names are compared as the engine does (DuckDB: without regard to case).
-        """
-        ...
-
-    def near(self, name: str) -> tuple[str, ...]:
-        """Names of tables like the given one, best first, for messages."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
