@@ -1,0 +1,53 @@
+"""From a URL or a driver's connection to an Engine; other packages add engines by entry point."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from godb_fast.engines.base import Engine
+from godb_fast.errors import InvalidInput
+
+#: URL scheme → module with ``open_url(url, read_only)`` and ``borrow(connection)``.
+BUILT_IN: Final = {"duckdb": "godb_fast.engines.duckdb"}
+#: Driver module → scheme, for connection objects.
+DRIVERS: Final = {"duckdb": "duckdb", "_duckdb": "duckdb"}
+GROUP: Final = "godb_fast.engines"
+
+
+def open_engine(connection: Any, *, read_only: bool = False) -> Engine:
+    """An engine at a URL, a path of a DuckDB file, or a driver's connection object.
+
+    Raises
+    ------
+    InvalidInput
+        If no engine is known for it.
+    ConnectionFailed
+        If it cannot be opened.
+    """
+    if isinstance(connection, str) or hasattr(connection, "__fspath__"):
+        text = str(connection)
+        scheme, separator, _ = text.partition("://")
+        if not separator:
+            scheme, text = "duckdb", f"duckdb:///{text}"
+        engine: Engine = _module(scheme).open_url(text, read_only=read_only)
+        return engine
+    driver = type(connection).__module__.partition(".")[0]
+    if driver not in DRIVERS:
+        raise InvalidInput(
+            f"no engine for a connection of type {type(connection).__module__}.{type(connection).__name__}; "
+            "give a duckdb connection or a URL such as duckdb:///file.db"
+        )
+    borrowed: Engine = _module(DRIVERS[driver]).borrow(connection)
+    return borrowed
+
+
+def _module(scheme: str) -> Any:
+    if scheme in BUILT_IN:
+        return import_module(BUILT_IN[scheme])
+    for entry in entry_points(group=GROUP):
+        if entry.name == scheme:
+            return entry.load()
+    known = ", ".join(sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))}))
+    raise InvalidInput(f"no engine for {scheme}:// URLs; known here: {known}")

@@ -1,0 +1,470 @@
+"""The pipeline from a statement to a Decision, and the knowledge that a process shares.
+
+``Optimizer`` holds no connection. What it knows is kept per *scope*: an engine's database, search path,
+role and settings at one schema epoch. A scope is thrown away as a whole when its epoch changes, so that no
+decision outlives the names and columns on which it rests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from godb_fast.core import NO_STEERING, Candidate, Decision, JoinTree, RowEstimates, Steering, Template
+from godb_fast.engines.base import Effects, Engine, EngineResult, Parameters, Rendered
+from godb_fast.errors import (
+    EngineError,
+    GodbError,
+    InvalidInput,
+    MissingStatistics,
+    SqlError,
+    UnknownRelation,
+)
+from godb_fast.planning.proposal import TemplatePlanner
+from godb_fast.sql import Fingerprint, fingerprint, parse_template
+
+if TYPE_CHECKING:
+    from godb_fast.store import Store
+
+log = logging.getLogger("godb_fast")
+
+MODES: Final = ("off", "observe", "advise", "steer")
+#: Exact texts and templates that one scope remembers; the oldest are forgotten first.
+MAX_EXACT: Final = 20_000
+MAX_TEMPLATES: Final = 5_000
+#: Default plans captured per template, one per region of selectivities; beyond it the nearest serves.
+MAX_BUCKETS: Final = 64
+#: Two queries share a bucket if each relation's estimated rows agree within a factor of about four.
+BUCKET_WIDTH: Final = float(np.log(4.0))
+#: Scopes kept, so that a search path that is switched to and fro stays warm.
+MAX_SCOPES: Final = 16
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What an Optimizer may do.
+
+    Parameters
+    ----------
+    mode : str
+        ``off`` (pass everything through), ``observe`` (record only), ``advise`` (plan and say, do not
+        steer; the default) or ``steer``.
+    margin : float
+        A plan is proposed only if its estimated cost times this is below the default plan's.
+    allowance : float
+        A steered run is stopped at this many times the lower bound of the default's time.
+    allowance_floor_ms : float
+        Never stopped before this: below it timer noise decides.
+    rollout : float
+        Share of the templates, 0 to 1, that may be steered; a template is always in or always out.
+    max_buffered_rows : int
+        A steered result waits in memory until it is complete; past this many rows the default runs.
+    """
+
+    mode: str = "advise"
+    margin: float = 1.25
+    allowance: float = 1.5
+    allowance_floor_ms: float = 25.0
+    rollout: float = 1.0
+    max_buffered_rows: int = 2_000_000
+
+    def __post_init__(self) -> None:
+        check_mode(self.mode)
+        if not self.margin >= 1.0 or not self.allowance >= 1.0:
+            raise InvalidInput(f"margin {self.margin} and allowance {self.allowance} must be at least 1")
+        if not 0.0 <= self.rollout <= 1.0:
+            raise InvalidInput(f"rollout {self.rollout} is not a share between 0 and 1")
+
+
+def check_mode(mode: str) -> str:
+    """The mode itself, or InvalidInput naming the four there are."""
+    if mode not in MODES:
+        raise InvalidInput(f"unknown mode {mode!r}; choose one of {', '.join(MODES)}")
+    return mode
+
+
+@dataclass(eq=False)
+class KnownTemplate:
+    """A template with all that is known of it in one scope."""
+
+    template: Template
+    effects: Effects
+    planner: TemplatePlanner | None = None
+    reason: str = ""
+    #: Default join trees by bucket.
+    trees: dict[bytes, dict[int, JoinTree]] = field(default_factory=dict)
+    #: Fastest complete run of the default plan, by bucket, in ms: the lower bound of the watchdog.
+    baseline_ms: dict[bytes, float] = field(default_factory=dict)
+    #: Steerings refused from now on, with the reason.
+    quarantine: dict[str, str] = field(default_factory=dict)
+    #: Names and types of the default plan's result.
+    columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    #: Steerings that the engine was seen to obey.
+    obeyed: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A decision with what its execution needs."""
+
+    decision: Decision
+    rendered: Rendered
+    known: KnownTemplate | None = None
+    bucket: bytes = b""
+
+
+@dataclass(eq=False)
+class Scope:
+    """What is known of one database at one epoch; shared by its sessions."""
+
+    engine: str
+    environment: str
+    epoch: str
+    exact: dict[Hashable, Prepared] = field(default_factory=dict)
+    templates: dict[int, KnownTemplate] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def template(self, print_: Fingerprint) -> KnownTemplate | None:
+        """The known template of a fingerprint; its text is compared, so collisions never mix queries."""
+        known = self.templates.get(print_.hash)
+        return known if known is not None and known.template.text == print_.text else None
+
+    def remember(self, known: KnownTemplate) -> None:
+        with self.lock:
+            _bound(self.templates, MAX_TEMPLATES)
+            self.templates[known.template.fingerprint] = known
+
+    def remember_exact(self, key: Hashable, prepared: Prepared) -> None:
+        with self.lock:
+            _bound(self.exact, MAX_EXACT)
+            self.exact[key] = prepared
+
+    def forget_exact(self, fingerprint_: int) -> None:
+        """Drop the cached decisions of one template, after its knowledge changed."""
+        with self.lock:
+            stale = [key for key, entry in self.exact.items() if entry.decision.fingerprint == fingerprint_]
+            for key in stale:
+                self.exact.pop(key, None)
+
+
+def _bound(mapping: dict[Any, Any], limit: int) -> None:
+    while len(mapping) >= limit:
+        mapping.pop(next(iter(mapping)), None)
+
+
+class Optimizer:
+    """Knowledge of queries and databases, shared by all sessions of a process. Thread-safe.
+
+    Parameters
+    ----------
+    policy : Policy, optional
+        Mode, margin, allowance, rollout.
+    store : Store, optional
+        Where decisions and observations are recorded; None records nothing.
+    backend : str, optional
+        Kernel backend; default as ``GODB_FAST_BACKEND`` or the best there is.
+
+    Examples
+    --------
+    >>> optimizer = Optimizer(policy=Policy(mode="steer"))
+    >>> with optimizer.session("duckdb:///shop.db") as session:  # doctest: +SKIP
+    ...     session.execute("SELECT count(*) FROM orders").fetchall()
+    """
+
+    #: Set by ``godb_fast.session``, the floor above: how a session at a connection is made.
+    open_session: ClassVar[Callable[..., Any] | None] = None
+
+    def __init__(
+        self, *, policy: Policy | None = None, store: Store | None = None, backend: str | None = None
+    ) -> None:
+        self.policy = policy or Policy()
+        self.store = store
+        self.backend = backend
+        self._scopes: OrderedDict[tuple[str, str, str], Scope] = OrderedDict()
+        self._lock = threading.Lock()
+        self._logged: set[str] = set()
+        #: Counts of what happened, by name: decisions, steered, fell_back, …
+        self.counters: dict[str, int] = {}
+
+    def session(self, connection: Any, **options: Any) -> Any:
+        """A :class:`godb_fast.Session` of this Optimizer at one connection (a URL or a driver's object)."""
+        import_session()
+        assert Optimizer.open_session is not None
+        return Optimizer.open_session(self, connection, **options)
+
+    def scope(self, engine: Engine, epoch: str | None = None) -> Scope:
+        """The knowledge for an engine's current environment and epoch."""
+        key = (engine.name, engine.environment(), epoch or engine.schema_epoch())
+        with self._lock:
+            scope = self._scopes.get(key)
+            if scope is None:
+                scope = self._scopes[key] = Scope(*key)
+                while len(self._scopes) > MAX_SCOPES:
+                    self._scopes.popitem(last=False)
+            else:
+                self._scopes.move_to_end(key)
+        return scope
+
+    # -- the pipeline -------------------------------------------------------------------------------
+
+    def decide(self, engine: Engine, scope: Scope, sql: str, params: Parameters = None) -> Prepared:
+        """Text → fingerprint → template → estimates → candidates → decision.
+
+        Raises
+        ------
+        SqlError, UnknownRelation
+            If the statement cannot be read.
+        EngineError
+            If the engine refuses the statement.
+        """
+        key = exact_key(sql, params)
+        hit = scope.exact.get(key) if key is not None else None
+        if hit is not None:
+            return hit
+        clock = Clock()
+        print_ = fingerprint(sql, engine.dialect, backend=self.backend)
+        clock.lap("fingerprint")
+        known = scope.template(print_)
+        if known is None:
+            known = self._first_sight(engine, print_, sql)
+            scope.remember(known)
+            clock.lap("template")
+        if known.planner is None:
+            prepared = self._leave(scope, known, sql, params, known.reason, clock)
+        else:
+            prepared = self._plan(engine, scope, known, known.planner, print_, sql, params, clock)
+        if key is not None:
+            scope.remember_exact(key, prepared)
+        self.count("decisions")
+        return prepared
+
+    def _first_sight(self, engine: Engine, print_: Fingerprint, sql: str) -> KnownTemplate:
+        template = parse_template(print_, engine.dialect, engine.schema())
+        effects = engine.effects(sql)
+        if not effects.pure or not effects.steerable:
+            return KnownTemplate(template, effects, reason=f"left alone: {effects.reason}")
+        if template.reason is not None:
+            return KnownTemplate(template, effects, reason=f"left alone: {template.reason}")
+        if not template.plannable:
+            reasons = {block.reason for block in template.blocks if block.reason}
+            why = "; ".join(sorted(reasons)) or "no join to order"
+            return KnownTemplate(template, effects, reason=f"left alone: {why}")
+        try:
+            planner = TemplatePlanner(template, engine.statistics(), backend=self.backend)
+        except MissingStatistics as error:
+            return KnownTemplate(template, effects, reason=f"left alone: {error}")
+        return KnownTemplate(template, effects, planner)
+
+    def _plan(
+        self,
+        engine: Engine,
+        scope: Scope,
+        known: KnownTemplate,
+        planner: TemplatePlanner,
+        print_: Fingerprint,
+        sql: str,
+        params: Parameters,
+        clock: Clock,
+    ) -> Prepared:
+        literals = print_.literals
+        estimates = planner.estimates(literals, params)
+        bucket = bucket_of(estimates)
+        clock.lap("estimates")
+        trees = known.trees.get(bucket)
+        if trees is None:
+            trees = self._default_trees(engine, known, bucket, sql, params)
+            clock.lap("engine_explain")
+        proposal = planner.propose(literals, params, trees, margin=self.policy.margin, estimates=estimates)
+        clock.lap("search")
+        steering, reason = proposal.steering, proposal.reason
+        if steering and steering.key in known.quarantine:
+            reason = f"quarantined: {known.quarantine[steering.key]}"
+            steering = NO_STEERING
+        if not steering:
+            return self._leave(
+                scope, known, sql, params, reason, clock, proposal.candidates, planner.scenarios,
+                proposal.block_reasons, bucket,
+            )  # fmt: skip
+        rendered = engine.render(known.template, literals, steering, params)
+        clock.lap("render")
+        decision = Decision(
+            fingerprint=known.template.fingerprint,
+            sql=rendered.sql,
+            steering=steering,
+            action="steer",
+            reason=reason,
+            candidates=proposal.candidates,
+            scenarios=planner.scenarios,
+            block_reasons=proposal.block_reasons,
+            engine=engine.name,
+            epoch=scope.epoch,
+            timings_us=clock.laps,
+        )
+        return Prepared(decision, rendered, known, bucket)
+
+    def _leave(
+        self,
+        scope: Scope,
+        known: KnownTemplate,
+        sql: str,
+        params: Parameters,
+        reason: str,
+        clock: Clock,
+        candidates: tuple[Candidate, ...] = (),
+        scenarios: tuple[str, ...] = (),
+        block_reasons: tuple[tuple[int, str], ...] = (),
+        bucket: bytes = b"",
+    ) -> Prepared:
+        decision = Decision(
+            fingerprint=known.template.fingerprint,
+            sql=sql,
+            reason=reason,
+            candidates=candidates,
+            scenarios=scenarios,
+            block_reasons=block_reasons,
+            engine=scope.engine,
+            epoch=scope.epoch,
+            timings_us=clock.laps,
+        )
+        return Prepared(decision, Rendered(sql, params), known, bucket)
+
+    def _default_trees(
+        self, engine: Engine, known: KnownTemplate, bucket: bytes, sql: str, params: Parameters
+    ) -> dict[int, JoinTree]:
+        """The engine's own join trees in this bucket: asked once, then re-costed with our rows."""
+        if len(known.trees) >= MAX_BUCKETS:
+            wanted = np.frombuffer(bucket, np.int32)
+            nearest = min(known.trees, key=lambda seen: _distance(seen, wanted))
+            return known.trees[nearest]
+        trees = engine.default_trees(known.template, engine.explain(sql, params))
+        known.trees[bucket] = trees
+        return trees
+
+    # -- what executions teach ----------------------------------------------------------------------
+
+    def in_rollout(self, fingerprint_: int) -> bool:
+        """Whether a template is among the share that may be steered."""
+        if self.policy.rollout >= 1.0:
+            return True
+        digest = hashlib.blake2b(fingerprint_.to_bytes(8, "little", signed=True), digest_size=4).digest()
+        return int.from_bytes(digest, "little") / 2**32 < self.policy.rollout
+
+    def allowance_s(self, prepared: Prepared) -> float | None:
+        """Seconds that a steered run may take; None without a bound on the default's time."""
+        if prepared.known is None:
+            return None
+        bound = prepared.known.baseline_ms.get(prepared.bucket)
+        if bound is None:
+            return None
+        return max(self.policy.allowance * bound, self.policy.allowance_floor_ms) / 1e3
+
+    def saw_default(self, prepared: Prepared, result: EngineResult) -> None:
+        """A complete run of the default plan; the fastest is the lower bound of its time."""
+        if prepared.known is not None:
+            seen, took = prepared.known.baseline_ms, result.latency_ms
+            seen[prepared.bucket] = min(took, seen.get(prepared.bucket, took))
+            prepared.known.columns = (result.columns, result.types)
+
+    def quarantine(self, scope: Scope, prepared: Prepared, reason: str) -> None:
+        """Refuse this steering from now on."""
+        if prepared.known is not None:
+            prepared.known.quarantine[prepared.decision.steering.key] = reason
+            scope.forget_exact(prepared.decision.fingerprint)
+        self.count("quarantined")
+
+    def count(self, what: str) -> None:
+        """Count an event."""
+        with self._lock:
+            self.counters[what] = self.counters.get(what, 0) + 1
+
+    def log_once(self, what: str, reason: str) -> None:
+        """Count a fallback and log its reason, each reason once."""
+        self.count(what)
+        with self._lock:
+            first = (key := f"{what}:{reason}") not in self._logged
+            if first and len(self._logged) < 10_000:
+                self._logged.add(key)
+        if first:
+            log.warning("%s: %s", what.replace("_", " "), reason)
+
+
+def import_session() -> None:
+    """Make sure that the session floor has registered itself."""
+    if Optimizer.open_session is None:
+        raise InvalidInput("import godb_fast.session (or use godb_fast.Optimizer) to open sessions")
+
+
+class Clock:
+    """Laps in microseconds."""
+
+    __slots__ = ("_last", "laps")
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter_ns()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter_ns()
+        self.laps[name] = (now - self._last) / 1e3
+        self._last = now
+
+
+def exact_key(sql: str, params: Parameters) -> Hashable | None:
+    """Cache key of a statement with its parameters; None if a parameter cannot be hashed."""
+    if params is None:
+        return sql
+    values = tuple(sorted(params.items())) if isinstance(params, Mapping) else tuple(params)
+    # The type counts: 1, 1.0 and True compare equal but are different literals.
+    key = (sql, values, tuple(type(value) for value in values))
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def bucket_of(estimates: Mapping[int, RowEstimates]) -> bytes:
+    """Region of selectivities: each filtered relation's rows, to within a factor of four."""
+    parts = [np.rint(entry.log_rows[:, 0] * (1.0 / BUCKET_WIDTH)) for _, entry in sorted(estimates.items())]
+    return np.concatenate(parts).astype(np.int32).tobytes() if parts else b""
+
+
+def _distance(seen: bytes, wanted: Any) -> int:
+    return int(np.abs(np.frombuffer(seen, np.int32) - wanted).sum())
+
+
+def pass_through(engine: Engine, scope: Scope | None, sql: str, params: Parameters, reason: str) -> Prepared:
+    """A decision to send the statement as it is."""
+    decision = Decision(
+        fingerprint=0,
+        sql=sql,
+        reason=reason,
+        engine=engine.name,
+        epoch=scope.epoch if scope else "",
+    )
+    return Prepared(decision, Rendered(sql, params))
+
+
+#: Errors of reading a statement: in ``execute()`` the engine itself decides what the statement is worth.
+UNREADABLE: Final = (SqlError, UnknownRelation, InvalidInput)
+__all__ = [
+    "MODES",
+    "UNREADABLE",
+    "Clock",
+    "EngineError",
+    "GodbError",
+    "Optimizer",
+    "Policy",
+    "Prepared",
+    "Scope",
+    "Steering",
+    "pass_through",
+]

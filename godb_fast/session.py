@@ -1,0 +1,491 @@
+"""A Session: an Optimizer at one connection.
+
+``execute()`` is where the contract is kept: the schema epoch is validated, only pure statements are
+steered, never inside a caller's transaction, never without a bound on the default's time; a steered run that
+fails, disobeys or takes too long is discarded and the engine's own plan decides.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from godb_fast.core import Decision, Observation
+from godb_fast.engines.base import CancelToken, Engine, EngineResult, Parameters, Rendered
+from godb_fast.engines.registry import open_engine
+from godb_fast.errors import EngineError, InvalidInput, QueryCancelled, QueryTimeout, ResultTooLarge
+from godb_fast.optimizer import UNREADABLE, Optimizer, Policy, Prepared, Scope, check_mode, log, pass_through
+
+__all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
+
+
+class Result:
+    """Rows of one execution, with the Decision and the Observation that belong to it.
+
+    Iterating yields tuples. ``fetchdf()`` and ``arrow()`` need pandas and pyarrow.
+    """
+
+    def __init__(self, result: EngineResult, decision: Decision | None, observation: Observation) -> None:
+        self._result = result
+        self._next = 0
+        #: What was decided, None in mode ``off`` and ``observe``.
+        self.decision = decision
+        #: What the execution showed.
+        self.observation = observation
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Column names."""
+        return self._result.columns
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Column types, as the engine prints them."""
+        return self._result.types
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """All rows that were not fetched yet."""
+        rows = self._result.rows[self._next :]
+        self._next = len(self._result.rows)
+        return rows
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """The next row, or None."""
+        if self._next >= len(self._result.rows):
+            return None
+        self._next += 1
+        return self._result.rows[self._next - 1]
+
+    def fetchdf(self) -> Any:
+        """All rows as a pandas DataFrame.
+
+        Raises
+        ------
+        MissingDependency
+            If pandas is not installed.
+        """
+        from godb_fast.engines.tabular import to_dataframe
+
+        return to_dataframe(self._result)
+
+    def arrow(self) -> Any:
+        """All rows as a pyarrow Table.
+
+        Raises
+        ------
+        MissingDependency
+            If pyarrow is not installed.
+        """
+        from godb_fast.engines.tabular import to_arrow
+
+        return to_arrow(self._result)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        while (row := self.fetchone()) is not None:
+            yield row
+
+    def __len__(self) -> int:
+        return len(self._result.rows)
+
+
+class Session:
+    """One connection, planned for by an Optimizer. Calls from several threads wait for each other.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        The shared knowledge.
+    engine : Engine
+        The connection.
+    mode : str, optional
+        Overrides the policy's mode: ``off``, ``observe``, ``advise`` or ``steer``.
+    timeout_s : float, optional
+        Default time limit of each statement, in seconds.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        engine: Engine,
+        *,
+        mode: str | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        self.optimizer = optimizer
+        self.engine = engine
+        self.mode = check_mode(mode or os.environ.get("GODB_FAST_MODE") or optimizer.policy.mode)
+        self.timeout_s = _checked_timeout(timeout_s)
+        self._lock = threading.RLock()
+        self._scope: Scope | None = None
+        self._exact: dict[Any, Prepared] = {}
+
+    # -- planning -----------------------------------------------------------------------------------
+
+    def optimize(self, sql: str, params: Parameters = None) -> Decision:
+        """The decision for a statement; nothing is executed.
+
+        A text seen before answers from memory, without looking whether the schema changed since:
+        :meth:`execute` does that.
+
+        Raises
+        ------
+        SqlError
+            If the statement cannot be read; with line and column where they are known.
+        UnknownRelation
+            If it names a table or column that does not exist.
+        EngineError
+            If the engine refuses it.
+        """
+        if params is None:
+            hit = self._exact.get(sql)
+            if hit is not None:
+                return hit.decision
+        with self._lock:
+            scope = self._scope or self._enter_scope(self.engine.schema_epoch())
+            return self.optimizer.decide(self.engine, scope, sql, params).decision
+
+    def _enter_scope(self, epoch: str) -> Scope:
+        scope = self.optimizer.scope(self.engine, epoch)
+        self._scope, self._exact = scope, scope.exact
+        return scope
+
+    def _valid_scope(self) -> Scope:
+        """The scope of what the engine holds now: a foreign ALTER must not give wrong rows."""
+        epoch = self.engine.schema_epoch()
+        scope = self._scope
+        if scope is None or scope.epoch != epoch or scope.environment != self.engine.environment():
+            return self._enter_scope(epoch)
+        return scope
+
+    def _decide(self, sql: str, params: Parameters) -> Prepared:
+        """As :meth:`optimize`, but whatever goes wrong in planning, the statement goes through as it is."""
+        scope: Scope | None = None
+        try:
+            scope = self._valid_scope()
+            return self.optimizer.decide(self.engine, scope, sql, params)
+        except UNREADABLE as error:
+            reason = f"passed through: {error}"
+        except EngineError as error:
+            reason = f"passed through, the engine says: {error}"
+        except Exception as error:  # noqa: BLE001 - logged, counted, and shown in the Decision
+            log.exception("planning failed; the statement goes through unchanged")
+            reason = f"passed through after an internal error: {type(error).__name__}: {error}"
+        self.optimizer.log_once("passed_through", reason)
+        return pass_through(self.engine, scope, sql, params, reason)
+
+    # -- executing ----------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        sql: str,
+        params: Parameters = None,
+        *,
+        mode: str | None = None,
+        timeout_s: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Result:
+        """Run a statement and return its complete result.
+
+        Parameters
+        ----------
+        sql : str
+            One statement.
+        params : sequence or mapping, optional
+            Bound by the driver.
+        mode : str, optional
+            Overrides the session's mode for this call.
+        timeout_s : float, optional
+            Time limit in seconds; it covers each run of the statement.
+        cancel : CancelToken, optional
+            Lets another thread stop the statement.
+
+        Raises
+        ------
+        QueryTimeout, QueryCancelled, EngineError
+            From the run of the engine's own plan; errors of a steered run are never passed on.
+        """
+        mode = self.mode if mode is None else check_mode(mode)
+        limit = self.timeout_s if timeout_s is None else _checked_timeout(timeout_s)
+        with self._lock:
+            if mode in ("off", "observe"):
+                prepared = pass_through(self.engine, self._scope, sql, params, f"mode {mode}")
+                return self._finish(prepared, mode, self._run_default(prepared, sql, params, limit, cancel))
+            prepared = self._decide(sql, params)
+            fell_back, wasted_ms = None, 0.0
+            if mode == "steer" and prepared.decision.steering:
+                fell_back = self._may_steer(prepared)
+                if fell_back is None:
+                    begun = time.perf_counter()
+                    result, fell_back = self._try_steered(prepared, limit, cancel)
+                    if result is not None:
+                        self.optimizer.count("steered")
+                        return self._finish(prepared, mode, result, steered=True)
+                    wasted_ms = (time.perf_counter() - begun) * 1e3
+            result = self._run_default(prepared, sql, params, limit, cancel)
+            self.optimizer.saw_default(prepared, result)
+            return self._finish(prepared, mode, result, fell_back=fell_back, wasted_ms=wasted_ms)
+
+    def run_default(
+        self,
+        sql: str,
+        params: Parameters = None,
+        *,
+        timeout_s: float | None = None,
+        profile: bool = False,
+    ) -> EngineResult:
+        """Run a statement under the engine's own plan, with nothing around it: one arm of a comparison."""
+        with self._lock:
+            result = self.engine.run(Rendered(sql, params), timeout_s=timeout_s, profile=profile)
+            scope = self._scope
+            known = scope.exact.get(sql) if scope is not None and params is None else None
+            if known is not None:
+                self.optimizer.saw_default(known, result)
+            return result
+
+    def run_steered(
+        self,
+        sql: str,
+        params: Parameters = None,
+        *,
+        timeout_s: float | None = None,
+        profile: bool = False,
+    ) -> EngineResult:
+        """Run a statement as its Decision says, without a fallback: the other arm of a comparison.
+
+        Raises
+        ------
+        InvalidInput
+            If the decision steers nothing, or steering is not possible here.
+        QueryTimeout, EngineError
+            From the steered run itself.
+        """
+        with self._lock:
+            prepared = self.optimizer.decide(self.engine, self._valid_scope(), sql, params)
+            if not prepared.decision.steering:
+                raise InvalidInput(f"nothing to steer: {prepared.decision.reason}")
+            refused = self._why_not_steerable(prepared)
+            if refused is not None:
+                raise InvalidInput(f"not steered: {refused}")
+            return self.engine.run(prepared.rendered, timeout_s=timeout_s, profile=profile)
+
+    def obeyed(self, sql: str, result: EngineResult, params: Parameters = None) -> bool | None:
+        """Whether a profiled steered result came from the plan that was asked for; None if unknown."""
+        with self._lock:
+            prepared = self.optimizer.decide(self.engine, self._valid_scope(), sql, params)
+            if prepared.known is None or result.plan is None:
+                return None
+            return self.engine.obeyed(prepared.known.template, prepared.decision.steering, result.plan)
+
+    def _run_default(
+        self,
+        prepared: Prepared,
+        sql: str,
+        params: Parameters,
+        limit: float | None,
+        cancel: CancelToken | None,
+    ) -> EngineResult:
+        try:
+            return self.engine.run(Rendered(sql, params), timeout_s=limit, cancel=cancel)
+        except EngineError as error:
+            outcome = {QueryTimeout: "timeout", QueryCancelled: "cancelled"}.get(type(error), "error")
+            self._record(prepared, self._observation(prepared, outcome, 0.0))
+            raise
+
+    def _why_not_steerable(self, prepared: Prepared) -> str | None:
+        capabilities = self.engine.capabilities
+        if prepared.decision.steering.join_trees and not (capabilities.join_trees and capabilities.isolated):
+            return capabilities.reason or "this connection cannot be steered"
+        known = prepared.known
+        if known is None or not (known.effects.pure and known.effects.steerable):
+            return "not certain to only read"
+        if self.engine.in_transaction():
+            return "a transaction is open on this connection"
+        return None
+
+    def _may_steer(self, prepared: Prepared) -> str | None:
+        """Why this statement is not steered now; None if it may be."""
+        if not self.optimizer.in_rollout(prepared.decision.fingerprint):
+            return "outside the rollout"
+        refused = self._why_not_steerable(prepared)
+        if refused is None and self.optimizer.allowance_s(prepared) is None:
+            refused = "no bound yet on the default's time: the first run takes the engine's own plan"
+        return refused
+
+    def _try_steered(
+        self, prepared: Prepared, limit: float | None, cancel: CancelToken | None
+    ) -> tuple[EngineResult | None, str | None]:
+        """A steered run under the watchdog: its result, or why it was discarded."""
+        allowance = self.optimizer.allowance_s(prepared)
+        assert allowance is not None
+        assert prepared.known is not None
+        known, steering = prepared.known, prepared.decision.steering
+        unverified = steering.key not in known.obeyed
+        try:
+            result = self.engine.run(
+                prepared.rendered,
+                timeout_s=allowance if limit is None else min(allowance, limit),
+                cancel=cancel,
+                profile=unverified and self.engine.capabilities.profile,
+                max_rows=self.optimizer.policy.max_buffered_rows,
+            )
+        except QueryCancelled:
+            raise
+        except QueryTimeout:
+            why = f"stopped after its allowance of {allowance * 1e3:.0f} ms"
+        except ResultTooLarge as error:
+            why = str(error)
+        except EngineError as error:
+            why = f"the steered run failed: {error}"
+        else:
+            if known.columns is not None and (result.columns, result.types) != known.columns:
+                why = "the steered result has other columns"
+            elif unverified and self._disobeyed(prepared, result):
+                why = "the engine did not run the join tree that was asked for"
+            else:
+                return result, None
+        self.optimizer.quarantine(self._scope or self._valid_scope(), prepared, why)
+        self.optimizer.log_once("fell_back", why)
+        return None, why
+
+    def _disobeyed(self, prepared: Prepared, result: EngineResult) -> bool:
+        known, steering = prepared.known, prepared.decision.steering
+        if known is None or result.plan is None:
+            return False
+        obeyed = self.engine.obeyed(known.template, steering, result.plan)
+        if obeyed:
+            known.obeyed.add(steering.key)
+        return obeyed is False
+
+    # -- recording ----------------------------------------------------------------------------------
+
+    def _observation(self, prepared: Prepared, outcome: str, latency_ms: float, **more: Any) -> Observation:
+        decision = prepared.decision
+        return Observation(
+            decision_id=decision.id,
+            fingerprint=decision.fingerprint,
+            outcome=outcome,
+            latency_ms=latency_ms,
+            engine=self.engine.name,
+            engine_version=self.engine.version,
+            database=self.engine.environment(),
+            machine=platform.node(),
+            **more,
+        )
+
+    def _finish(
+        self,
+        prepared: Prepared,
+        mode: str,
+        result: EngineResult,
+        *,
+        steered: bool = False,
+        fell_back: str | None = None,
+        wasted_ms: float = 0.0,
+    ) -> Result:
+        steering = prepared.decision.steering
+        key = steering.key if steered else None
+        known = prepared.known
+        observation = self._observation(
+            prepared,
+            "ok",
+            result.latency_ms,
+            rows=len(result.rows),
+            steered=steered,
+            steering_key=key,
+            fell_back=fell_back,
+            wasted_ms=wasted_ms,
+            obeyed=(key in known.obeyed or None) if known is not None and key is not None else None,
+            plan=result.plan,
+            plan_source=result.plan.source if result.plan is not None else None,
+            memory_bytes=result.memory_bytes,
+        )
+        if mode != "off":
+            self._record(prepared, observation)
+        return Result(result, prepared.decision if mode in ("advise", "steer") else None, observation)
+
+    def _record(self, prepared: Prepared, observation: Observation) -> None:
+        store = self.optimizer.store
+        if store is not None:
+            store.record(prepared.decision, observation)
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Release the connection if it was opened here; what was recorded is flushed."""
+        with self._lock:
+            self.engine.close()
+            if self.optimizer.store is not None:
+                self.optimizer.store.flush()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _checked_timeout(timeout_s: float | None) -> float | None:
+    if timeout_s is not None and not timeout_s > 0:
+        raise InvalidInput(f"timeout_s is {timeout_s}; give seconds above 0, or None for no limit")
+    return timeout_s
+
+
+def _open_session(
+    optimizer: Optimizer,
+    connection: Any,
+    *,
+    mode: str | None = None,
+    read_only: bool = False,
+    timeout_s: float | None = None,
+) -> Session:
+    return Session(optimizer, open_engine(connection, read_only=read_only), mode=mode, timeout_s=timeout_s)
+
+
+Optimizer.open_session = staticmethod(_open_session)
+
+
+def connect(
+    connection: Any,
+    *,
+    mode: str | None = None,
+    read_only: bool = False,
+    timeout_s: float | None = None,
+    policy: Policy | None = None,
+    store: Any = None,
+) -> Session:
+    """A Session with an Optimizer of its own.
+
+    Parameters
+    ----------
+    connection : str or connection object
+        A URL (``duckdb:///file.db``, ``duckdb://`` for one in memory), a path, or a DuckDB connection that
+        stays the caller's. A borrowed connection is never disturbed: on it only rewrites may steer.
+    mode : str, optional
+        ``off``, ``observe``, ``advise`` (default) or ``steer``.
+    read_only : bool
+        Open the file read-only.
+    timeout_s : float, optional
+        Default time limit of each statement, in seconds.
+    policy : Policy, optional
+        Margin, allowance, rollout.
+    store : path, Store or None
+        Where decisions and observations are recorded; None records nothing.
+
+    Raises
+    ------
+    ConnectionFailed
+        No such file, not a database, or locked by another process.
+    InvalidInput
+        For a URL of an engine that is not supported.
+    """
+    from godb_fast.store import open_store
+
+    optimizer = Optimizer(policy=policy, store=open_store(store))
+    return _open_session(optimizer, connection, mode=mode, read_only=read_only, timeout_s=timeout_s)
