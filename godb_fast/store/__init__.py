@@ -1,0 +1,25 @@
+"""Where decisions and observations are kept between processes.
+
+``Store`` is the small interface; ``SqliteStore`` fills it with one file in WAL mode that several threads and
+processes share. A store never fails a query: what it cannot write it drops, counts, and says so once.
+"""
+
+from godb_fast.store.base import (
+    LatencySummary,
+    Store,
+    StoredDecision,
+    StoreHealth,
+    default_path,
+    open_store,
+)
+from godb_fast.store.sqlite import SqliteStore
+
+__all__ = [
+    "LatencySummary",
+    "SqliteStore",
+    "Store",
+    "StoreHealth",
+    "StoredDecision",
+    "default_path",
+    "open_store",
+]

@@ -1,0 +1,253 @@
+"""A store in one SQLite file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import weakref
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from godb_fast.core import Decision, Observation
+from godb_fast.errors import InvalidInput, StoreError
+from godb_fast.evidence import percentile
+from godb_fast.store.base import LatencySummary, StoredDecision, StoreHealth
+from godb_fast.store.plans import plan_from_bytes, unpack
+from godb_fast.store.writer import BUSY_TIMEOUT_MS, Writer, connect, diagnose
+
+#: Records that may wait to be written; about 100 MB with large plans.
+QUEUE_LIMIT: Final = 10_000
+
+
+class SqliteStore:
+    """Decisions and observations in one file: WAL mode, written in the background, shared by processes.
+
+    Nothing is opened before the first record or question. A fault of the file (full disk, locked, damaged,
+    read-only) is logged once with what to do, and records are dropped and counted; only explicit questions
+    raise.
+
+    Parameters
+    ----------
+    path : path
+        The file; its folder is made if it is absent.
+    keep_literals : bool
+        Also keep literals: statements as sent, and texts of plans and errors as they are. Off by default:
+        then only normalized texts are stored.
+    queue_limit : int
+        Records that may wait; beyond it newer ones are dropped.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, keep_literals: bool = False, queue_limit: int = QUEUE_LIMIT
+    ) -> None:
+        if queue_limit < 1:
+            raise InvalidInput(f"queue_limit is {queue_limit}; it is at least 1")
+        self.path = Path(path).expanduser().absolute()
+        self.keep_literals = keep_literals
+        self._writer = Writer(self.path, keep_literals=keep_literals, limit=queue_limit)
+        # Also runs when the interpreter ends.
+        self._finalizer = weakref.finalize(self, Writer.stop, self._writer)
+
+    # -- never raising ------------------------------------------------------------------------------
+
+    def record(self, decision: Decision, observation: Observation, text: str | None = None) -> None:
+        """Keep an execution and, once, the decision behind it; ``text`` is the normalized statement."""
+        self._writer.put((decision, observation, text))
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until what was recorded so far is written; False if it was dropped or time ran out."""
+        return self._writer.flush(timeout_s)
+
+    def close(self) -> None:
+        """Write what is queued and release the file; later records are dropped."""
+        self._writer.stop()
+
+    def health(self) -> StoreHealth:
+        """Counts of this process, and the state."""
+        writer = self._writer
+        state = "closed" if writer.closed else "degraded" if writer.reason else "ok"
+        return StoreHealth(
+            state, str(self.path), writer.written, writer.dropped, writer.queued, writer.reason
+        )
+
+    # -- explicit questions -------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Open the file for writing and test its integrity.
+
+        Raises
+        ------
+        StoreError
+            With the reason and what to do.
+        """
+        with self._guarded(), contextlib.closing(connect(self.path)) as connection:
+            found = connection.execute("PRAGMA quick_check").fetchone()[0]
+            if found != "ok":
+                raise StoreError(
+                    f"store {self.path} is damaged: {found}; move it away, and a new one is made"
+                )
+
+    def size_bytes(self) -> int:
+        """Bytes on disk, the write-ahead log included; 0 if the file does not exist yet."""
+        parts = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(part.stat().st_size for part in parts if part.exists())
+
+    def counts(self) -> dict[str, int]:
+        """Number of decisions, observations and templates."""
+        with self._reading() as connection:
+            return {
+                table: 0
+                if connection is None
+                else int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+                for table in ("decisions", "observations", "templates")
+            }
+
+    def decisions(self, limit: int = 100, *, fingerprint: int | None = None) -> list[StoredDecision]:
+        """The most recent decisions, newest first."""
+        condition, values = (
+            ("WHERE d.fingerprint = ?", (fingerprint,)) if fingerprint is not None else ("", ())
+        )
+        rows = self._rows(
+            "SELECT d.id, d.at, d.fingerprint, d.engine, d.epoch, d.action, d.reason, d.steering, "
+            "(SELECT min(t.text) FROM templates t WHERE t.fingerprint = d.fingerprint), d.sql, d.details "
+            f"FROM decisions d {condition} ORDER BY d.at DESC, d.id LIMIT ?",
+            (*values, limit),
+        )
+        return [
+            StoredDecision(
+                id=row[0],
+                at=datetime.fromisoformat(row[1]),
+                fingerprint=row[2],
+                engine=row[3],
+                epoch=row[4],
+                action=row[5],
+                reason=row[6],
+                steering=row[7],
+                text=row[8],
+                sql=row[9],
+                details=unpack(row[10]),
+            )
+            for row in rows
+        ]
+
+    def observations(
+        self, limit: int = 100, *, fingerprint: int | None = None, since: datetime | None = None
+    ) -> list[Observation]:
+        """The most recent observations with their plans, newest first."""
+        conditions: list[str] = []
+        values: list[Any] = []
+        if fingerprint is not None:
+            conditions.append("fingerprint = ?")
+            values.append(fingerprint)
+        if since is not None:
+            conditions.append("at >= ?")
+            values.append(since.astimezone(UTC).isoformat(timespec="microseconds"))
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        rows = self._rows(
+            "SELECT execution_id, decision_id, at, fingerprint, outcome, latency_ms, rows, steered, "
+            "steering_key, fell_back, wasted_ms, obeyed, plan, plan_source, memory_bytes, engine, "
+            f"engine_version, database, machine, cluster FROM observations {where} "
+            "ORDER BY at DESC, execution_id LIMIT ?",
+            (*values, limit),
+        )
+        return [
+            Observation(
+                execution_id=row[0],
+                decision_id=row[1],
+                at=datetime.fromisoformat(row[2]),
+                fingerprint=row[3],
+                outcome=row[4],
+                latency_ms=row[5],
+                rows=row[6],
+                steered=bool(row[7]),
+                steering_key=row[8],
+                fell_back=row[9],
+                wasted_ms=row[10],
+                obeyed=None if row[11] is None else bool(row[11]),
+                plan=None if row[12] is None else plan_from_bytes(row[12]),
+                plan_source=row[13],
+                memory_bytes=row[14],
+                engine=row[15],
+                engine_version=row[16],
+                database=row[17],
+                machine=row[18],
+                cluster=row[19],
+            )
+            for row in rows
+        ]
+
+    def latencies(self, fingerprint: int | None = None) -> list[LatencySummary]:
+        """Latencies of complete runs per fingerprint and kind of plan, largest total first."""
+        condition, values = ("AND fingerprint = ?", (fingerprint,)) if fingerprint is not None else ("", ())
+        groups: dict[tuple[int, bool], list[float]] = {}
+        for key, steered, latency in self._rows(
+            f"SELECT fingerprint, steered, latency_ms FROM observations WHERE outcome = 'ok' {condition}",
+            values,
+        ):
+            groups.setdefault((key, bool(steered)), []).append(latency)
+        summaries = [
+            LatencySummary(
+                fingerprint=key,
+                steered=steered,
+                runs=len(times),
+                total_ms=sum(times),
+                p50_ms=percentile(times, 0.50),
+                p95_ms=percentile(times, 0.95),
+                worst_ms=max(times),
+            )
+            for (key, steered), times in groups.items()
+        ]
+        return sorted(summaries, key=lambda entry: (-entry.total_ms, entry.fingerprint, entry.steered))
+
+    def prune(self, older_than: timedelta) -> int:
+        """Delete observations older than this, and decisions that none refers to; how many rows went.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written.
+        """
+        before = (datetime.now(UTC) - older_than).isoformat(timespec="microseconds")
+        with self._guarded(), contextlib.closing(connect(self.path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            gone = connection.execute("DELETE FROM observations WHERE at < ?", (before,)).rowcount
+            gone += connection.execute(
+                "DELETE FROM decisions WHERE at < ? AND NOT EXISTS "
+                "(SELECT 1 FROM observations o WHERE o.decision_id = decisions.id)",
+                (before,),
+            ).rowcount
+            connection.execute("COMMIT")
+        return gone
+
+    def _rows(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
+        with self._reading() as connection:
+            return [] if connection is None else connection.execute(sql, values).fetchall()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """A read-only connection, opened for one question (so a fork never shares it); None if there is no
+        file yet, since asking should not create one."""
+        with self._guarded():
+            if not self.path.exists():
+                yield None
+                return
+            from godb_fast.store.schema import VERSION
+
+            address = self.path.as_uri() + "?mode=ro"
+            with contextlib.closing(
+                sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_MS / 1e3, isolation_level=None)
+            ) as connection:
+                if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                    # An older store is migrated before it is read; another program's file is refused.
+                    connect(self.path).close()
+                yield connection
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(diagnose(error, self.path)[1]) from error
