@@ -1,0 +1,7 @@
+"""The traditional optimizer: blocks become graphs, statistics and literals become rows, rows become plans.
+
+``search`` needs nothing but a :class:`~godb_fast.core.QueryGraph` and row estimates, and numpy. The path
+from literals to a proposal is ``domains`` (a literal as a value of a column's domain), ``distribution`` (one
+column), ``selectivity`` (the filters of a relation), ``joins`` (column against column), ``scenarios`` (K
+assumptions side by side), ``estimation`` (the rows of a block) and ``proposal`` (candidates and the choice).
+"""
