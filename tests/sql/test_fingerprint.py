@@ -1,0 +1,178 @@
+"""Fingerprints, limits, errors with their place, and the cache of templates."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from godb_fast.core import Template
+from godb_fast.errors import InvalidInput, SqlError
+from godb_fast.sql import TemplateCache, fingerprint, literal_value
+from godb_fast.sql.fingerprint import (
+    MAX_BYTES,
+    MAX_JOINS,
+    MAX_NESTING,
+    MAX_TOKENS,
+    beyond_limits,
+    has_parameters,
+    has_several_statements,
+)
+
+
+def test_bytes_and_str_agree(backend: str) -> None:
+    text = "SELECT 'é' FROM tä WHERE x = 'ß' AND y IN ('ü', 'z')"
+    one, two = fingerprint(text, backend=backend), fingerprint(text.encode(), backend=backend)
+    assert one.hash == two.hash
+    assert one.literals == two.literals == ("'é'", "'ß'", ("'ü'", "'z'"))
+
+
+def test_hash_is_stored_signed_and_frozen(backend: str) -> None:
+    # Stored keys live longer than this process: these numbers must never change.
+    assert fingerprint("select 1", backend=backend).hash == fingerprint("SELECT 2", backend=backend).hash
+    known = {
+        ("select 1", "duckdb"): "select ?i",
+        ("select 'a', 1.5 from t where b in (1, 2)", "postgres"): "select ?s, ?d from t where b in (?l01)",
+    }
+    for (sql, dialect), text in known.items():
+        found = fingerprint(sql, dialect, backend=backend)
+        assert found.text == text
+        assert -(2**63) <= found.hash < 2**63
+    assert fingerprint("select 1", "duckdb").hash != fingerprint("select 1", "postgres").hash
+
+
+@pytest.mark.parametrize(
+    ("sql", "message", "line", "column"),
+    [
+        ("select\n  'abc", "unterminated string literal at line 2, column 3", 2, 3),
+        ("select é, 'abc", "unterminated string literal at line 1, column 11", 1, 11),
+        ('\n\n"', "unterminated quoted identifier at line 3, column 1", 3, 1),
+        (b"select '\xff'", "invalid UTF-8 at line 1, column 9", 1, 9),
+        ("select '\ud800'", "invalid text at line 1, column 9: a lone surrogate", 1, 9),
+    ],
+)
+def test_errors_say_where(sql: str | bytes, message: str, line: int, column: int, backend: str) -> None:
+    with pytest.raises(SqlError) as caught:
+        fingerprint(sql, backend=backend)
+    assert str(caught.value) == message
+    assert (caught.value.line, caught.value.column) == (line, column)
+
+
+def test_what_is_no_text(backend: str) -> None:
+    with pytest.raises(InvalidInput, match="str or bytes, not int"):
+        fingerprint(5, backend=backend)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="unknown dialect 'oracle'"):
+        fingerprint("select 1", "oracle", backend=backend)
+
+
+def test_empty(backend: str) -> None:
+    for sql in ("", "  ", ";", "-- nothing"):
+        found = fingerprint(sql, backend=backend)
+        assert (found.text, found.tokens, found.literals) == ("", 0, ())
+
+
+def test_limits(backend: str) -> None:
+    assert beyond_limits(fingerprint("select 1", backend=backend)) is None
+    many = fingerprint("select 1" + " + 1" * MAX_TOKENS, backend=backend)
+    assert "tokens" in (beyond_limits(many) or "")
+    joins = fingerprint("select 1 from a" + ", a" * (MAX_JOINS + 1), backend=backend)
+    assert "joins" in (beyond_limits(joins) or "")
+    deep = fingerprint("select " + "(" * (MAX_NESTING + 1), backend=backend)
+    assert "nested" in (beyond_limits(deep) or "")
+    # A list of literals counts once.
+    assert beyond_limits(fingerprint(f"select a in ({', '.join('1' * 50_000)})", backend=backend)) is None
+
+
+def test_five_megabytes(backend: str) -> None:
+    huge = "select '" + "x" * 5_000_000 + "'"
+    found = fingerprint(huge, backend=backend)
+    assert f"more than {MAX_BYTES} bytes" in (beyond_limits(found) or "")
+    assert found.hash == fingerprint(huge.encode(), backend=backend).hash
+    assert found.hash != fingerprint(huge + " ", backend=backend).hash
+    assert len(found.text) < 200
+
+
+def test_flags(backend: str) -> None:
+    assert has_several_statements(fingerprint("select 1; drop table t", backend=backend))
+    assert not has_several_statements(fingerprint("select ';'; ", backend=backend))
+    assert has_parameters(fingerprint("select ?", backend=backend))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1.0),
+        ("-1", -1.0),
+        ("1_000", 1000.0),
+        ("1.5", 1.5),
+        (".5", 0.5),
+        ("1e3", 1000.0),
+        ("0x1F", 31.0),
+        ("'a''b'", "a'b"),
+        (r"E'a\n\x41\'\\'", "a\nA'\\"),
+        (r"E'\u00e9\101'", "éA"),
+        ("$$a'b$$", "a'b"),
+        ("$t$a$$b$t$", "a$$b"),
+        ("''", ""),
+        ("TRUE", 1.0),
+        ("false", 0.0),
+        ("NULL", None),
+        ("$1", None),
+        (":name", None),
+        ("9" * 400, None),
+    ],
+)
+def test_literal_values(text: str, value: float | str | None) -> None:
+    assert literal_value(text) == value
+    assert type(literal_value(text)) is type(value)
+
+
+def _template(sql: str) -> Template:
+    found = fingerprint(sql)
+    return Template(found.hash, found.text, "duckdb")
+
+
+def test_cache_forgets_the_least_recently_used() -> None:
+    cache = TemplateCache(2)
+    for sql in ("select a", "select b"):
+        cache.put(fingerprint(sql), _template(sql))
+    assert cache.get(fingerprint("select a")) is not None
+    cache.put(fingerprint("select c"), _template("select c"))
+    assert cache.get(fingerprint("select b")) is None
+    assert cache.get(fingerprint("select a")) is not None
+    assert len(cache) == 2
+    cache.clear()
+    assert len(cache) == 0
+
+
+def test_a_collision_never_mixes_two_queries() -> None:
+    class Collides:
+        def __init__(self, sql: str) -> None:
+            self.hash, self.casing, self.key = 7, 0, fingerprint(sql).key
+
+    cache = TemplateCache()
+    cache.put(Collides("select a"), _template("select a"))  # type: ignore[arg-type]
+    assert cache.get(Collides("select b")) is None  # type: ignore[arg-type]
+    assert cache.get(Collides("select a")) is not None  # type: ignore[arg-type]
+
+
+def test_cache_from_many_threads() -> None:
+    cache = TemplateCache(8)
+    failures: list[str] = []
+
+    def work(seed: int) -> None:
+        for step in range(300):
+            sql = f"select c{(seed * step) % 20}"
+            template = cache.get_or_parse(
+                fingerprint(sql), lambda found: Template(found.hash, found.text, "duckdb")
+            )
+            if template.text != sql:
+                failures.append(f"{sql} got {template.text}")
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(cache) <= 8
