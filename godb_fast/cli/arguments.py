@@ -1,0 +1,163 @@
+"""Options of the command and its subcommands, each with examples in its help."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any
+
+from godb_fast import __version__
+from godb_fast.cli import commands
+
+MODES = ("steer", "advise", "observe", "off")
+
+
+def _number(kind: type, least: float, above: bool = False) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        if not math.isfinite(value) or value < least or (above and value == least):
+            raise argparse.ArgumentTypeError(f"{text} is not {'above' if above else 'at least'} {least:g}")
+        return value
+
+    return parse
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--store",
+        metavar="PATH",
+        default=argparse.SUPPRESS,
+        help="where decisions and observations are recorded, or 'off' "
+        "(default: GODB_FAST_STORE, else a file in the user's data folder)",
+    )
+    top = argparse.ArgumentParser(
+        prog="godb-fast",
+        description="Plans queries for a stock engine, steers it to better plans, shows what that brings.",
+        epilog="godb-fast COMMAND --help shows examples of each command.",
+        parents=[shared],
+    )
+    top.add_argument("--version", action="version", version=f"godb_fast {__version__}")
+    subcommands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, summary: str, examples: str, run: Callable[[Any], int]) -> argparse.ArgumentParser:
+        added = subcommands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=f"examples:\n{examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[shared],
+        )
+        added.set_defaults(command=run)
+        return added
+
+    demo = add(
+        "demo",
+        "build the demo database, and compare the engine's plans with ours on it",
+        "  godb-fast demo\n"
+        "  godb-fast demo --scale 0.1 --repetitions 5\n"
+        "  godb-fast demo --keep demo.duckdb --json demo.json\n"
+        "  godb-fast demo --only '*_star' --queries 4",
+        commands.demo,
+    )
+    demo.add_argument(
+        "--scale",
+        type=_number(float, 0.001),
+        default=1.0,
+        help="size of the data; 1 is about three million rows",
+    )
+    demo.add_argument(
+        "--seed", type=_number(int, 0), default=None, help="of data, literals and order of runs"
+    )
+    demo.add_argument(
+        "--queries", type=_number(int, 1), default=2, metavar="N", help="draws of literals per template (2)"
+    )
+    demo.add_argument("--only", metavar="PATTERN", help="only templates whose name matches, such as '*_star'")
+    demo.add_argument("--keep", metavar="PATH", help="build the database there (or use it) and keep it")
+    _comparison(demo)
+
+    run = add(
+        "run",
+        "compare the engine's plans with ours on your own database and queries",
+        "  godb-fast run shop.duckdb queries.sql\n"
+        "  godb-fast run duckdb:///data/shop.duckdb daily.sql weekly.sql --repetitions 5\n"
+        "  godb-fast run shop.duckdb queries.sql --timeout 10 --json result.json\n"
+        "  echo 'SELECT count(*) FROM a JOIN b USING (id);' | godb-fast run shop.duckdb -\n\n"
+        "statements are separated by ';'; a comment '-- name: monthly revenue' names the one that follows.\n"
+        "The database is opened read-only, and statements that may write are not run.",
+        commands.run,
+    )
+    run.add_argument("url", metavar="URL", help="duckdb:///file.db, or the path of a DuckDB file")
+    run.add_argument(
+        "files", metavar="FILE.sql", nargs="+", help="files of statements; - reads standard input"
+    )
+    run.add_argument("--seed", type=_number(int, 0), default=None, help="of the order of runs")
+    _comparison(run)
+
+    explain = add(
+        "explain",
+        "say which plan we would choose for a statement, and why",
+        "  godb-fast explain shop.duckdb 'SELECT count(*) FROM a JOIN b ON a.id = b.a_id'\n"
+        "  godb-fast explain shop.duckdb 'SELECT ...' --json\n"
+        "  godb-fast explain shop.duckdb - --format sql < query.sql",
+        commands.explain,
+    )
+    explain.add_argument("url", metavar="URL", help="duckdb:///file.db, or the path of a DuckDB file")
+    explain.add_argument("sql", metavar="SQL", help="one statement; - reads standard input")
+    explain.add_argument(
+        "--format",
+        choices=("text", "json", "sql"),
+        default="text",
+        help="text (default), json, or the statement as it would be sent",
+    )
+    explain.add_argument("--json", action="store_const", const="json", dest="format", help="as --format json")
+
+    info = add(
+        "info",
+        "show versions, the kernel backend, optional packages, the store and the machine",
+        "  godb-fast info\n  godb-fast info --json",
+        commands.info,
+    )
+    info.add_argument("--json", action="store_true", help="as JSON")
+    return top
+
+
+def _comparison(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--repetitions",
+        type=_number(int, 1),
+        default=3,
+        metavar="R",
+        help="measured rounds per query, each with every arm in random order (3)",
+    )
+    command.add_argument("--mode", choices=MODES, default="steer", help="mode of our arm (steer)")
+    command.add_argument(
+        "--timeout",
+        type=_number(float, 0, above=True),
+        default=60.0,
+        metavar="S",
+        help="limit of one run (60)",
+    )
+    command.add_argument(
+        "--query-cap",
+        type=_number(float, 0, above=True),
+        default=30.0,
+        metavar="S",
+        help="no further round of a query begins after this long (30)",
+    )
+    command.add_argument(
+        "--margin",
+        type=_number(float, 1),
+        default=None,
+        metavar="M",
+        help="steer only where our plan's estimated cost times M is below the engine's",
+    )
+    command.add_argument(
+        "--json", metavar="FILE", help="also write everything as JSON; - for standard output"
+    )

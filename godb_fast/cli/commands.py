@@ -1,0 +1,190 @@
+"""What the subcommands do."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from godb_fast.cli import statements
+from godb_fast.cli.progress import progress_bar
+from godb_fast.errors import GodbError, InvalidInput, SqlError
+
+if TYPE_CHECKING:
+    from godb_fast.report import Comparison, Query, Settings
+    from godb_fast.session import Session
+
+
+def demo(options: argparse.Namespace) -> int:
+    """``godb-fast demo``."""
+    from godb_fast.demo import SEED, TEMPLATES, build, stream
+    from godb_fast.report import Query
+
+    seed = SEED if options.seed is None else options.seed
+    templates = [
+        template for template in TEMPLATES if fnmatch.fnmatchcase(template.name, options.only or "*")
+    ]
+    if not templates:
+        names = ", ".join(template.name for template in TEMPLATES)
+        raise InvalidInput(f"no template matches {options.only!r}; there are {names}")
+    queries = [
+        Query(query.name, query.sql, query.template)
+        for query in stream(instances=options.queries, scale=options.scale, seed=seed, templates=templates)
+    ]
+    with tempfile.TemporaryDirectory(prefix="godb_fast-demo-", ignore_cleanup_errors=True) as folder:
+        path = Path(options.keep) if options.keep else Path(folder) / "demo.duckdb"
+        with progress_bar("demo database") as report:
+            built = build(path, scale=options.scale, seed=seed, progress=report)
+        _say(
+            options,
+            f"{'found' if built.reused else 'built'} {built.rows:,} rows in 15 tables"
+            + ("" if built.reused else f" in {built.seconds:.1f} s")
+            + (f": {built.path}" if options.keep else ""),
+        )
+        with _session(str(built.path), options) as session:
+            return _compare(session, queries, options, {"scale": options.scale, "seed": seed})
+
+
+def run(options: argparse.Namespace) -> int:
+    """``godb-fast run``."""
+    from godb_fast.report import Query
+
+    queries: list[Query] = []
+    for path in options.files:
+        text = statements.read(path)
+        try:
+            found = statements.split(text)
+        except SqlError as error:
+            raise SqlError(f"{path}:{error.line}:{error.column}: {error}") from error
+        prefix = f"{Path(path).stem}: " if len(options.files) > 1 else ""
+        queries += [Query(prefix + entry.name, entry.sql, "", entry.line) for entry in found]
+    if not queries:
+        raise InvalidInput(f"no statement in {', '.join(options.files)}")
+    with _session(options.url, options) as session:
+        return _compare(session, queries, options, {"url": options.url, "files": options.files})
+
+
+def explain(options: argparse.Namespace) -> int:
+    """``godb-fast explain``."""
+    import godb_fast
+
+    text = statements.read("-") if options.sql == "-" else options.sql
+    found = statements.split(text)
+    if len(found) != 1:
+        raise InvalidInput(f"explain takes one statement; here are {len(found)}")
+    # Nothing is executed, so there is nothing to record.
+    with godb_fast.connect(options.url, read_only=True, mode="advise") as session:
+        decision = session.optimize(found[0].sql)
+    print(decision.sql if options.format == "sql" else decision.explain(options.format))
+    return 0
+
+
+def info(options: argparse.Namespace) -> int:
+    """``godb-fast info``."""
+    from godb_fast.cli.information import collect, show
+
+    facts = collect(getattr(options, "store", "default"))
+    if options.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        show(facts, sys.stdout)
+    return 0
+
+
+def _session(url: str, options: argparse.Namespace) -> Session:
+    import godb_fast
+    from godb_fast.session import Policy
+    from godb_fast.store import open_store
+
+    policy = Policy(mode=options.mode) if options.margin is None else Policy(options.mode, options.margin)
+    return godb_fast.connect(
+        url,
+        mode=options.mode,
+        read_only=True,
+        policy=policy,
+        store=open_store(getattr(options, "store", "default")),
+    )
+
+
+def _compare(
+    session: Session, queries: Sequence[Query], options: argparse.Namespace, what: dict[str, Any]
+) -> int:
+    from godb_fast.report import Settings, compare, summarize, to_dict
+
+    if options.json and options.json != "-":
+        # Better now than after minutes of measuring.
+        _writable(Path(options.json))
+    settings: Settings = Settings(
+        repetitions=options.repetitions,
+        timeout_s=options.timeout,
+        query_cap_s=options.query_cap,
+        seed=options.seed or 0,
+        mode=options.mode,
+    )
+    done = 0
+    with progress_bar("comparing") as report:
+
+        def progress(query: Query) -> None:
+            nonlocal done
+            report(query.name, done / len(queries))
+            done += 1
+
+        comparison = compare(session, queries, settings, progress)
+    summary = summarize(comparison)
+    if options.json:
+        text = json.dumps(to_dict(comparison, summary, **what), indent=1, default=str)
+        if options.json == "-":
+            print(text)
+        else:
+            Path(options.json).write_text(text + "\n", encoding="utf-8")
+    if options.json != "-":
+        from godb_fast.report.text import console, render
+
+        render(comparison, summary, console(sys.stdout))
+    _warn_of_store(session)
+    return _exit_code(comparison, summary.different, summary.failed, summary.compared)
+
+
+def _exit_code(comparison: Comparison, different: int, failed: int, compared: int) -> int:
+    if comparison.interrupted:
+        return 130
+    if different:
+        return 1
+    if failed:
+        for entry in comparison.queries:
+            if entry.outcome == "failed" and not compared:
+                where = f" (line {entry.query.line})" if entry.query.line else ""
+                print(f"error: {entry.query.name}{where}: {entry.problem}", file=sys.stderr)
+        return 1 if compared else 2
+    return 0
+
+
+def _writable(path: Path) -> None:
+    try:
+        with path.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise InvalidInput(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _warn_of_store(session: Session) -> None:
+    store = session.optimizer.store
+    if store is None:
+        return
+    store.flush()
+    health = store.health()
+    if health.dropped:
+        print(f"note: {health.dropped} records were not stored: {health.reason}", file=sys.stderr)
+
+
+def _say(options: argparse.Namespace, text: str) -> None:
+    """A line for people: on stdout, or on stderr where stdout is JSON."""
+    print(text, file=sys.stderr if options.json == "-" else sys.stdout, flush=True)
+
+
+__all__ = ["GodbError", "demo", "explain", "info", "run"]

@@ -1,0 +1,134 @@
+"""What ``godb-fast info`` shows."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import IO, Any, Final
+
+from godb_fast import __version__, backend
+from godb_fast.errors import BackendUnavailable, StoreError
+from godb_fast.store import SqliteStore, open_store
+
+_REQUIRED: Final = ("numpy", "duckdb", "sqlglot", "onnxruntime", "rich", "platformdirs")
+#: Optional package → the extra that brings it.
+_OPTIONAL: Final = {
+    "numba": "numba",
+    "scikit-learn": "train",
+    "skl2onnx": "train",
+    "psycopg": "postgres",
+    "pandas": "bench",
+    "pyarrow": "bench",
+}
+
+
+def collect(store: str) -> dict[str, Any]:
+    """All facts, as plain data. No package is imported to ask for its version."""
+    return {
+        "godb_fast": __version__,
+        "python": platform.python_version(),
+        "backend": _backend(),
+        "packages": {name: _version(name) for name in _REQUIRED},
+        "optional": {name: {"version": _version(name), "extra": extra} for name, extra in _OPTIONAL.items()},
+        "store": _store(store),
+        "machine": {
+            "system": platform.platform(),
+            "cpu": _cpu(),
+            "cpus": os.cpu_count(),
+            "memory_bytes": _memory(),
+        },
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _backend() -> dict[str, Any]:
+    unavailable = {name: backend.why_unavailable(name) for name in backend.BACKENDS}
+    try:
+        selected: str | None = backend.selected()
+        problem = None
+    except BackendUnavailable as error:
+        selected, problem = None, str(error)
+    return {
+        "selected": selected,
+        "problem": problem,
+        "named": os.environ.get("GODB_FAST_BACKEND") or None,
+        "compiled": unavailable["cython"] is None,
+        "unavailable": {name: reason for name, reason in unavailable.items() if reason is not None},
+    }
+
+
+def _store(target: str) -> dict[str, Any]:
+    store = open_store(target)
+    if not isinstance(store, SqliteStore):
+        return {"path": None, "bytes": 0, "counts": {}, "problem": None}
+    facts: dict[str, Any] = {"path": str(store.path), "bytes": 0, "counts": {}, "problem": None}
+    try:
+        facts["bytes"] = store.size_bytes()
+        facts["counts"] = store.counts()
+    except (StoreError, OSError) as error:
+        facts["problem"] = str(error)
+    return facts
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.lower().startswith(("model name", "hardware")):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass  # Not Linux: the platform module's word is all there is.
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def show(facts: dict[str, Any], stream: IO[str]) -> None:
+    """Print the facts for people."""
+
+    def line(name: str, value: str) -> None:
+        print(f"{name:<18}{value}", file=stream)
+
+    line("godb_fast", f"{facts['godb_fast']} on Python {facts['python']} ({sys.executable})")
+    chosen = facts["backend"]
+    kinds = {"cython": "compiled", "numba": "jitted", "python": "plain Python: slow, for tests and fallback"}
+    if chosen["selected"] is None:
+        line("kernels", f"none: {chosen['problem']}")
+    else:
+        named = " (named by GODB_FAST_BACKEND)" if chosen["named"] else ""
+        line("kernels", f"{chosen['selected']}, {kinds[chosen['selected']]}{named}")
+    for reason in chosen["unavailable"].values():
+        line("", f"not used: {reason}")
+    line(
+        "packages",
+        ", ".join(f"{name} {found or 'MISSING'}" for name, found in facts["packages"].items()),
+    )
+    for name, entry in facts["optional"].items():
+        if entry["version"]:
+            line("optional", f"{name} {entry['version']}")
+        else:
+            line("optional", f"{name} not installed: pip install 'godb_fast[{entry['extra']}]'")
+    store = facts["store"]
+    if store["path"] is None:
+        line("store", "off")
+    else:
+        counts = ", ".join(f"{count} {name}" for name, count in store["counts"].items())
+        line("store", f"{store['path']} ({store['bytes'] / 1e6:.1f} MB{'; ' + counts if counts else ''})")
+    if store["problem"]:
+        line("", store["problem"])
+    machine = facts["machine"]
+    memory = f", {machine['memory_bytes'] / 2**30:.1f} GiB" if machine["memory_bytes"] else ""
+    line("machine", f"{machine['cpu']}, {machine['cpus']} CPUs{memory}, {machine['system']}")

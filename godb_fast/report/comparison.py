@@ -1,0 +1,253 @@
+"""Runs queries under the engine's plans and under ours, interleaved.
+
+Per query: our decision; a run of each arm that is thrown away, in which the answers are compared; then
+rounds of three runs in random order: the engine's plan, the engine's plan again (the A/A row, which shows
+the noise), and ours. Our arm is the whole of what a user would call: schema check, planning anew as for
+literals not seen before, the steered run under its watchdog, and the fallback where that strikes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from godb_fast.core import Decision
+from godb_fast.errors import EngineError, GodbError, InvalidInput, QueryTimeout
+from godb_fast.report.rows import Answer, difference, sort_keys
+
+if TYPE_CHECKING:
+    from godb_fast.session import Result, Session
+
+ARMS: Final = ("default", "again", "ours")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A statement to compare; queries of one ``template`` are summed up in one line."""
+
+    name: str
+    sql: str
+    template: str = ""
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to compare.
+
+    Parameters
+    ----------
+    repetitions : int
+        Measured rounds per query.
+    timeout_s : float
+        Limit of each run.
+    query_cap_s : float
+        No further round of a query begins after this long; one round is always measured.
+    mode : str
+        Mode of our arm: ``steer`` (default), ``advise``, ``observe`` or ``off``.
+    """
+
+    repetitions: int = 3
+    timeout_s: float = 60.0
+    query_cap_s: float = 30.0
+    seed: int = 0
+    mode: str = "steer"
+
+    def __post_init__(self) -> None:
+        if self.repetitions < 1:
+            raise InvalidInput(f"repetitions is {self.repetitions}; at least 1 round is measured")
+        if not self.timeout_s > 0 or not self.query_cap_s > 0:
+            raise InvalidInput("time limits are seconds above 0")
+
+
+@dataclass(eq=False)
+class QueryRuns:
+    """What was seen of one query.
+
+    ``times_ms`` holds one list per arm, equally long. ``outcome`` is ``compared``, ``censored`` (a run of
+    the engine's own plan was cut off: no measurement), or ``failed`` (``problem`` says why).
+    """
+
+    query: Query
+    outcome: str = "compared"
+    problem: str | None = None
+    decision: Decision | None = None
+    times_ms: dict[str, list[float]] = field(default_factory=lambda: {arm: [] for arm in ARMS})
+    #: Microseconds of each planning in our measured runs (a known template, as if its literals were new).
+    planning_us: list[float] = field(default_factory=list)
+    #: Milliseconds of the first decision: parsing, statistics, the engine's EXPLAIN.
+    first_sight_ms: float = 0.0
+    #: Milliseconds of a steered first run that was discarded.
+    wasted_ms: float = 0.0
+    #: Measured runs of our arm that were steered, and fallbacks of any run with their reasons.
+    steered_runs: int = 0
+    fallbacks: list[str] = field(default_factory=list)
+    obeyed: bool | None = None
+    rows: int | None = None
+    #: How our answer differed; None if it never did.
+    difference: str | None = None
+    #: The engine's own plan gives different answers from run to run.
+    unstable: bool = False
+    #: Milliseconds of our run where the engine's own plan was cut off.
+    censored_ours_ms: float | None = None
+
+    @property
+    def steered(self) -> bool:
+        """Our measured runs were on a plan of ours."""
+        return self.steered_runs > 0
+
+    @property
+    def reason(self) -> str:
+        """Why this query was steered or left alone."""
+        if self.fallbacks and not self.steered:
+            return f"fell back: {self.fallbacks[0]}"
+        return self.decision.reason if self.decision is not None else self.problem or ""
+
+
+@dataclass(eq=False)
+class Comparison:
+    """All queries of one comparison."""
+
+    queries: list[QueryRuns]
+    settings: Settings
+    engine: str
+    engine_version: str
+    interrupted: bool = False
+    seconds: float = 0.0
+
+    @property
+    def compared(self) -> list[QueryRuns]:
+        """Queries with measurements."""
+        return [entry for entry in self.queries if entry.outcome == "compared" and entry.times_ms["ours"]]
+
+
+def compare(
+    session: Session,
+    queries: Iterable[Query],
+    settings: Settings | None = None,
+    progress: Callable[[Query], None] | None = None,
+) -> Comparison:
+    """Compare the engine's plans with ours on some queries.
+
+    A failing statement is reported and does not stop the others. Ctrl-C ends the comparison early: what was
+    measured so far is returned, marked as interrupted.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Called with each query before it runs.
+    """
+    settings = settings or Settings()
+    comparison = Comparison([], settings, session.engine.name, session.engine.version)
+    order = np.random.Generator(np.random.PCG64(settings.seed))
+    begun = time.perf_counter()
+    try:
+        for query in queries:
+            if progress is not None:
+                progress(query)
+            runs = QueryRuns(query)
+            try:
+                _compare_one(session, runs, settings, order)
+            except QueryTimeout as error:
+                # A run near the limit finished once and not again: what was measured is not complete.
+                runs.outcome, runs.problem = "censored", str(error)
+            except GodbError as error:
+                runs.outcome, runs.problem = "failed", str(error)
+            comparison.queries.append(runs)
+    except KeyboardInterrupt:
+        comparison.interrupted = True
+    comparison.seconds = time.perf_counter() - begun
+    return comparison
+
+
+def _compare_one(session: Session, runs: QueryRuns, settings: Settings, order: np.random.Generator) -> None:
+    sql, limit = runs.query.sql, settings.timeout_s
+    if not session.engine.effects(sql).pure:
+        # A statement that writes would change what the next arm sees.
+        raise InvalidInput(
+            f"not compared: {session.engine.effects(sql).reason or 'it may do more than read'}"
+        )
+    planned = settings.mode in ("advise", "steer")
+    if planned:
+        begun = time.perf_counter()
+        runs.decision = session.optimize(sql)
+        runs.first_sight_ms = (time.perf_counter() - begun) * 1e3
+
+    try:
+        reference = session.run_default(sql, timeout_s=limit)
+    except QueryTimeout:
+        _censored(session, runs, settings)
+        return
+    expected = Answer(reference.columns, reference.types, reference.rows)
+    keys = sort_keys(sql, session.engine.dialect, reference.columns)
+    runs.rows = len(reference.rows)
+
+    first = _ours(session, runs, settings)
+    observation = first.observation
+    runs.wasted_ms = observation.wasted_ms
+    if observation.steered:
+        runs.obeyed = observation.obeyed
+    _check(runs, expected, _answer(first), keys)
+
+    deadline = time.perf_counter() + settings.query_cap_s
+    for _ in range(settings.repetitions):
+        took: dict[str, float] = {}
+        for arm in order.permutation(len(ARMS)):
+            name = ARMS[int(arm)]
+            begun = time.perf_counter()
+            if name == "ours":
+                result = _ours(session, runs, settings)
+            else:
+                again = session.run_default(sql, timeout_s=limit)
+            took[name] = (time.perf_counter() - begun) * 1e3
+            if name == "ours":
+                runs.steered_runs += result.observation.steered
+                if result.decision is not None:
+                    runs.planning_us.append(result.decision.total_us)
+                    runs.decision = result.decision
+                _check(runs, expected, _answer(result), keys)
+            elif difference(expected, Answer(again.columns, again.types, again.rows), keys) is not None:
+                runs.unstable = True
+        for arm_name, milliseconds in took.items():
+            runs.times_ms[arm_name].append(milliseconds)
+        if time.perf_counter() > deadline:
+            break
+    if runs.unstable:
+        runs.difference = None
+
+
+def _ours(session: Session, runs: QueryRuns, settings: Settings) -> Result:
+    """Our whole arm, planned as for literals that were not seen before."""
+    if runs.decision is not None:
+        session.optimizer.scope(session.engine).forget_exact(runs.decision.fingerprint)
+    result = session.execute(runs.query.sql, mode=settings.mode, timeout_s=settings.timeout_s)
+    if result.observation.fell_back is not None:
+        runs.fallbacks.append(result.observation.fell_back)
+    return result
+
+
+def _answer(result: Result) -> Answer:
+    return Answer(result.columns, result.types, result.fetchall())
+
+
+def _check(runs: QueryRuns, expected: Answer, actual: Answer, keys: tuple[int, ...]) -> None:
+    if runs.difference is None:
+        runs.difference = difference(expected, actual, keys)
+
+
+def _censored(session: Session, runs: QueryRuns, settings: Settings) -> None:
+    """The engine's own plan ran past the limit: there is a lower bound of its time, and maybe our time."""
+    runs.outcome = "censored"
+    runs.problem = f"the engine's own plan was stopped after {settings.timeout_s:g} s"
+    if settings.mode != "steer" or runs.decision is None or not runs.decision.steering:
+        return
+    try:
+        begun = time.perf_counter()
+        session.run_steered(runs.query.sql, timeout_s=settings.timeout_s)
+        runs.censored_ours_ms = (time.perf_counter() - begun) * 1e3
+    except (EngineError, InvalidInput) as error:
+        runs.problem += f"; ours: {error}"
