@@ -58,6 +58,10 @@ class QueryCancelled(EngineError):
     """A statement was stopped by its caller."""
 
 
+class EngineBusy(EngineError):
+    """A steered run would have waited too long for other statements of the instance; nothing was run."""
+
+
 class ResultTooLarge(EngineError):
     """A steered result outgrew the buffer in which it waits until it is complete."""
 

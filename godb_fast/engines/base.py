@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from godb_fast.core import NO_STEERING, JoinTree, PhysicalPlan, Schema, Statistics, Steering, Template
@@ -77,20 +78,40 @@ class EngineResult:
     native: Any = None
 
 
-@dataclass
 class CancelToken:
-    """Lets another thread stop a statement; the engine registers how."""
+    """Lets another thread stop a statement; the engine registers how with :meth:`on_cancel`."""
 
-    event: threading.Event = field(default_factory=threading.Event)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._stops: list[Callable[[], None]] = []
 
     def cancel(self) -> None:
         """Stop the statement, now or as soon as it starts."""
-        self.event.set()
+        with self._lock:
+            self._cancelled = True
+            stops = list(self._stops)
+        for stop in stops:
+            stop()
 
     @property
     def cancelled(self) -> bool:
         """Whether :meth:`cancel` was called."""
-        return self.event.is_set()
+        return self._cancelled
+
+    @contextmanager
+    def on_cancel(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Within this block, :meth:`cancel` calls ``stop`` (at once if it was called before)."""
+        with self._lock:
+            self._stops.append(stop)
+            already = self._cancelled
+        try:
+            if already:
+                stop()
+            yield
+        finally:
+            with self._lock:
+                self._stops.remove(stop)
 
 
 @runtime_checkable

@@ -1,0 +1,221 @@
+"""One DuckDB connection: statements with time limits and cancelling, errors in our terms, transactions."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+from godb_fast.engines.base import CancelToken, Parameters
+from godb_fast.engines.duckdb.instance import Instance, Settings, import_duckdb
+from godb_fast.engines.duckdb.watchdog import WATCHDOG, Alarm
+from godb_fast.errors import EngineError, QueryCancelled, QueryTimeout, ResultTooLarge
+
+Answer = TypeVar("Answer")
+
+#: Types of statements that change rows at most: no names, no settings.
+ROWS_ONLY = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "COPY", "PREPARE"})
+
+#: Rows fetched at a time while a result is bounded.
+FETCH_ROWS = 65_536
+
+
+class Connection:
+    """A cursor of our own instance, or a borrowed connection (``instance`` is None).
+
+    Parameters
+    ----------
+    raw : duckdb.DuckDBPyConnection
+        The driver's connection.
+    instance : Instance or None
+        The instance that we opened.
+    interruptible : bool
+        Statements run in a worker thread while the main thread waits, so that Ctrl-C stops them at once:
+        DuckDB 2.0 itself waits until the statement ends. Costs a thread switch a statement.
+    """
+
+    def __init__(self, raw: Any, instance: Instance | None, *, interruptible: bool = False) -> None:
+        self.raw = raw
+        self.instance = instance
+        self.interruptible = interruptible
+        self.closed = False
+        self._duckdb = import_duckdb()
+        self._transaction: bool | None = False if instance is not None else None
+        self._worker: ThreadPoolExecutor | None = None
+
+    # -- statements ---------------------------------------------------------------------------------
+
+    def query(self, sql: str, params: Parameters = None) -> list[tuple[Any, ...]]:
+        """Rows of a short SELECT of ours on the catalogue.
+
+        It takes no turn: the caller sees to it that there is no join in it that could be planned badly, or
+        that it runs within a turn.
+        """
+        try:
+            result = self.raw.execute(sql, params) if params is not None else self.raw.execute(sql)
+            rows: list[tuple[Any, ...]] = result.fetchall()
+            return rows
+        except Exception as error:
+            raise self.translated(error) from error
+
+    def kinds(self, sql: str) -> tuple[str, ...]:
+        """Statement types of a text (``SELECT``, ``INSERT`` …) as DuckDB's parser sees them."""
+        try:
+            return tuple(str(entry.type).rpartition(".")[2] for entry in self.raw.extract_statements(sql))
+        except Exception as error:
+            raise self.translated(error) from error
+
+    def guarded(
+        self,
+        work: Callable[[], Answer],
+        *,
+        settings: Settings = (),
+        timeout_s: float | None = None,
+        busy_after_s: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Answer:
+        """Run ``work`` (driver calls of one statement) in a turn under ``settings``, within its time limit.
+
+        Waiting for the turn counts into the time limit: a statement that cannot start in time is not run.
+
+        Raises
+        ------
+        QueryTimeout, QueryCancelled, ResultTooLarge, EngineBusy, EngineError
+        """
+        begun = time.monotonic()
+        if cancel is not None and cancel.cancelled:
+            raise QueryCancelled("cancelled before it started")
+        with ExitStack() as stack:
+            if self.instance is not None:
+                limits = [limit for limit in (timeout_s, busy_after_s) if limit is not None]
+                self.instance.enter(settings, min(limits) if limits else None)
+                stack.callback(self.instance.leave)
+            if cancel is not None:
+                stack.enter_context(cancel.on_cancel(self.raw.interrupt))
+                if cancel.cancelled:
+                    raise QueryCancelled("cancelled before it started")
+            alarm: Alarm | None = None
+            if timeout_s is not None:
+                left = max(0.0, timeout_s - (time.monotonic() - begun))
+                alarm = WATCHDOG.arm(left, self.raw.interrupt)
+                stack.callback(alarm.disarm)
+            try:
+                return self._called(work)
+            except self._duckdb.InterruptException as error:
+                if cancel is not None and cancel.cancelled:
+                    raise QueryCancelled("cancelled") from error
+                if alarm is not None and alarm.fired:
+                    raise QueryTimeout(f"stopped after its time limit of {timeout_s:g} s") from error
+                raise QueryCancelled("interrupted from outside") from error
+            except (EngineError, KeyboardInterrupt, SystemExit):
+                self.abandon()
+                raise
+            except Exception as error:
+                if isinstance(error.__cause__, KeyboardInterrupt):
+                    # 1.x: the driver saw Ctrl-C, gave up waiting, and left the statement running.
+                    self.abandon()
+                    raise KeyboardInterrupt from error
+                raise self.translated(error) from error
+
+    def _called(self, work: Callable[[], Answer]) -> Answer:
+        if not (
+            self.interruptible
+            and threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        ):
+            return work()
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix="godb-fast-statement")
+        future = self._worker.submit(work)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            self.raw.interrupt()
+            # The statement must have ended before anybody uses the connection again.
+            future.exception()
+            raise
+
+    def abandon(self) -> None:
+        """Stop what is still running on the connection, and drop its result."""
+        self.raw.interrupt()
+        drop = getattr(self.raw, "abort", None)
+        if drop is not None:
+            drop()
+
+    def fetch(self, max_rows: int | None) -> list[tuple[Any, ...]]:
+        """All rows of the pending result, at most ``max_rows``.
+
+        Raises
+        ------
+        ResultTooLarge
+            Past ``max_rows``; the statement is stopped.
+        """
+        if max_rows is None:
+            everything: list[tuple[Any, ...]] = self.raw.fetchall()
+            return everything
+        rows: list[tuple[Any, ...]] = []
+        while True:
+            batch = self.raw.fetchmany(min(FETCH_ROWS, max_rows + 1 - len(rows)))
+            rows.extend(batch)
+            if len(rows) > max_rows:
+                raise ResultTooLarge(
+                    f"the result has more than {max_rows} rows, the limit of what is buffered"
+                )
+            if not batch:
+                return rows
+
+    # -- transactions -------------------------------------------------------------------------------
+
+    def noted(self, kinds: tuple[str, ...]) -> None:
+        """Statements of these types have run (or failed half-way) here."""
+        if all(kind == "SELECT" for kind in kinds):
+            return
+        self._transaction = None
+        if self.instance is not None:
+            self.instance.changed(catalog=not ROWS_ONLY.issuperset(kinds))
+
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, aborted ones included.
+
+        On our own cursors the answer is kept until a statement other than SELECT ran. Else it is probed:
+        outside a transaction each statement has a transaction id of its own, within one they share it.
+        """
+        if self._transaction is not None and self.instance is not None:
+            return self._transaction
+        try:
+            first = self.raw.execute("SELECT txid_current()").fetchall()
+            second = self.raw.execute("SELECT txid_current()").fetchall()
+        except self._duckdb.TransactionException:
+            # "Current transaction is aborted (please ROLLBACK)"
+            return True
+        except Exception as error:
+            raise self.translated(error) from error
+        self._transaction = bool(first == second)
+        return self._transaction
+
+    # -- errors and the end -------------------------------------------------------------------------
+
+    def translated(self, error: Exception) -> EngineError:
+        """An error of the driver in our terms, with the driver's message."""
+        if isinstance(error, EngineError):
+            return error
+        if isinstance(error, self._duckdb.InterruptException):
+            return QueryCancelled("interrupted from outside")
+        if self.closed:
+            return EngineError("this connection is closed")
+        return EngineError(str(error).strip() or type(error).__name__)
+
+    def close(self) -> None:
+        """Close a cursor of ours; a borrowed connection stays open."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._worker is not None:
+            self._worker.shutdown()
+        if self.instance is not None:
+            self.raw.close()
+            self.instance.release()

@@ -1,0 +1,352 @@
+"""Whether a statement only reads, and whether its answer is the same under every plan.
+
+Judged on DuckDB's own syntax tree (``json_serialize_sql``): only constructs and functions that are listed
+here are let through, everything else is "unknown", which means: run once, unchanged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any, Final
+
+from godb_fast.engines.base import Effects
+from godb_fast.engines.duckdb.connection import Connection
+from godb_fast.engines.duckdb.functions import (
+    CATALOGUE_FUNCTIONS,
+    ORDER_DEPENDENT,
+    OVERLOADS,
+    PEER_FUNCTIONS,
+    ROW_FUNCTIONS,
+    TABLE_FUNCTIONS,
+    built_in_functions,
+    why_impure,
+)
+from godb_fast.engines.duckdb.schema import DuckDBSchema
+from godb_fast.errors import EngineError
+
+Node = dict[str, Any]
+
+_EXPRESSIONS: Final = frozenset(
+    {
+        "BETWEEN", "CASE", "CAST", "COLLATE", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION",
+        "LAMBDA", "LAMBDA_REF", "OPERATOR", "PARAMETER", "POSITIONAL_REFERENCE", "STAR", "SUBQUERY", "TYPE",
+        "WINDOW",
+    }
+)  # fmt: skip
+_QUERIES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+_SOURCES: Final = frozenset(
+    {"BASE_TABLE", "EMPTY", "EMPTY_FROM", "EXPRESSION_LIST", "JOIN", "PIVOT", "SUBQUERY", "TABLE_FUNCTION"}
+)
+_MODIFIERS: Final = frozenset(
+    {"DISTINCT_MODIFIER", "LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER", "ORDER_MODIFIER"}
+)
+_KEPT: Final = 512
+_MAX_VIEW_DEPTH: Final = 32
+
+
+class _Impure(Exception):
+    """Why a statement is not certain to only read."""
+
+
+class Judge:
+    """Judges statements on one connection; on an instance of ours answers are kept while nothing changed."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._kept: OrderedDict[tuple[str, int], Effects] = OrderedDict()
+        self._functions: tuple[int, dict[str, tuple[int, bool]]] | None = None
+
+    def judge(self, sql: str, schema: DuckDBSchema) -> Effects:
+        """Whether ``sql`` only reads and may be steered."""
+        instance = self._connection.instance
+        key = None if instance is None else (sql, instance.catalog_changes)
+        if key is not None and key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        try:
+            found = self._judged(sql, schema)
+        except _Impure as reason:
+            found = Effects(pure=False, reason=str(reason))
+        except RecursionError:
+            found = Effects(pure=False, reason="nested too deeply to be judged")
+        if key is not None:
+            self._kept[key] = found
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+    def _judged(self, sql: str, schema: DuckDBSchema) -> Effects:
+        try:
+            kinds = self._connection.kinds(sql)
+        except EngineError as error:
+            return Effects(pure=False, reason=f"DuckDB cannot read it: {error}")
+        if kinds != ("SELECT",):
+            what = "several statements" if len(kinds) > 1 else f"a statement of type {(*kinds, 'none')[0]}"
+            return Effects(pure=False, reason=f"{what}, not one SELECT")
+        walk = _Walk(self, schema)
+        walk.text(sql, 0)
+        collation, checked = self._connection.query(
+            "SELECT current_setting('default_collation'), "
+            "current_setting('scalar_subquery_error_on_multiple_rows')"
+        )[0]
+        if collation:
+            walk.doubt("a default collation is set")
+        if not checked:
+            walk.doubt("scalar subqueries may have several rows here")
+        doubt = walk.doubts[0] if walk.doubts else ""
+        return Effects(pure=True, steerable=not doubt, reason=doubt)
+
+    def tree(self, sql: str) -> Node:
+        """DuckDB's syntax tree of one SELECT."""
+        raw = self._connection.query("SELECT json_serialize_sql(?::VARCHAR)::VARCHAR", [sql])[0][0]
+        parsed = json.loads(raw)
+        if parsed.get("error"):
+            raise _Impure(str(parsed.get("error_message") or "DuckDB cannot serialize it"))
+        if len(parsed["statements"]) != 1:
+            raise _Impure("several statements, not one SELECT")
+        node: Node = parsed["statements"][0]["node"]
+        return node
+
+    def function(self, name: str) -> None:
+        """Let a function through, or say why not."""
+        overloads, users = self._overloads().get(name, (0, False))
+        if users:
+            raise _Impure(f"{name}() is a user's own function")
+        reason = why_impure(name)
+        if reason is not None:
+            raise _Impure(reason)
+        if overloads != built_in_functions()[name].overloads:
+            # A Python function under a built-in name is listed as internal.
+            raise _Impure(f"{name}() has been replaced or extended on this connection")
+
+    def _overloads(self) -> dict[str, tuple[int, bool]]:
+        instance = self._connection.instance
+        stamp = None if instance is None else instance.catalog_changes
+        if self._functions is None or self._functions[0] != stamp or stamp is None:
+            rows = self._connection.query(OVERLOADS)
+            self._functions = (stamp or 0, {name: (count, users) for name, count, users in rows})
+        return self._functions[1]
+
+
+class _Walk:
+    """One pass over a syntax tree and the views that it reads."""
+
+    def __init__(self, judge: Judge, schema: DuckDBSchema) -> None:
+        self._judge = judge
+        self._schema = schema
+        self._seen: set[str] = set()
+        #: Why the answer may depend on the plan.
+        self.doubts: list[str] = []
+
+    def doubt(self, reason: str) -> None:
+        """The answer may depend on the plan."""
+        self.doubts.append(reason)
+
+    def text(self, sql: str, depth: int) -> None:
+        """Judge a SELECT's text."""
+        if depth > _MAX_VIEW_DEPTH:
+            raise _Impure("views are nested too deeply")
+        root = self._judge.tree(sql)
+        common = {
+            str(entry["key"]).lower() for node in _nodes(root) for entry in _entries(node.get("cte_map"))
+        }
+        names: set[str] = set()
+        for node in _nodes(root):
+            self._node(node, common, depth, names)
+        for name in sorted(names):
+            self._judge.function(name)
+
+    def _node(self, node: Node, common: set[str], depth: int, names: set[str]) -> None:
+        kind, expression = node.get("type"), node.get("class")
+        if expression is not None:
+            self._expression(node, str(expression), names)
+        elif "modifiers" in node:
+            if kind not in _QUERIES:
+                raise _Impure(f"it holds a {kind}")
+            self._query(node)
+        elif "ref_type" in node or "sample" in node:
+            self._source(node, str(kind), common, depth, names)
+        elif kind is not None and str(kind).endswith("_MODIFIER") and kind not in _MODIFIERS:
+            raise _Impure(f"it holds a {kind}")
+
+    def _expression(self, node: Node, expression: str, names: set[str]) -> None:
+        if expression not in _EXPRESSIONS:
+            raise _Impure(f"it holds an expression of class {expression}")
+        if expression == "COLLATE":
+            self.doubt("COLLATE makes different texts equal")
+        if expression not in ("FUNCTION", "WINDOW"):
+            return
+        name = str(node["function_name"]).lower()
+        names.add(name)
+        if expression == "WINDOW":
+            self._window(node, name)
+        elif name in ORDER_DEPENDENT and not _ordered_by_arguments(node):
+            self.doubt(f"{name}() depends on the order of rows")
+
+    def _window(self, node: Node, name: str) -> None:
+        if name in PEER_FUNCTIONS:
+            return
+        frame = (str(node.get("start")), str(node.get("end")))
+        if name in ROW_FUNCTIONS or name in ORDER_DEPENDENT:
+            self.doubt(f"the window function {name}() depends on the order of rows")
+        elif any(bound.endswith("_ROWS") for bound in frame):
+            self.doubt(f"the window frame of {name}() counts rows")
+
+    def _query(self, node: Node) -> None:
+        if node.get("sample"):
+            self.doubt("it samples rows")
+        if node.get("key_targets"):
+            self.doubt("a recursive CTE with USING KEY depends on the order of rows")
+        orders: list[Node] = []
+        for modifier in node["modifiers"]:
+            kind = modifier["type"]
+            if kind == "ORDER_MODIFIER":
+                orders = modifier["orders"]
+            elif kind == "DISTINCT_MODIFIER" and modifier.get("distinct_on_targets"):
+                self.doubt("DISTINCT ON keeps whichever row comes first")
+            elif kind in ("LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER"):
+                bounds = [modifier.get("limit"), modifier.get("offset")]
+                if any(bound is not None and not _is_null(bound) for bound in bounds) and not (
+                    self._single_row(node) or _total(node, orders)
+                ):
+                    self.doubt("LIMIT without a total order")
+
+    def _single_row(self, node: Node) -> bool:
+        """Whether a SELECT aggregates everything to one row."""
+        if node["type"] != "SELECT_NODE" or node.get("group_expressions") or node.get("group_sets"):
+            return False
+        catalogue = built_in_functions()
+        return any(
+            entry.get("class") == "FUNCTION"
+            and "aggregate" in getattr(catalogue.get(str(entry["function_name"]).lower()), "kinds", ())
+            for column in node.get("select_list", ())
+            for entry in _nodes(column, into_windows=False)
+        )
+
+    def _source(self, node: Node, kind: str, common: set[str], depth: int, names: set[str]) -> None:
+        if kind not in _SOURCES:
+            raise _Impure(f"it reads from a {kind}")
+        if node.get("sample"):
+            self.doubt("it samples rows")
+        if kind == "JOIN" and node.get("ref_type") in ("POSITIONAL", "ASOF"):
+            self.doubt(f"a join of type {node['ref_type']} depends on the order of rows")
+        elif kind == "TABLE_FUNCTION":
+            function = node["function"]
+            name = str(function.get("function_name", "")).lower()
+            if CATALOGUE_FUNCTIONS.fullmatch(name):
+                self.doubt(f"{name}() reads the instance's state")
+            elif name not in TABLE_FUNCTIONS:
+                raise _Impure(f"the table function {name}() is not known to only read")
+        elif kind == "BASE_TABLE":
+            self._table(node, common, depth, names)
+
+    def _table(self, node: Node, common: set[str], depth: int, names: set[str]) -> None:
+        parts = tuple(
+            str(node[part]) for part in ("catalog_name", "schema_name", "table_name") if node.get(part)
+        )
+        table = self._schema.resolve(parts)
+        if table is None:
+            if len(parts) == 1 and (parts[0].lower() in common or any(sign in parts[0] for sign in "./*?")):
+                # A CTE, or a file that DuckDB reads.
+                return
+            raise _Impure(f"the catalogue has no table {'.'.join(parts)}")
+        if table.name in self._seen:
+            return
+        self._seen.add(table.name)
+        if self._schema.collated(table):
+            self.doubt(f"{table.name} has a collation: different texts may be equal")
+        for expression in self._schema.generated(table):
+            self.text(f"SELECT {expression}", depth + 1)
+        if self._schema.is_view(table):
+            body = self._schema.body(table)
+            if body is not None:
+                self.text(body, depth + 1)
+            else:
+                self.doubt(f"{table.name} is one of DuckDB's own views")
+
+
+def _nodes(root: Any, *, into_windows: bool = True) -> Iterator[Node]:
+    """All objects of a tree; with ``into_windows=False`` those of the same query and no window."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            if not into_windows and (node.get("class") in ("WINDOW", "SUBQUERY")):
+                continue
+            yield node
+            stack.extend(value for value in node.values() if isinstance(value, dict | list))
+        elif isinstance(node, list):
+            stack.extend(node)
+
+
+def _entries(common_tables: Any) -> list[Node]:
+    return list(common_tables.get("map", ())) if isinstance(common_tables, dict) else []
+
+
+def _bare(node: Any) -> Any:
+    """An expression without its position and alias, to compare."""
+    if isinstance(node, dict):
+        return {key: _bare(value) for key, value in node.items() if key not in ("query_location", "alias")}
+    if isinstance(node, list):
+        return [_bare(entry) for entry in node]
+    return node
+
+
+def _is_null(node: Node) -> bool:
+    return node.get("class") == "CONSTANT" and bool(node.get("value", {}).get("is_null"))
+
+
+def _ordered_by_arguments(node: Node) -> bool:
+    """Whether an aggregate sorts by all of its arguments, so that ties are equal."""
+    orders = [_bare(entry["expression"]) for entry in (node.get("order_bys") or {}).get("orders", ())]
+    arguments = [_bare(child) for child in node.get("children", ()) if child.get("class") != "CONSTANT"]
+    return bool(orders) and all(argument in orders for argument in arguments)
+
+
+def _total(node: Node, orders: list[Node]) -> bool:
+    """Whether ORDER BY sorts by every output column, or by every grouping key: ties are then equal rows."""
+    columns = node
+    while columns["type"] == "SET_OPERATION_NODE":
+        columns = columns["left"] if "left" in columns else columns["children"][0]
+    if columns["type"] != "SELECT_NODE":
+        return False
+    outputs: list[Node] = columns.get("select_list", [])
+    bare = [_bare(output) for output in outputs]
+    sorted_outputs: set[int] = set()
+    sorted_by: list[Any] = []
+    for entry in orders:
+        key = entry["expression"]
+        if key.get("class") == "STAR":
+            return not key.get("exclude_list")
+        sorted_by.append(_bare(key))
+        if key.get("class") == "CONSTANT":
+            position = key["value"].get("value")
+            if isinstance(position, int) and 1 <= position <= len(outputs):
+                sorted_outputs.add(position - 1)
+            continue
+        names = key.get("column_names") or [""]
+        for index, output in enumerate(outputs):
+            if bare[index] == sorted_by[-1] or (
+                len(names) == 1 and names[0] and output.get("alias") == names[0]
+            ):
+                sorted_outputs.add(index)
+    if outputs and all(
+        index in sorted_outputs or output.get("class") == "CONSTANT" for index, output in enumerate(outputs)
+    ):
+        return all(output.get("class") != "STAR" for output in outputs)
+    groups = columns.get("group_expressions", []) if columns is node else []
+    if not groups or len(columns.get("group_sets", [])) != 1:
+        return False
+    reached = [*sorted_by, *(bare[index] for index in sorted_outputs)]
+    return all(_grouping_key(group, outputs) in reached for group in groups)
+
+
+def _grouping_key(group: Node, outputs: list[Node]) -> Any:
+    """A GROUP BY key, with ordinals and aliases resolved."""
+    if group.get("class") == "CONSTANT":
+        position = group["value"].get("value")
+        if isinstance(position, int) and 1 <= position <= len(outputs):
+            return _bare(outputs[position - 1])
+    return _bare(group)

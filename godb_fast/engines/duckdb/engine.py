@@ -1,0 +1,379 @@
+"""The engine protocol on one DuckDB connection."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from godb_fast.core import JoinTree, PhysicalPlan, Steering, Template
+from godb_fast.engines.base import CancelToken, Capabilities, Effects, EngineResult, Parameters, Rendered
+from godb_fast.engines.duckdb import effects, plans, quirks, trees
+from godb_fast.engines.duckdb.connection import Connection
+from godb_fast.engines.duckdb.instance import (
+    JOIN_TREE_SETTINGS,
+    Instance,
+    import_duckdb,
+    open_instance,
+    parse_settings,
+    setting_statement,
+)
+from godb_fast.engines.duckdb.schema import DuckDBSchema, schema_epoch
+from godb_fast.engines.duckdb.statistics import DuckDBStatistics
+from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
+
+#: Settings that may change what a statement returns: part of :meth:`DuckDBEngine.environment`.
+RESULT_SETTINGS: Final = (
+    "Calendar",
+    "TimeZone",
+    "default_collation",
+    "default_null_order",
+    "default_order",
+    "dialect_compatibility_mode",
+    "error_on_division_by_zero",
+    "ieee_floating_point_ops",
+    "integer_division",
+    "null_order",
+    "old_implicit_casting",
+    "order_by_non_integer_literal",
+    "regex_match_operator_semantics",
+    "scalar_subquery_error_on_multiple_rows",
+)
+#: How long a steered run waits for default statements of its instance before it gives up.
+STEERING_WAIT_S: Final = 0.5
+_BORROWED: Final = (
+    "DuckDB's switch for join orders is instance-wide and this connection was not opened by godb_fast, so "
+    "others could feel it; open the file with godb_fast to steer join orders"
+)
+
+
+class DuckDBEngine:
+    """One DuckDB connection: a cursor of an instance that we opened, or a caller's own.
+
+    Make one with :meth:`open`, :meth:`borrow` or :meth:`cursor`. Not for use by several threads at once;
+    give each its own :meth:`cursor`.
+    """
+
+    name = "duckdb"
+    dialect = "duckdb"
+
+    def __init__(self, connection: Connection, path: str) -> None:
+        self._connection = connection
+        self._path = path
+        self._version = str(connection.query("SELECT version()")[0][0]).lstrip("v")
+        if quirks.version_tuple(self._version) < (1, 4):
+            raise ConnectionFailed(f"DuckDB {self._version} is not supported; pip install 'duckdb>=1.4'")
+        known = {name for (name,) in connection.query("SELECT name FROM duckdb_settings()")}
+        settings = ", ".join(
+            f"current_setting({quirks.quote_text(name)})" for name in RESULT_SETTINGS if name in known
+        )
+        self._environment_sql = (
+            f"SELECT current_database(), current_schema(), current_setting('search_path'), {settings}"
+        )
+        self._environment: tuple[int, str] | None = None
+        self._epoch: tuple[int, str] | None = None
+        self._schema: DuckDBSchema | None = None
+        self._statistics: DuckDBStatistics | None = None
+        self._effects = effects.Judge(connection)
+
+    # -- opening and closing ------------------------------------------------------------------------
+
+    @classmethod
+    def open(
+        cls, path: Any = ":memory:", *, read_only: bool = False, interruptible: bool = False
+    ) -> DuckDBEngine:
+        """Open a database file (or a new one in memory) as an instance of our own.
+
+        Parameters
+        ----------
+        path : str or path
+            A file; ``:memory:`` for a database in memory.
+        read_only : bool
+            Open without a right to write; several processes may then read the file at once.
+        interruptible : bool
+            Let Ctrl-C stop a running statement at once (for command lines); see :class:`Connection`.
+
+        Raises
+        ------
+        ConnectionFailed
+            No such file, not a database, locked by another process, or open in this process already.
+        """
+        instance, raw = open_instance(str(path), read_only)
+        return cls._on(instance, raw, interruptible)
+
+    @classmethod
+    def _on(cls, instance: Instance, raw: Any, interruptible: bool) -> DuckDBEngine:
+        try:
+            connection = Connection(raw, instance, interruptible=interruptible)
+            return cls(connection, instance.path)
+        except BaseException:
+            raw.close()
+            instance.release()
+            raise
+
+    @classmethod
+    def borrow(cls, connection: Any) -> DuckDBEngine:
+        """Work on a caller's connection, which stays open and whose settings stay as they are.
+
+        Statements run on that connection: as with any ``execute()`` on it, rows of an earlier result that
+        were not fetched are gone. Use a ``cursor()`` to keep them.
+        """
+        if not isinstance(connection, import_duckdb().DuckDBPyConnection):
+            raise InvalidInput(f"{type(connection).__name__} is not a DuckDB connection")
+        borrowed = Connection(connection, None)
+        path = borrowed.query(
+            "SELECT coalesce(path, ':memory:') FROM duckdb_databases() WHERE database_name = current_database()"
+        )
+        return cls(borrowed, str(path[0][0]) if path else ":memory:")
+
+    def cursor(self) -> DuckDBEngine:
+        """Another connection to the same instance of ours, for another thread.
+
+        Raises
+        ------
+        InvalidInput
+            On a borrowed connection: make a cursor of it yourself.
+        """
+        instance = self._connection.instance
+        if instance is None:
+            raise InvalidInput("this connection is borrowed; borrow a cursor() of it instead")
+        return type(self)._on(instance, instance.cursor(), self._connection.interruptible)
+
+    def close(self) -> None:
+        """Close our cursor (the last one closes the database); a borrowed connection stays open."""
+        self._connection.close()
+
+    def __enter__(self) -> DuckDBEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- what it is ---------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> str:
+        """DuckDB's version, such as ``2.0.0``."""
+        return self._version
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Join trees on our own instances only."""
+        instance = self._connection.instance
+        if instance is None:
+            return Capabilities(join_trees=False, isolated=False, profile=True, cancel=True, reason=_BORROWED)
+        if instance.broken is not None:
+            return Capabilities(
+                join_trees=False, isolated=True, profile=True, cancel=True, reason=instance.broken
+            )
+        return Capabilities(join_trees=True, isolated=True, profile=True, cancel=True)
+
+    def environment(self) -> str:
+        """Database, search path and a hash of the settings that may change results."""
+        stamp = self._stamp()
+        if self._environment is not None and self._environment[0] == stamp:
+            return self._environment[1]
+        database, schema, path, *settings = self._connection.query(self._environment_sql)[0]
+        digest = hashlib.blake2b(repr(settings).encode(), digest_size=6).hexdigest()
+        text = f"{self._path} {database}.{schema} search_path={path} settings={digest}"
+        if stamp is not None:
+            self._environment = (stamp, text)
+        return text
+
+    def _stamp(self) -> int | None:
+        """A number that changes with catalogue and settings; None if nobody counts (borrowed)."""
+        instance = self._connection.instance
+        return None if instance is None else instance.catalog_changes
+
+    def schema_epoch(self) -> str:
+        """A hash of everything that names can resolve to.
+
+        On our own instance it is computed anew only after a statement that may have changed it (all pass
+        through here); on a borrowed connection each call asks the catalogue. Users' functions are part of it
+        on our own instance only (listing them takes some 15 ms); :meth:`effects` looks at them anyway.
+        """
+        stamp = self._stamp()
+        if self._epoch is not None and self._epoch[0] == stamp:
+            return self._epoch[1]
+        epoch = schema_epoch(self._connection, functions=stamp is not None)
+        if stamp is not None:
+            self._epoch = (stamp, epoch)
+        return epoch
+
+    def schema(self) -> DuckDBSchema:
+        """The catalogue at the current epoch."""
+        epoch = self.schema_epoch()
+        if self._schema is None or self._schema.epoch != epoch:
+            self._schema = DuckDBSchema(self._connection, epoch)
+        return self._schema
+
+    def statistics(self) -> DuckDBStatistics:
+        """Row counts and column distributions, sampled when first asked for."""
+        schema = self.schema()
+        if self._statistics is None or self._statistics.schema is not schema:
+            self._statistics = DuckDBStatistics(self._connection, schema, self._statistics)
+        return self._statistics
+
+    def effects(self, sql: str) -> Effects:
+        """Whether a statement only reads, and whether its answer is the same under every plan."""
+        return self._effects.judge(sql, self.schema())
+
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open on this connection (an aborted one counts)."""
+        return self._connection.in_transaction()
+
+    # -- plans --------------------------------------------------------------------------------------
+
+    def explain(self, sql: str, params: Parameters = None) -> PhysicalPlan:
+        """The engine's own plan, not executed.
+
+        Raises
+        ------
+        EngineError
+            If DuckDB refuses the statement.
+        """
+        return self._explain(Rendered(sql, params))
+
+    def explain_steered(self, statement: Rendered) -> PhysicalPlan:
+        """The plan that a steered statement would get, not executed."""
+        return self._explain(statement)
+
+    def _explain(self, statement: Rendered) -> PhysicalPlan:
+        connection = self._connection
+        rows = connection.guarded(
+            lambda: connection.query(f"EXPLAIN (FORMAT JSON) {statement.sql}", statement.params),
+            settings=parse_settings(statement.before),
+        )
+        if len(rows) != 1 or rows[0][0] != "physical_plan":
+            raise EngineError("EXPLAIN gave no single physical plan; is this one SELECT?")
+        return plans.from_explain(rows[0][1], f"duckdb {self._version}")
+
+    def default_trees(self, template: Template, plan: PhysicalPlan) -> dict[int, JoinTree]:
+        """Join tree per block of the engine's plan, for the blocks where it can be told."""
+        return trees.default_trees(template, plan)
+
+    def obeyed(self, template: Template, steering: Steering, plan: PhysicalPlan) -> bool | None:
+        """Whether a plan follows the steering's join trees; None if that cannot be told."""
+        return trees.obeyed(template, steering, plan)
+
+    def render(
+        self, template: Template, literals: Sequence[Any], steering: Steering, params: Parameters = None
+    ) -> Rendered:
+        """The statement under a steering, with the settings that make DuckDB follow it.
+
+        Raises
+        ------
+        InvalidInput
+            If the steering does not fit the template, or asks for what DuckDB cannot do here.
+        """
+        from godb_fast.sql import render
+
+        if steering.hints:
+            raise InvalidInput("DuckDB takes no hints")
+        settings = dict(steering.settings)
+        if steering.join_trees:
+            for name, value in JOIN_TREE_SETTINGS:
+                settings[name] = ",".join(
+                    dict.fromkeys(
+                        value.split(",") + [part for part in settings.get(name, "").split(",") if part]
+                    )
+                )
+        before = tuple(setting_statement(name, value) for name, value in settings.items())
+        parse_settings(before)
+        if before and not self.capabilities.join_trees:
+            raise InvalidInput(self.capabilities.reason)
+        sql = render(template, literals, steering)
+        return Rendered(sql=sql, params=params, before=before, steering=steering)
+
+    # -- execution ----------------------------------------------------------------------------------
+
+    def run(
+        self,
+        statement: Rendered,
+        *,
+        timeout_s: float | None = None,
+        cancel: CancelToken | None = None,
+        profile: bool = False,
+        max_rows: int | None = None,
+        fetch: str = "rows",
+    ) -> EngineResult:
+        """Execute a statement and return its complete result; settings are as before on every path.
+
+        A steered statement takes turns with the unsteered ones of its instance: it waits for those that run
+        already, at most ``STEERING_WAIT_S``, then raises EngineBusy without having run.
+
+        Parameters
+        ----------
+        fetch : str
+            ``rows`` for tuples; ``arrow`` or ``df`` give ``EngineResult.native`` instead, with no tuples.
+
+        Raises
+        ------
+        QueryTimeout, QueryCancelled, ResultTooLarge, EngineBusy, EngineError
+        """
+        settings = parse_settings(statement.before)
+        connection = self._connection
+        if settings:
+            if not self.capabilities.join_trees:
+                raise EngineError(self.capabilities.reason)
+            if connection.in_transaction():
+                raise EngineError("not steered: a transaction is open on this connection")
+        if fetch not in ("rows", "arrow", "df"):
+            raise InvalidInput(f"fetch is {fetch!r}; it is rows, arrow or df")
+        kinds = connection.kinds(statement.sql)
+        if not kinds:
+            raise EngineError("there is no statement in this text")
+        if settings and kinds != ("SELECT",):
+            raise InvalidInput("only a single SELECT is steered")
+        profiler = quirks.Profiler(connection.raw) if profile and kinds == ("SELECT",) else None
+        began = ended = 0.0
+        report: dict[str, Any] | None = None
+
+        def work() -> tuple[Any, list[tuple[Any, ...]], Any]:
+            nonlocal began, ended, report
+            raw = connection.raw
+            if profiler is not None:
+                profiler.start()
+            try:
+                began = time.perf_counter()
+                if statement.params is None:
+                    raw.execute(statement.sql)
+                else:
+                    raw.execute(statement.sql, statement.params)
+                description = raw.description or []
+                rows: list[tuple[Any, ...]] = []
+                native = None
+                if fetch == "rows":
+                    rows = connection.fetch(max_rows)
+                else:
+                    native = quirks.arrow_table(raw) if fetch == "arrow" else raw.df()
+                ended = time.perf_counter()
+                if profiler is not None:
+                    report = profiler.read()
+                return description, rows, native
+            finally:
+                if profiler is not None:
+                    profiler.stop()
+
+        try:
+            description, rows, native = connection.guarded(
+                work,
+                settings=settings,
+                timeout_s=timeout_s,
+                busy_after_s=STEERING_WAIT_S if settings else None,
+                cancel=cancel,
+            )
+        finally:
+            connection.noted(kinds)
+        latency_ms = (ended - began) * 1e3
+        plan = plans.from_profile(report, f"duckdb {self._version}", latency_ms) if report else None
+        return EngineResult(
+            columns=tuple(str(entry[0]) for entry in description),
+            types=tuple(str(entry[1]) for entry in description),
+            rows=rows,
+            latency_ms=latency_ms,
+            plan=plan,
+            memory_bytes=plan.memory_bytes if plan is not None else None,
+            native=native,
+        )

@@ -1,0 +1,256 @@
+"""One DuckDB instance that godb_fast opened: whose every cursor we issue, and whose settings we may change.
+
+How nobody else gets in: the file is opened with a ``custom_user_agent`` of its own, and DuckDB refuses a second
+``connect()`` to the same file with another configuration, so that a bystander in this process gets DuckDB's
+error instead of our plans. Our own second ``open()`` of the file shares the instance.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import uuid
+from collections.abc import Hashable
+from typing import Any, Final, TypeAlias
+from weakref import WeakValueDictionary
+
+from godb_fast.engines.duckdb import quirks
+from godb_fast.engines.duckdb.turns import Turns
+from godb_fast.errors import ConnectionFailed, EngineBusy, EngineError, InvalidInput, MissingDependency
+
+#: Settings of one group of statements: (name, value) pairs.
+Settings: TypeAlias = tuple[tuple[str, str], ...]
+
+#: What must be off for a written join tree to be followed: the passes that reorder joins and swap sides. All
+#: others stay on (filter pushdown and statistics propagation above all).
+JOIN_TREE_SETTINGS: Final[Settings] = (("disabled_optimizers", "join_order,build_side_probe_side"),)
+
+_SETTING = re.compile(r"SET GLOBAL (?P<name>[a-z_]+) = '(?P<value>(?:[^']|'')*)'")
+
+
+def setting_statement(name: str, value: str) -> str:
+    """``SET GLOBAL name = 'value'``."""
+    return f"SET GLOBAL {name} = {quirks.quote_text(value)}"
+
+
+def parse_settings(statements: tuple[str, ...]) -> Settings:
+    """The pairs behind the statements of :func:`setting_statement`.
+
+    Raises
+    ------
+    InvalidInput
+        If a statement is anything else: it could not be put back.
+    """
+    pairs = []
+    for text in statements:
+        found = _SETTING.fullmatch(text)
+        if found is None:
+            raise InvalidInput(
+                f"{text!r} is not a setting that can be put back; write SET GLOBAL name = 'value'"
+            )
+        pairs.append((found["name"], found["value"].replace("''", "'")))
+    return tuple(pairs)
+
+
+class Instance:
+    """An opened database, shared by the engines (cursors) on it.
+
+    Attributes
+    ----------
+    changes, catalog_changes : int
+        Count statements, of any cursor, that were not plain SELECTs, and those that may have changed more
+        than rows. As every cursor is ours, tables (the catalogue) are unchanged while these are.
+    turns : Turns
+        Keeps statements under changed settings apart from all others.
+    """
+
+    def __init__(self, path: str, read_only: bool) -> None:
+        self.path = path
+        self.read_only = read_only
+        self.token = uuid.uuid4().hex
+        self.changes = 0
+        self.catalog_changes = 0
+        self.broken: str | None = None
+        self._users = 0
+        self._lock = threading.Lock()
+        self._saved: list[tuple[str, str]] = []
+        self._control = _connect(path, read_only, self.token)
+        self._global = frozenset(
+            name
+            for (name,) in self._control.execute(
+                "SELECT name FROM duckdb_settings() WHERE scope = 'GLOBAL'"
+            ).fetchall()
+        )
+        self.turns = Turns(self._switch)
+
+    def cursor(self) -> Any:
+        """A new connection to the instance."""
+        with self._lock:
+            self._users += 1
+            return self._control.cursor()
+
+    def release(self) -> None:
+        """One cursor fewer; the last one closes the instance."""
+        with self._lock:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            with _REGISTRY_LOCK:
+                if _REGISTRY.get(self.path) is self:
+                    del _REGISTRY[self.path]
+            self._control.close()
+
+    def changed(self, *, catalog: bool) -> None:
+        """A statement ran that may have changed rows, or more than that."""
+        with self._lock:
+            self.changes += 1
+            self.catalog_changes += catalog
+
+    def enter(self, settings: Settings, timeout_s: float | None) -> None:
+        """Take part in a turn under these settings (none: the user's own).
+
+        Raises
+        ------
+        EngineBusy
+            If other statements did not make room within ``timeout_s``.
+        """
+        if settings and self.broken is not None:
+            raise EngineBusy(self.broken)
+        if not self.turns.acquire(settings, timeout_s):
+            raise EngineBusy(
+                f"waited {timeout_s:g} s for statements that run under other settings of this DuckDB instance; "
+                "steered and default statements of one instance take turns"
+            )
+
+    def leave(self) -> None:
+        """End of the turn."""
+        self.turns.release()
+
+    def _switch(self, group: Hashable, entering: bool) -> None:
+        if not group:
+            return
+        assert isinstance(group, tuple)
+        if entering:
+            self._saved = []
+            try:
+                for name, value in group:
+                    self._put(name, value)
+            except BaseException:
+                self._restore()
+                raise
+        else:
+            self._restore()
+
+    def _put(self, name: str, value: str) -> None:
+        if name not in self._global:
+            raise InvalidInput(f"DuckDB has no instance-wide setting {name!r}")
+        row = self._control.execute(f"SELECT current_setting({quirks.quote_text(name)})").fetchone()
+        before = "" if row[0] is None else str(row[0])
+        self._saved.append((name, before))
+        if name == "disabled_optimizers" and before:
+            # The user's own choice stays in force; ours is added.
+            value = ",".join(dict.fromkeys([*before.split(","), *value.split(",")]))
+        self._control.execute(setting_statement(name, value))
+
+    def _restore(self) -> None:
+        while self._saved:
+            name, value = self._saved[-1]
+            try:
+                self._control.execute(setting_statement(name, value))
+            except BaseException as error:
+                # A Ctrl-C may arrive exactly here; the settings of others come first.
+                self._control.interrupt()
+                try:
+                    self._control.execute(setting_statement(name, value))
+                except Exception as again:
+                    self.broken = f"the setting {name} could not be put back to {value!r}: {again}"
+                    raise EngineError(self.broken) from again
+                self._saved.pop()
+                self._restore()
+                raise error
+            self._saved.pop()
+
+
+_REGISTRY: WeakValueDictionary[str, Instance] = WeakValueDictionary()
+_REGISTRY_LOCK = threading.Lock()
+
+
+def open_instance(path: str, read_only: bool) -> tuple[Instance, Any]:
+    """The instance at a path (the one that is open already, if it is ours) and a new cursor on it.
+
+    Raises
+    ------
+    ConnectionFailed
+        No such file, not a database, locked by another process, or open in this process under other terms.
+    """
+    if path == ":memory:":
+        instance = Instance(path, False)
+        return instance, instance.cursor()
+    # Links are resolved: DuckDB 1.4 takes a link for another file and would open it twice.
+    path = os.path.realpath(path)
+    with _REGISTRY_LOCK:
+        known = _REGISTRY.get(path)
+        if known is None:
+            known = _REGISTRY[path] = Instance(path, read_only)
+        elif known.read_only != read_only:
+            raise ConnectionFailed(
+                f"{path} is open in this process {'read-only' if known.read_only else 'for writing'} already; "
+                "close that session first, or open it the same way"
+            )
+        return known, known.cursor()
+
+
+def import_duckdb() -> Any:
+    """The driver, imported when first needed."""
+    try:
+        import duckdb
+    except ImportError as error:
+        raise MissingDependency("this needs DuckDB; pip install duckdb") from error
+    return duckdb
+
+
+def _connect(path: str, read_only: bool, token: str) -> Any:
+    duckdb = import_duckdb()
+    # Statements name tables, not our local variables.
+    config = {"custom_user_agent": f"godb_fast/{token}", "python_enable_replacements": "false"}
+    if path != ":memory:":
+        if os.path.isdir(path):
+            raise ConnectionFailed(f"{path} is a folder, not a DuckDB database")
+        if not os.path.exists(path):
+            if read_only:
+                raise ConnectionFailed(
+                    f"no such file: {path}; a database that is opened read-only must exist"
+                )
+            folder = os.path.dirname(path)
+            if not os.path.isdir(folder):
+                raise ConnectionFailed(f"no such folder: {folder}")
+        elif _is_sqlite(path):
+            raise ConnectionFailed(f"{path} is an SQLite database, not one of DuckDB")
+    try:
+        return duckdb.connect(path, read_only=read_only, config=config)
+    except duckdb.Error as error:
+        raise ConnectionFailed(_why(path, str(error))) from error
+
+
+def _is_sqlite(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(15) == b"SQLite format 3"
+
+
+def _why(path: str, message: str) -> str:
+    if "Could not set lock" in message:
+        holder = re.search(r"Conflicting lock is held in (.*?) \(PID (\d+)\)", message)
+        who = f" (process {holder[2]}, {holder[1]})" if holder else ""
+        return (
+            f"{path} is locked by another process{who}. Close it there; or use godb_fast inside that process, "
+            "with godb_fast.connect(its_duckdb_connection); or work on a copy of the file"
+        )
+    if "different configuration" in message:
+        return (
+            f"{path} is open in this process already. Give that connection, "
+            "godb_fast.connect(your_duckdb_connection), or close it first"
+        )
+    if "not a valid DuckDB" in message:
+        return f"{path} is not a DuckDB database"
+    return f"{path} cannot be opened: {message}"

@@ -1,0 +1,150 @@
+"""Everything in which DuckDB 2.0 differs from 1.4 and 1.5, and what stands in for it.
+
+===========================  =======================================  ===================================
+what                         1.4, 1.5                                 2.0
+===========================  =======================================  ===================================
+profile of a statement       written to a file (``profiling_output``)  ``get_profiling_information()``
+its keys                     ``operator_cardinality``, ``children``    ``intermediate_rows``, ``operator``
+names in plans               ``SEQ_SCAN␠``, table ``t``                ``SEQ_SCAN``, ``catalog.schema.t``
+``stats(column)``            text                                     struct
+``ALTER TABLE``              a new ``table_oid``                      the same ``table_oid``
+Ctrl-C                       ``RuntimeError`` after the KeyboardInterrupt, the statement still running;
+                             in 2.0 (and 1.5's fetch) it waits until the statement ends
+error in a transaction       binder errors leave it open               every error aborts it
+arrow                        ``fetch_arrow_table()``                  ``to_arrow_table()``
+===========================  =======================================  ===================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from typing import Any
+
+_STATS = re.compile(r"\[Min: (?P<min>.*?), Max: (?P<max>.*?)(?:, [A-Z][^\[\]]*)?\]", re.DOTALL)
+_UNIQUE = re.compile(r"\[Approx Unique: (\d+)\]")
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """``v1.4.5`` → (1, 4, 5)."""
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
+class Profiler:
+    """Collects the profile of one statement on a connection, and leaves its settings as they were."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._direct = hasattr(connection, "get_profiling_information")
+        self._file: str | None = None
+        self._before: tuple[Any, ...] = ()
+
+    def start(self) -> None:
+        """Profile from the next statement on."""
+        self._before = self._connection.execute(
+            "SELECT current_setting('enable_profiling'), current_setting('profiling_output')"
+        ).fetchall()[0]
+        if self._direct:
+            self._connection.execute("SET enable_profiling = 'no_output'")
+        else:
+            handle, self._file = tempfile.mkstemp(prefix="godb_fast_profile_", suffix=".json")
+            os.close(handle)
+            self._connection.execute(f"SET profiling_output = {quote_text(self._file)}")
+            self._connection.execute("SET enable_profiling = 'json'")
+
+    def read(self) -> dict[str, Any] | None:
+        """The profile of the statement that just ended, None if there is none."""
+        if self._direct:
+            text = self._connection.get_profiling_information()
+        else:
+            assert self._file is not None
+            with open(self._file, encoding="utf-8") as file:
+                text = file.read()
+        return json.loads(text) if text.strip() else None
+
+    def stop(self) -> None:
+        """Put the caller's settings back."""
+        try:
+            mode, output = self._before
+            if mode is None:
+                self._connection.execute("RESET enable_profiling")
+            else:
+                self._connection.execute(f"SET enable_profiling = {quote_text(str(mode))}")
+            if not self._direct:
+                self._connection.execute(f"SET profiling_output = {quote_text(str(output or ''))}")
+        finally:
+            if self._file is not None:
+                os.unlink(self._file)
+
+
+def arrow_table(connection: Any) -> Any:
+    """The pending result as an arrow table."""
+    fetch = getattr(connection, "to_arrow_table", None) or connection.fetch_arrow_table
+    return fetch()
+
+
+def profile_operators(profile: dict[str, Any]) -> dict[str, Any] | None:
+    """The root operator of a profile, in the keys of 2.0."""
+    if "operator" in profile:
+        roots = profile["operator"]
+    else:
+        roots = profile.get("children", [])
+    return _modern(roots[0]) if roots else None
+
+
+def _modern(node: dict[str, Any]) -> dict[str, Any]:
+    if "operator_type" not in node:
+        return node
+    return {
+        "type": node["operator_type"],
+        "extra_info": node.get("extra_info", {}),
+        "intermediate_rows": node.get("operator_cardinality"),
+        "rows_scanned": node.get("operator_rows_scanned"),
+        "timing": node.get("operator_timing"),
+        "intermediate_size_bytes": node.get("result_set_size"),
+        "children": [_modern(child) for child in node.get("children", [])],
+    }
+
+
+def peak_memory(profile: dict[str, Any]) -> float | None:
+    """Bytes of buffers at the peak of the statement."""
+    found = profile.get("system_peak_buffer_memory")
+    if found is None:
+        found = profile.get("system", {}).get("peak_buffer_memory")
+    return None if found is None else float(found)
+
+
+def column_stats(raw: Any) -> tuple[float | None, str | None, str | None, bool | None]:
+    """(distinct values, minimum, maximum, may hold NULL) from what ``stats(column)`` gave."""
+    if raw is None:
+        return None, None, None, None
+    if isinstance(raw, dict):
+        low, high = raw.get("min"), raw.get("max")
+        distinct = raw.get("approx_unique")
+        return (
+            None if distinct is None else float(distinct),
+            None if low is None else str(low),
+            None if high is None else str(high),
+            raw.get("has_null"),
+        )
+    text = str(raw)
+    unique, bounds = _UNIQUE.search(text), _STATS.search(text)
+    low, high = (bounds["min"], bounds["max"]) if bounds else (None, None)
+    return (
+        float(unique[1]) if unique else None,
+        None if low in (None, "NULL") else low,
+        None if high in (None, "NULL") else high,
+        "Has Null: true" in text if "Has Null" in text else None,
+    )
+
+
+def quote_text(text: str) -> str:
+    """A string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quote_name(name: str) -> str:
+    """An identifier, always quoted."""
+    return '"' + name.replace('"', '""') + '"'
