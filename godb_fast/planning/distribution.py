@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final, TypeAlias
 
@@ -130,9 +130,12 @@ class Distribution:
 
     @property
     def squared_norm(self) -> float:
-        """Sum over all values of the square of their share: the chance that two rows agree."""
-        rest = self.each * self.each * self.rest_distinct
-        return math.fsum(share * share for share in self.common.values()) + rest
+        """At most the sum over all values of their share squared: the chance that two rows agree.
+
+        No value of the rest is more frequent than the least of the common ones.
+        """
+        highest = min(self.common.values()) if self.common else self.each
+        return math.fsum(share * share for share in self.common.values()) + self.rest * highest
 
     def average(self) -> Estimate:
         """``column = ?`` with a value that is not known yet."""
@@ -233,10 +236,9 @@ class Distribution:
             return self.equal(pattern.exact)
         if pattern.everything:
             return 1.0 - self.null_share, KNOWN
-        common: Iterable[tuple[Any, float]]
         common, bounds = self._folded() if pattern.fold else (self.common.items(), self._bounds)
         matches = pattern.matches
-        from_common = math.fsum(share for value, share in common if matches(value))
+        from_common = math.fsum(share for value, share in common if matches(str(value)))
         if pattern.prefix and not pattern.fold and self._bounds:
             guess = self.rest_fraction(pattern.prefix, pattern.prefix_end)
             others = pattern.literals - len(pattern.prefix)

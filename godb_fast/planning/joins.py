@@ -50,6 +50,16 @@ class PairSelectivity:
     lower: float
     spread: float
 
+    def and_also(self, other: PairSelectivity) -> PairSelectivity:
+        """Both predicates, as if they were independent."""
+        return PairSelectivity(
+            self.best * other.best,
+            self.uniform * other.uniform,
+            min(self.upper, other.upper),
+            self.lower * other.lower,
+            math.hypot(self.spread, other.spread),
+        )
+
 
 def equality(left: Distribution, right: Distribution) -> PairSelectivity:
     """Selectivity of ``left = right``.
@@ -57,7 +67,7 @@ def equality(left: Distribution, right: Distribution) -> PairSelectivity:
     The sum over all values of the product of their shares on both sides, where the values that either side
     lists as common are looked up in the other. PostgreSQL's ``eqjoinsel`` sums the same way. A listed value
     that the other side does not list is taken to be one of the other's unlisted values (containment), and
-    the unlisted of both sides match as the smaller set of them within the larger one.
+    what neither side lists matches as the smaller set of values within the larger one.
 
     The upper bound is the least of the Cauchy-Schwarz bound on the two frequency vectors and of the bounds
     by either side's most common value (Cai, Balazinska and Suciu, "Pessimistic Cardinality Estimation",
@@ -66,21 +76,28 @@ def equality(left: Distribution, right: Distribution) -> PairSelectivity:
     filled = (1.0 - left.null_share) * (1.0 - right.null_share)
     uniform = filled / max(left.distinct, right.distinct)
     matched = left_listed = right_listed = 0.0
+    left_count = right_count = 0
     for value, share in left.common.items():
         other = right.common.get(value)
         if other is None:
             left_listed += share
+            left_count += 1
         else:
             matched += share * other
     for value, share in right.common.items():
         if value not in left.common:
             right_listed += share
-    best = (
-        matched
-        + left_listed * right.each
-        + right_listed * left.each
-        + left.rest * right.rest / max(left.rest_distinct, right.rest_distinct)
-    )
+            right_count += 1
+    best = matched + left_listed * right.each + right_listed * left.each
+    # What neither side lists.
+    left_values = left.rest_distinct - right_count
+    right_values = right.rest_distinct - left_count
+    if left_values > 0.0 and right_values > 0.0:
+        best += (
+            max(left.rest - right_count * left.each, 0.0)
+            * max(right.rest - left_count * right.each, 0.0)
+            / max(left_values, right_values)
+        )
     if left.unique or right.unique:
         # A key meets each row of the other side at most once, whatever the sample listed.
         best = uniform = filled / max(
@@ -173,7 +190,7 @@ def effective_distinct(columns: Sequence[Distribution]) -> EffectiveDistinct:
     (skewed) selectivity when joined directly, and each join with the key itself counts the key's rows.
     """
     count = len(columns)
-    order = sorted(range(count), key=lambda member: (columns[member].distinct, not columns[member].unique))
+    order = sorted(range(count), key=lambda member: (columns[member].distinct, columns[member].unique))
     logs = {name: [0.0] * count for name in ("best", "uniform", "upper", "lower", "spread")}
     for rank in range(1, count):
         member = order[rank]

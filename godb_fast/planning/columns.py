@@ -1,0 +1,81 @@
+"""Where distributions come from: tables, by name, or blocks that pass a column on."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from godb_fast.core import ColumnKind, ColumnStatistics, Statistics
+from godb_fast.errors import InvalidInput, MissingStatistics
+from godb_fast.planning.distribution import Distribution
+
+#: Rows assumed of a table or block of which nothing is known, and the spread of their logarithm.
+UNKNOWN_ROWS: Final = 1000.0
+UNKNOWN_ROWS_SPREAD: Final = 2.0
+
+
+class Distributions:
+    """The columns of an engine's statistics, each prepared once. Shared by all templates of an epoch.
+
+    Two threads may prepare the same column at the same time; either result serves.
+    """
+
+    def __init__(self, statistics: Statistics) -> None:
+        self.statistics = statistics
+        self.epoch = statistics.epoch
+        self._rows: dict[str, float | None] = {}
+        self._columns: dict[tuple[str, str], Distribution] = {}
+
+    def rows(self, table: str) -> float | None:
+        """Rows of a table; None if the engine does not know it.
+
+        Raises
+        ------
+        InvalidInput
+            If the engine's number is NaN, infinite or negative.
+        """
+        if table not in self._rows:
+            try:
+                rows = float(self.statistics.rows(table))
+            except MissingStatistics:
+                self._rows[table] = None
+            else:
+                if not 0.0 <= rows < math.inf:
+                    raise InvalidInput(
+                        f"statistics give {rows} rows for table {table!r}; row counts are finite and ≥ 0"
+                    )
+                self._rows[table] = rows
+        return self._rows[table]
+
+    def column(self, table: str, name: str) -> Distribution:
+        """Distribution of a table's column; documented defaults if nothing is known of it."""
+        key = (table, name)
+        found = self._columns.get(key)
+        if found is None:
+            rows = self.rows(table)
+            statistics = None if rows is None else self.statistics.column(table, name)
+            found = self._columns[key] = Distribution(statistics, UNKNOWN_ROWS if rows is None else rows)
+        return found
+
+
+def derived_column(column: Distribution, rows: float, unique: bool) -> Distribution:
+    """A column as a block passes it on: the same values in fewer rows, or each of them once."""
+    bounds = tuple(column.bounds)
+    kind = column.kind if column.known else ColumnKind.OTHER
+    common = () if unique else tuple(column.common)
+    shares = np.array([column.common[value] for value in common])
+    ends = (bounds[0], bounds[-1]) if bounds else (None, None)
+    statistics = ColumnStatistics(
+        kind,
+        min(column.distinct, max(rows, 1.0)),
+        null_share=0.0 if unique else column.null_share,
+        minimum=ends[0],
+        maximum=ends[1],
+        common_values=common,
+        common_shares=shares,
+        histogram=() if unique or len(bounds) < 3 else bounds,
+        unique=unique,
+    )
+    return Distribution(statistics, rows)
