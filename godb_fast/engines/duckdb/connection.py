@@ -162,9 +162,7 @@ class Connection:
             batch = self.raw.fetchmany(min(FETCH_ROWS, max_rows + 1 - len(rows)))
             rows.extend(batch)
             if len(rows) > max_rows:
-                raise ResultTooLarge(
-                    f"the result has more than {max_rows} rows, the limit of what is buffered"
-                )
+                raise ResultTooLarge(f"the result has more than {max_rows} rows, the limit of its buffer")
             if not batch:
                 return rows
 

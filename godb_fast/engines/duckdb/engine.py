@@ -123,7 +123,8 @@ class DuckDBEngine:
             raise InvalidInput(f"{type(connection).__name__} is not a DuckDB connection")
         borrowed = Connection(connection, None)
         path = borrowed.query(
-            "SELECT coalesce(path, ':memory:') FROM duckdb_databases() WHERE database_name = current_database()"
+            "SELECT coalesce(path, ':memory:') FROM duckdb_databases() "
+            "WHERE database_name = current_database()"
         )
         return cls(borrowed, str(path[0][0]) if path else ":memory:")
 
@@ -241,6 +242,9 @@ class DuckDBEngine:
 
     def _explain(self, statement: Rendered) -> PhysicalPlan:
         connection = self._connection
+        if connection.kinds(statement.sql) != ("SELECT",):
+            # A text of two statements would run the second.
+            raise EngineError("only a single SELECT is explained")
         rows = connection.guarded(
             lambda: connection.query(f"EXPLAIN (FORMAT JSON) {statement.sql}", statement.params),
             settings=parse_settings(statement.before),
@@ -326,16 +330,18 @@ class DuckDBEngine:
             raise EngineError("there is no statement in this text")
         if settings and kinds != ("SELECT",):
             raise InvalidInput("only a single SELECT is steered")
-        profiler = quirks.Profiler(connection.raw) if profile and kinds == ("SELECT",) else None
+        # Within a transaction an error would leave no way to put the profiler's settings back (2.0).
+        profiled = profile and kinds == ("SELECT",) and not connection.in_transaction()
+        profiler = quirks.Profiler(connection.raw) if profiled else None
         began = ended = 0.0
         report: dict[str, Any] | None = None
 
         def work() -> tuple[Any, list[tuple[Any, ...]], Any]:
             nonlocal began, ended, report
             raw = connection.raw
-            if profiler is not None:
-                profiler.start()
             try:
+                if profiler is not None:
+                    profiler.start()
                 began = time.perf_counter()
                 if statement.params is None:
                     raw.execute(statement.sql)

@@ -30,8 +30,8 @@ CATALOGUE_FUNCTIONS: Final = re.compile(
 ORDER_DEPENDENT: Final = frozenset(
     {
         "any_value", "approx_quantile", "approx_top_k", "arbitrary", "arg_max", "arg_max_null",
-        "arg_max_nulls_last", "arg_min", "arg_min_null", "arg_min_nulls_last", "argmax", "argmin", "array_agg",
-        "combine_aggr", "first", "group_concat", "json_group_array", "json_group_object",
+        "arg_max_nulls_last", "arg_min", "arg_min_null", "arg_min_nulls_last", "argmax", "argmin",
+        "array_agg", "combine_aggr", "first", "group_concat", "json_group_array", "json_group_object",
         "json_group_structure", "last", "list", "listagg", "lttb", "max_by", "min_by", "mode",
         "reservoir_quantile", "string_agg", "variant_group_array", "variant_group_object",
     }

@@ -1,8 +1,8 @@
 """One DuckDB instance that godb_fast opened: whose every cursor we issue, and whose settings we may change.
 
-How nobody else gets in: the file is opened with a ``custom_user_agent`` of its own, and DuckDB refuses a second
-``connect()`` to the same file with another configuration, so that a bystander in this process gets DuckDB's
-error instead of our plans. Our own second ``open()`` of the file shares the instance.
+How nobody else gets in: the file is opened with a ``custom_user_agent`` of its own, and DuckDB refuses a
+second ``connect()`` to the same file with another configuration, so that a bystander in this process gets
+DuckDB's error instead of our plans. Our own second ``open()`` of the file shares the instance.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ def parse_settings(statements: tuple[str, ...]) -> Settings:
     for text in statements:
         found = _SETTING.fullmatch(text)
         if found is None:
-            raise InvalidInput(
-                f"{text!r} is not a setting that can be put back; write SET GLOBAL name = 'value'"
-            )
+            raise InvalidInput(f"{text!r} cannot be put back; write SET GLOBAL name = 'value'")
         pairs.append((found["name"], found["value"].replace("''", "'")))
     return tuple(pairs)
 
@@ -75,6 +73,7 @@ class Instance:
         self._users = 0
         self._lock = threading.Lock()
         self._saved: list[tuple[str, str]] = []
+        self._values: dict[str, tuple[int, str]] = {}
         self._control = _connect(path, read_only, self.token)
         self._global = frozenset(
             name
@@ -119,7 +118,7 @@ class Instance:
             raise EngineBusy(self.broken)
         if not self.turns.acquire(settings, timeout_s):
             raise EngineBusy(
-                f"waited {timeout_s:g} s for statements that run under other settings of this DuckDB instance; "
+                f"waited {timeout_s:g} s for statements under other settings of this DuckDB instance; "
                 "steered and default statements of one instance take turns"
             )
 
@@ -145,13 +144,21 @@ class Instance:
     def _put(self, name: str, value: str) -> None:
         if name not in self._global:
             raise InvalidInput(f"DuckDB has no instance-wide setting {name!r}")
-        row = self._control.execute(f"SELECT current_setting({quirks.quote_text(name)})").fetchone()
-        before = "" if row[0] is None else str(row[0])
+        before = self._current(name)
         self._saved.append((name, before))
         if name == "disabled_optimizers" and before:
             # The user's own choice stays in force; ours is added.
             value = ",".join(dict.fromkeys([*before.split(","), *value.split(",")]))
         self._control.execute(setting_statement(name, value))
+
+    def _current(self, name: str) -> str:
+        """The user's own value, read anew only after a statement that may have set it."""
+        known = self._values.get(name)
+        if known is None or known[0] != self.catalog_changes:
+            stamp = self.catalog_changes
+            row = self._control.execute(f"SELECT current_setting({quirks.quote_text(name)})").fetchone()
+            known = self._values[name] = (stamp, "" if row[0] is None else str(row[0]))
+        return known[1]
 
     def _restore(self) -> None:
         while self._saved:
@@ -195,7 +202,8 @@ def open_instance(path: str, read_only: bool) -> tuple[Instance, Any]:
             known = _REGISTRY[path] = Instance(path, read_only)
         elif known.read_only != read_only:
             raise ConnectionFailed(
-                f"{path} is open in this process {'read-only' if known.read_only else 'for writing'} already; "
+                f"{path} is open in this process already, "
+                f"{'read-only' if known.read_only else 'for writing'}; "
                 "close that session first, or open it the same way"
             )
         return known, known.cursor()
@@ -219,9 +227,7 @@ def _connect(path: str, read_only: bool, token: str) -> Any:
             raise ConnectionFailed(f"{path} is a folder, not a DuckDB database")
         if not os.path.exists(path):
             if read_only:
-                raise ConnectionFailed(
-                    f"no such file: {path}; a database that is opened read-only must exist"
-                )
+                raise ConnectionFailed(f"no such file: {path}; read-only needs one that exists")
             folder = os.path.dirname(path)
             if not os.path.isdir(folder):
                 raise ConnectionFailed(f"no such folder: {folder}")
@@ -243,8 +249,8 @@ def _why(path: str, message: str) -> str:
         holder = re.search(r"Conflicting lock is held in (.*?) \(PID (\d+)\)", message)
         who = f" (process {holder[2]}, {holder[1]})" if holder else ""
         return (
-            f"{path} is locked by another process{who}. Close it there; or use godb_fast inside that process, "
-            "with godb_fast.connect(its_duckdb_connection); or work on a copy of the file"
+            f"{path} is locked by another process{who}. Close it there; or use godb_fast inside that "
+            "process, with godb_fast.connect(its_duckdb_connection); or work on a copy of the file"
         )
     if "different configuration" in message:
         return (

@@ -21,6 +21,7 @@ import json
 import os
 import re
 import tempfile
+import warnings
 from typing import Any
 
 _STATS = re.compile(r"\[Min: (?P<min>.*?), Max: (?P<max>.*?)(?:, [A-Z][^\[\]]*)?\]", re.DOTALL)
@@ -65,24 +66,45 @@ class Profiler:
         return json.loads(text) if text.strip() else None
 
     def stop(self) -> None:
-        """Put the caller's settings back."""
+        """Put the caller's settings back, even if a watchdog's interrupt arrives just now."""
         try:
+            if not self._before:
+                return
             mode, output = self._before
-            if mode is None:
-                self._connection.execute("RESET enable_profiling")
-            else:
-                self._connection.execute(f"SET enable_profiling = {quote_text(str(mode))}")
+            statements = [
+                "RESET enable_profiling"
+                if mode is None
+                else f"SET enable_profiling = {quote_text(str(mode))}"
+            ]
             if not self._direct:
-                self._connection.execute(f"SET profiling_output = {quote_text(str(output or ''))}")
+                statements.append(f"SET profiling_output = {quote_text(str(output or ''))}")
+            for statement in statements:
+                _persistently(self._connection, statement)
         finally:
             if self._file is not None:
                 os.unlink(self._file)
 
 
+def _persistently(connection: Any, statement: str) -> None:
+    """Execute a short statement although interrupts meant for the one before may hit it (timer, cancel)."""
+    for _ in range(3):
+        try:
+            connection.execute(statement)
+            return
+        except Exception as error:
+            if type(error).__name__ != "InterruptException":
+                raise
+    connection.execute(statement)
+
+
 def arrow_table(connection: Any) -> Any:
     """The pending result as an arrow table."""
-    fetch = getattr(connection, "to_arrow_table", None) or connection.fetch_arrow_table
-    return fetch()
+    if not hasattr(connection, "to_arrow_table"):
+        return connection.fetch_arrow_table()
+    with warnings.catch_warnings():
+        # 2.0 would rather have its relations used, which cannot be timed and stopped as statements are.
+        warnings.simplefilter("ignore", UserWarning)
+        return connection.to_arrow_table()
 
 
 def profile_operators(profile: dict[str, Any]) -> dict[str, Any] | None:

@@ -53,10 +53,7 @@ class DuckDBSchema:
     def __init__(self, connection: Connection, epoch: str) -> None:
         self.epoch = epoch
         self._path = _search_path(connection)
-        kinds = {
-            name: kind
-            for name, kind in connection.query("SELECT database_name, type FROM duckdb_databases()")
-        }
+        kinds = dict(connection.query("SELECT database_name, type FROM duckdb_databases()"))
         statements = {
             (database, schema, name): (sql, temporary)
             for database, schema, name, sql, temporary in connection.query(
@@ -178,7 +175,7 @@ def _search_path(connection: Connection) -> tuple[tuple[str, str], ...]:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    pattern = r'(?:"(?:[^"]|"")*"|[^"%s])+' % re.escape(separator)
+    pattern = rf'(?:"(?:[^"]|"")*"|[^"{re.escape(separator)}])+'
     found = [part.strip() for part in re.findall(pattern, text)]
     return [
         part[1:-1].replace('""', '"') if separator == "." and part[:1] == part[-1:] == '"' else part

@@ -1,11 +1,11 @@
 """A lock for groups: statements that need the same instance-wide settings run side by side, others wait.
 
 DuckDB's ``disabled_optimizers`` belongs to the instance, so a statement that runs under it must not overlap
-with any statement that must not. This is group mutual exclusion (Joung, "Asynchronous group mutual exclusion",
-PODC 1998): any number of holders of one group at a time; groups take turns in order of arrival, so neither
-default nor steered statements starve.
+with any statement that must not. This is group mutual exclusion (Joung, "Asynchronous group mutual
+exclusion", PODC 1998): any number of holders of one group at a time; groups take turns in order of arrival,
+so neither default nor steered statements starve.
 
-The price is stated in ``docs``: a steered statement waits until default statements of the same instance that
+The price: a steered statement waits until default statements of the same instance that
 are already running have ended, and the other way around. Statements of one group never wait for each other,
 unless another group queued up before.
 """
