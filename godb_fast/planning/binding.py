@@ -91,4 +91,19 @@ def _string(literal: Any) -> Any:
     return decode(literal)
 
 
-_DECODERS: dict[str, Decode] = {"integer": _number, "decimal": _number, "string": _string}
+def _list(literal: Any) -> Any:
+    if type(literal) is not tuple:
+        return decode(literal)
+    # Lists of strings may be long.
+    return [
+        item[1:-1].replace("''", "'") if type(item) is str and item[:1] == "'" else decode(item)
+        for item in literal
+    ]
+
+
+_DECODERS: dict[str, Decode] = {
+    "integer": _number,
+    "decimal": _number,
+    "string": _string,
+    "list": _list,
+}

@@ -99,7 +99,7 @@ def choose(costs: Sequence[Sequence[float]], default: int, rule: Rule) -> Choice
             failed = f"the cheaper plan is {worst:.2f} times dearer in one scenario"
             continue
         gain = _ratio(own[0], row[0])
-        return Choice(position, f"estimated {gain:.2f} times cheaper, in no scenario dearer")
+        return Choice(position, f"estimated {gain:.2f} times cheaper, in no scenario clearly dearer")
     return Choice(None, failed)
 
 

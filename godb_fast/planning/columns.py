@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -48,6 +49,20 @@ class Distributions:
                     )
                 self._rows[table] = rows
         return self._rows[table]
+
+    def load(self, wanted: Mapping[str, set[str]]) -> None:
+        """Have statistics of several columns read at once, if the engine offers that (``load``)."""
+        load = getattr(self.statistics, "load", None)
+        if load is None:
+            return
+        known = {
+            table: sorted(names)
+            for table, columns in wanted.items()
+            if self.rows(table) is not None
+            and (names := {name for name in columns if (table, name) not in self._columns})
+        }
+        if known:
+            load(known)
 
     def column(self, table: str, name: str) -> Distribution:
         """Distribution of a table's column; documented defaults if nothing is known of it."""

@@ -40,6 +40,10 @@ PATTERN_PRIOR: Final = 2.0
 #: Fewer bounds than this are no sample.
 PATTERN_SAMPLE: Final = 10
 
+#: A column without common values is taken for a key from this share of different values on (engines'
+#: approximate counts are a few percent off).
+KEY_SHARE: Final = 0.95
+
 # Spreads: e^0.2 = ± 22 %, e^0.8 = a factor of 2.2, e^1.5 = a factor of 4.5.
 KNOWN: Final = 0.05
 COMMON: Final = 0.2
@@ -69,6 +73,7 @@ class Distribution:
         "_common_running",
         "_fold",
         "_patterns",
+        "_plain",
         "common",
         "convert",
         "distinct",
@@ -91,10 +96,13 @@ class Distribution:
             )
         self.kind = statistics.kind
         self.convert = CONVERTERS[self.kind]
-        self.unique = statistics.unique
         self.null_share = statistics.null_share
         filled = 1.0 - self.null_share
         self.common = _usable_common(statistics, filled)
+        # Many keys are not declared; a sample that repeats nothing and a count of nearly all rows tell.
+        self.unique = statistics.unique or (
+            not self.common and self.rows >= 100 and statistics.distinct >= KEY_SHARE * self.rows * filled > 0
+        )
         total = math.fsum(self.common.values())
         self.rest = max(filled - total, 0.0)
         if self.unique:
@@ -116,6 +124,7 @@ class Distribution:
         self._common_running = running
         self._bounds = _spread_bounds(statistics)
         self._patterns: dict[Pattern, Estimate] = {}
+        self._plain: tuple[list[tuple[str, float]], list[str]] | None = None
         self._fold: tuple[list[tuple[str, float]], list[str]] | None = None
 
     @property
@@ -236,9 +245,9 @@ class Distribution:
             return self.equal(pattern.exact)
         if pattern.everything:
             return 1.0 - self.null_share, KNOWN
-        common, bounds = self._folded() if pattern.fold else (self.common.items(), self._bounds)
+        common, bounds = self._texts(pattern.fold)
         matches = pattern.matches
-        from_common = math.fsum(share for value, share in common if matches(str(value)))
+        from_common = math.fsum([share for value, share in common if matches(value)])
         if pattern.prefix and not pattern.fold and self._bounds:
             guess = self.rest_fraction(pattern.prefix, pattern.prefix_end)
             others = pattern.literals - len(pattern.prefix)
@@ -259,8 +268,12 @@ class Distribution:
             return TINY, spread
         return share, (from_common * COMMON + from_rest * spread) / share
 
-    def _folded(self) -> tuple[list[tuple[str, float]], list[str]]:
-        """Common values and bounds in lower case, made when ILIKE first asks."""
+    def _texts(self, fold: bool) -> tuple[list[tuple[str, float]], list[str]]:
+        """Common values with their shares, and bounds; in lower case for ILIKE. Made when first asked for."""
+        if not fold:
+            if self._plain is None:
+                self._plain = ([(str(value), share) for value, share in self.common.items()], self._bounds)
+            return self._plain
         if self._fold is None:
             self._fold = (
                 [(str(value).lower(), share) for value, share in self.common.items()],

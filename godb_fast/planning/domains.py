@@ -43,6 +43,8 @@ _FALSE: Final = frozenset({"f", "false", "n", "no", "off", "0"})
 
 def to_number(value: Any) -> Placed:
     """Place a value in the domain of numbers."""
+    if type(value) is float and value == value:
+        return value
     if value is None or value is UNKNOWN:
         return value
     if isinstance(value, (float, int, str, Decimal)):
@@ -116,6 +118,8 @@ def to_boolean(value: Any) -> Placed:
 
 def to_text(value: Any) -> Placed:
     """Place a value in the domain of text."""
+    if type(value) is str:
+        return value
     if isinstance(value, str) or value is None or value is UNKNOWN:
         return value
     if isinstance(value, bool):

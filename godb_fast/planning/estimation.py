@@ -14,7 +14,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from godb_fast.core import Block, QueryGraph, Relation, RowEstimates, Template
+from godb_fast.core import (
+    Block,
+    ColumnRef,
+    Comparison,
+    Not,
+    Opaque,
+    Predicate,
+    QueryGraph,
+    Relation,
+    RowEstimates,
+    Template,
+)
 from godb_fast.core.estimates import MAX_LOG_ROWS
 from godb_fast.planning.columns import UNKNOWN_ROWS, UNKNOWN_ROWS_SPREAD, Distributions, derived_column
 from godb_fast.planning.distribution import Distribution
@@ -57,6 +68,7 @@ class TemplateEstimator:
         self._blocks: dict[int, BlockEstimator] = {}
         self._unknown = [UNKNOWN] * _slot_count(template)
         self._started: set[int] = set()
+        distributions.load(_columns_used(template))
         for block in template.blocks:
             self._prepare(block.index)
         # Only what a plannable block needs is computed per query: itself and the blocks below it.
@@ -325,6 +337,39 @@ class BlockEstimator:
             return np.zeros_like(total)
         groups = min(sum(math.log(column.distinct) for column in self._group_columns), MAX_LOG_ROWS)
         return log_cardenas(groups, total)
+
+
+def _columns_used(template: Template) -> dict[str, set[str]]:
+    """Columns of base tables that estimates ask for, by table."""
+    used: dict[str, set[str]] = {}
+
+    def note(block: Block, column: ColumnRef | None) -> None:
+        if column is not None and (table := block.relations[column.relation].table) is not None:
+            used.setdefault(table, set()).add(column.name)
+
+    for block in template.blocks:
+        graph = block.graph
+        if graph is None:
+            continue
+        for column in (*graph.class_columns, *block.group_by):
+            note(block, column)
+        for joined in graph.predicates:
+            if joined.selective >= 0:
+                note(block, joined.left)
+                note(block, joined.right)
+        stack: list[Predicate] = [predicate for filters in block.filters for predicate in filters]
+        while stack:
+            predicate = stack.pop()
+            if isinstance(predicate, Comparison):
+                note(block, predicate.column)
+            elif isinstance(predicate, Opaque):
+                for column in predicate.columns:
+                    note(block, column)
+            elif isinstance(predicate, Not):
+                stack.append(predicate.part)
+            else:
+                stack.extend(predicate.parts)
+    return used
 
 
 def _slot_count(template: Template) -> int:

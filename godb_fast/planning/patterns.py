@@ -28,6 +28,8 @@ class Pattern:
         Number of literal characters.
     everything : bool
         Any text matches (``%``).
+    matches : callable
+        Whether a text (in lower case, for ILIKE) matches.
     """
 
     __slots__ = (
@@ -39,6 +41,7 @@ class Pattern:
         "exact",
         "fold",
         "literals",
+        "matches",
         "prefix",
         "prefix_end",
     )
@@ -71,9 +74,18 @@ class Pattern:
         self._last = _Piece(pieces[-1])
         self._middle = tuple(_Piece(piece) for piece in pieces[1:-1] if piece)
         self.everything = len(pieces) > 1 and not any(pieces)
+        #: Whether one text matches; the frequent forms ``%text%``, ``text%`` and ``%text`` without a detour.
+        self.matches = self._matches
+        if not wild and len(pieces) == 3 and not pieces[0] and not pieces[2]:
+            piece = "".join(character or "" for character in pieces[1])
+            self.matches = lambda text: piece in text
+        elif not wild and len(pieces) == 2 and not (pieces[0] and pieces[1]):
+            piece = "".join(character or "" for character in pieces[0] or pieces[1])
+            self.matches = (
+                (lambda text: text.startswith(piece)) if pieces[0] else (lambda text: text.endswith(piece))
+            )
 
-    def matches(self, text: str) -> bool:
-        """Whether a text (in lower case, for ILIKE) matches."""
+    def _matches(self, text: str) -> bool:
         first, last = self._first, self._last
         if self._whole:
             return len(text) == first.length and first.at(text, 0)

@@ -227,7 +227,7 @@ def _comparison(predicate: Comparison, column: Distribution) -> Term:
         return _of_function(predicate, column)
     fold = predicate.function is not None
     if operator in ("=", "<>"):
-        equal = _folded_equal(column, _reader(predicate, 0, to_text)) if fold else _equal(predicate, column)
+        equal = _equal(predicate, column, fold)
         return equal if operator == "=" else _complement(equal, 1.0 - column.null_share)
     if operator == "in":
         return _in_list(predicate, column, fold)
@@ -274,9 +274,10 @@ def _complement(term: Term, filled: float) -> Term:
     return term_of_rest
 
 
-def _equal(predicate: Comparison, column: Distribution) -> Term:
-    read = _reader(predicate, 0, column.convert)
-    equal, average = column.equal, column.average()
+def _equal(predicate: Comparison, column: Distribution, fold: bool) -> Term:
+    read = _reader(predicate, 0, to_text if fold else column.convert)
+    equal = _folded_match(column) if fold else column.equal
+    average = column.average()
 
     def term(values: Values) -> Estimate:
         value = read(values)
@@ -287,7 +288,7 @@ def _equal(predicate: Comparison, column: Distribution) -> Term:
     return term
 
 
-def _folded_equal(column: Distribution, read: Read) -> Term:
+def _folded_match(column: Distribution) -> Callable[[Any], Estimate]:
     """``lower(column) = value``: the common values that agree but for case, else one value's share."""
     common: dict[str, float] = {}
     for value, share in column.common.items():
@@ -295,14 +296,11 @@ def _folded_equal(column: Distribution, read: Read) -> Term:
         common[folded] = common.get(folded, 0.0) + share
     other = (max(column.each, TINY), UNIFORM)
 
-    def term(values: Values) -> Estimate:
-        value = read(values)
-        if value is None:
-            return 0.0, 0.0
+    def match(value: Any) -> Estimate:
         share = common.get(str(value).strip().lower())
         return other if share is None else (share, COMMON)
 
-    return term
+    return match
 
 
 def _null_safe(predicate: Comparison, column: Distribution) -> Term:
@@ -322,32 +320,32 @@ def _null_safe(predicate: Comparison, column: Distribution) -> Term:
 def _in_list(predicate: Comparison, column: Distribution, fold: bool) -> Term:
     """The sum over the list's different values; a NULL among them matches nothing."""
     filled = 1.0 - column.null_share
-    equal, average, convert = column.equal, column.average(), column.convert
+    average = column.average()
     readers = [_raw(operand) for operand in predicate.operands]
-    folded = _folded_equal(column, lambda values: values[0]) if fold else None
+    one = readers[0] if len(readers) == 1 else None
+    place = to_text if fold else column.convert
+    match = _folded_match(column) if fold else column.equal
 
     def term(values: Values) -> Estimate:
-        raw: list[Any] = []
-        for read in readers:
-            value = read(values)
-            if isinstance(value, (list, tuple)):
-                raw.extend(value)
-            else:
-                raw.append(value)
+        if one is not None and type(listed := one(values)) is list:
+            raw = listed
+        else:
+            raw = []
+            for read in readers:
+                value = read(values)
+                raw.extend(value) if isinstance(value, (list, tuple)) else raw.append(value)
         total = variance = 0.0
         # A dict keeps the order, so that the sum is the same in every process.
-        for value in dict.fromkeys(map(convert if folded is None else to_text, raw)):
+        for value in dict.fromkeys(map(place, raw)):
             if value is None:
                 continue
-            if value is UNKNOWN:
-                share, spread = average
-            else:
-                share, spread = equal(value) if folded is None else folded((value,))
+            share, spread = average if value is UNKNOWN else match(value)
             total += share
-            variance += (share * spread) ** 2
+            spread *= share
+            variance += spread * spread
         if total <= 0.0:
             return 0.0, 0.0
-        return min(total, filled), math.sqrt(variance) / total
+        return (total if total < filled else filled), math.sqrt(variance) / total
 
     return term
 

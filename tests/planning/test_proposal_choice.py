@@ -22,7 +22,7 @@ def chosen(*rows, rule=RULE):
 def test_a_cheaper_plan_in_all_scenarios_is_chosen():
     found = chosen([10 * MS, 12 * MS], [100 * MS, 90 * MS])
     assert found.chosen == 0
-    assert found.reason == "estimated 10.00 times cheaper, in no scenario dearer"
+    assert found.reason == "estimated 10.00 times cheaper, in no scenario clearly dearer"
 
 
 @pytest.mark.parametrize(("cost", "expected"), [(79.0, 0), (80.0, 0), (81.0, None)])
