@@ -185,8 +185,8 @@ class Connection:
         if self._transaction is not None and self.instance is not None:
             return self._transaction
         try:
-            first = self.raw.execute("SELECT txid_current()").fetchall()
-            second = self.raw.execute("SELECT txid_current()").fetchall()
+            first = self.raw.execute("SELECT system.main.txid_current()").fetchall()
+            second = self.raw.execute("SELECT system.main.txid_current()").fetchall()
         except self._duckdb.TransactionException:
             # "Current transaction is aborted (please ROLLBACK)"
             return True

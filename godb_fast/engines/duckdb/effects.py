@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from godb_fast.engines.base import Effects
+from godb_fast.engines.duckdb import quirks
 from godb_fast.engines.duckdb.connection import Connection
 from godb_fast.engines.duckdb.functions import (
     CATALOGUE_FUNCTIONS,
@@ -42,6 +43,9 @@ _SOURCES: Final = frozenset(
 _MODIFIERS: Final = frozenset(
     {"DISTINCT_MODIFIER", "LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER", "ORDER_MODIFIER"}
 )
+_SERIALIZE: Final = "SELECT system.main.json_serialize_sql(?::VARCHAR)::VARCHAR"
+#: Parts of an expression that do not belong to what it says.
+_POSITIONS: Final = frozenset({"query_location", "query_location_length", "alias"})
 _KEPT: Final = 512
 _MAX_VIEW_DEPTH: Final = 32
 
@@ -88,8 +92,8 @@ class Judge:
         walk = _Walk(self, schema)
         walk.text(sql, 0)
         collation, checked = self._connection.query(
-            "SELECT current_setting('default_collation'), "
-            "current_setting('scalar_subquery_error_on_multiple_rows')"
+            "SELECT system.main.current_setting('default_collation'), "
+            "system.main.current_setting('scalar_subquery_error_on_multiple_rows')"
         )[0]
         if collation:
             walk.doubt("a default collation is set")
@@ -100,7 +104,7 @@ class Judge:
 
     def tree(self, sql: str) -> Node:
         """DuckDB's syntax tree of one SELECT."""
-        raw = self._connection.query("SELECT json_serialize_sql(?::VARCHAR)::VARCHAR", [sql])[0][0]
+        raw = self._connection.query(_SERIALIZE, [sql])[0][0]
         parsed = json.loads(raw)
         if parsed.get("error"):
             raise _Impure(str(parsed.get("error_message") or "DuckDB cannot serialize it"))
@@ -179,10 +183,15 @@ class _Walk:
         if expression not in ("FUNCTION", "WINDOW"):
             return
         name = str(node["function_name"]).lower()
-        names.add(name)
         if expression == "WINDOW":
             self._window(node, name)
-        elif name in ORDER_DEPENDENT and not _ordered_by_arguments(node):
+            if name in PEER_FUNCTIONS or name in ROW_FUNCTIONS:
+                # 1.x has no entry for them; macros cannot take their place.
+                return
+        names.add(name)
+        if expression == "WINDOW":
+            return
+        if name in ORDER_DEPENDENT and not _ordered_by_arguments(node):
             self.doubt(f"{name}() depends on the order of rows")
 
     def _window(self, node: Node, name: str) -> None:
@@ -288,28 +297,28 @@ def _entries(common_tables: Any) -> list[Node]:
 def _bare(node: Any) -> Any:
     """An expression without its position and alias, to compare."""
     if isinstance(node, dict):
-        return {key: _bare(value) for key, value in node.items() if key not in ("query_location", "alias")}
+        return {key: _bare(value) for key, value in node.items() if key not in _POSITIONS}
     if isinstance(node, list):
         return [_bare(entry) for entry in node]
     return node
 
 
 def _is_null(node: Node) -> bool:
-    return node.get("class") == "CONSTANT" and bool(node.get("value", {}).get("is_null"))
+    return node.get("class") == "CONSTANT" and quirks.constant(node)[0]
 
 
 def _ordered_by_arguments(node: Node) -> bool:
     """Whether an aggregate sorts by all of its arguments, so that ties are equal."""
     orders = [_bare(entry["expression"]) for entry in (node.get("order_bys") or {}).get("orders", ())]
-    arguments = [_bare(child) for child in node.get("children", ()) if child.get("class") != "CONSTANT"]
-    return bool(orders) and all(argument in orders for argument in arguments)
+    arguments = [_bare(child) for child in quirks.arguments(node) if child.get("class") != "CONSTANT"]
+    return bool(orders) and bool(arguments) and all(argument in orders for argument in arguments)
 
 
 def _total(node: Node, orders: list[Node]) -> bool:
     """Whether ORDER BY sorts by every output column, or by every grouping key: ties are then equal rows."""
     columns = node
     while columns["type"] == "SET_OPERATION_NODE":
-        columns = columns["left"] if "left" in columns else columns["children"][0]
+        columns = quirks.operands(columns)[0]
     if columns["type"] != "SELECT_NODE":
         return False
     outputs: list[Node] = columns.get("select_list", [])
@@ -322,8 +331,8 @@ def _total(node: Node, orders: list[Node]) -> bool:
             return not key.get("exclude_list")
         sorted_by.append(_bare(key))
         if key.get("class") == "CONSTANT":
-            position = key["value"].get("value")
-            if isinstance(position, int) and 1 <= position <= len(outputs):
+            position = quirks.constant(key)[1]
+            if position is not None and 1 <= position <= len(outputs):
                 sorted_outputs.add(position - 1)
             continue
         names = key.get("column_names") or [""]
@@ -346,7 +355,7 @@ def _total(node: Node, orders: list[Node]) -> bool:
 def _grouping_key(group: Node, outputs: list[Node]) -> Any:
     """A GROUP BY key, with ordinals and aliases resolved."""
     if group.get("class") == "CONSTANT":
-        position = group["value"].get("value")
-        if isinstance(position, int) and 1 <= position <= len(outputs):
+        position = quirks.constant(group)[1]
+        if position is not None and 1 <= position <= len(outputs):
             return _bare(outputs[position - 1])
     return _bare(group)

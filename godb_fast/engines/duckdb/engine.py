@@ -61,15 +61,18 @@ class DuckDBEngine:
     def __init__(self, connection: Connection, path: str) -> None:
         self._connection = connection
         self._path = path
-        self._version = str(connection.query("SELECT version()")[0][0]).lstrip("v")
+        self._version = str(connection.query("SELECT system.main.version()")[0][0]).lstrip("v")
         if quirks.version_tuple(self._version) < (1, 4):
             raise ConnectionFailed(f"DuckDB {self._version} is not supported; pip install 'duckdb>=1.4'")
-        known = {name for (name,) in connection.query("SELECT name FROM duckdb_settings()")}
+        known = {name for (name,) in connection.query("SELECT name FROM system.main.duckdb_settings()")}
         settings = ", ".join(
-            f"current_setting({quirks.quote_text(name)})" for name in RESULT_SETTINGS if name in known
+            f"system.main.current_setting({quirks.quote_text(name)})"
+            for name in RESULT_SETTINGS
+            if name in known
         )
         self._environment_sql = (
-            f"SELECT current_database(), current_schema(), current_setting('search_path'), {settings}"
+            "SELECT system.main.current_database(), system.main.current_schema(), "
+            f"system.main.current_setting('search_path'), {settings}"
         )
         self._environment: tuple[int, str] | None = None
         self._epoch: tuple[int, str] | None = None
@@ -123,7 +126,7 @@ class DuckDBEngine:
             raise InvalidInput(f"{type(connection).__name__} is not a DuckDB connection")
         borrowed = Connection(connection, None)
         path = borrowed.query(
-            "SELECT coalesce(path, ':memory:') FROM duckdb_databases() "
+            "SELECT coalesce(path, ':memory:') FROM system.main.duckdb_databases() "
             "WHERE database_name = current_database()"
         )
         return cls(borrowed, str(path[0][0]) if path else ":memory:")

@@ -78,7 +78,7 @@ class Instance:
         self._global = frozenset(
             name
             for (name,) in self._control.execute(
-                "SELECT name FROM duckdb_settings() WHERE scope = 'GLOBAL'"
+                "SELECT name FROM system.main.duckdb_settings() WHERE scope = 'GLOBAL'"
             ).fetchall()
         )
         self.turns = Turns(self._switch)
@@ -156,7 +156,9 @@ class Instance:
         known = self._values.get(name)
         if known is None or known[0] != self.catalog_changes:
             stamp = self.catalog_changes
-            row = self._control.execute(f"SELECT current_setting({quirks.quote_text(name)})").fetchone()
+            row = self._control.execute(
+                f"SELECT system.main.current_setting({quirks.quote_text(name)})"
+            ).fetchone()
             known = self._values[name] = (stamp, "" if row[0] is None else str(row[0]))
         return known[1]
 

@@ -12,6 +12,9 @@ Ctrl-C                       ``RuntimeError`` after the KeyboardInterrupt, the s
                              in 2.0 (and 1.5's fetch) it waits until the statement ends
 error in a transaction       binder errors leave it open               every error aborts it
 arrow                        ``fetch_arrow_table()``                  ``to_arrow_table()``
+syntax tree: constants       ``value``                                 ``literal``
+syntax tree: calls, set ops  ``children``; ``left``, ``right``         ``arguments``; ``children``
+window functions             not in ``duckdb_functions()``             listed
 ===========================  =======================================  ===================================
 """
 
@@ -45,7 +48,8 @@ class Profiler:
     def start(self) -> None:
         """Profile from the next statement on."""
         self._before = self._connection.execute(
-            "SELECT current_setting('enable_profiling'), current_setting('profiling_output')"
+            "SELECT system.main.current_setting('enable_profiling'), "
+            "system.main.current_setting('profiling_output')"
         ).fetchall()[0]
         if self._direct:
             self._connection.execute("SET enable_profiling = 'no_output'")
@@ -160,6 +164,29 @@ def column_stats(raw: Any) -> tuple[float | None, str | None, str | None, bool |
         None if high in (None, "NULL") else high,
         "Has Null: true" in text if "Has Null" in text else None,
     )
+
+
+def constant(node: dict[str, Any]) -> tuple[bool, int | None]:
+    """Of a CONSTANT in a syntax tree: whether it is NULL, and its value if that is an integer."""
+    literal = node.get("literal")
+    if isinstance(literal, dict):
+        number = literal.get("text") if literal.get("kind") == "INTEGER" else None
+        return literal.get("kind") == "NULL_LITERAL", None if number is None else int(number)
+    value = node.get("value") or {}
+    number = value.get("value")
+    return bool(value.get("is_null")), number if type(number) is int else None
+
+
+def arguments(node: dict[str, Any]) -> list[dict[str, Any]]:
+    """The arguments of a function call in a syntax tree."""
+    if "arguments" in node:
+        return [entry["expression"] for entry in node["arguments"]]
+    return list(node.get("children", ()))
+
+
+def operands(node: dict[str, Any]) -> list[dict[str, Any]]:
+    """The queries of a set operation in a syntax tree."""
+    return list(node.get("children") or (node["left"], node["right"]))
 
 
 def quote_text(text: str) -> str:

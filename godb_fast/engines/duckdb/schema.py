@@ -10,28 +10,36 @@ from typing import Any, Final
 from godb_fast.core import Table
 from godb_fast.engines.duckdb.connection import Connection
 
+#: Everything is qualified: a user's macro takes the place of a built-in function of the same name.
 #: Join-free, so that it is planned well under any settings. 2.0 keeps a table's oid through ALTER TABLE, so
 #: the statement that made it is compared.
 _EPOCH: Final = """
-SELECT 't', count(*), bit_xor(hash(database_name, schema_name, table_name, "sql")) FROM duckdb_tables()
+SELECT 't', system.main.count(*),
+       system.main.bit_xor(system.main.hash(database_name, schema_name, table_name, "sql"))
+  FROM system.main.duckdb_tables()
 UNION ALL
-SELECT 'v', count(*), bit_xor(hash(database_name, schema_name, view_name, "sql"))
-  FROM duckdb_views() WHERE NOT internal
+SELECT 'v', system.main.count(*),
+       system.main.bit_xor(system.main.hash(database_name, schema_name, view_name, "sql"))
+  FROM system.main.duckdb_views() WHERE NOT internal
 UNION ALL
-SELECT 'd', count(*), bit_xor(hash(database_name, path, type, readonly)) FROM duckdb_databases()
+SELECT 'd', system.main.count(*),
+       system.main.bit_xor(system.main.hash(database_name, path, type, readonly))
+  FROM system.main.duckdb_databases()
 UNION ALL
-SELECT 's', 0, hash(current_setting('search_path'), current_database(), current_schema())
+SELECT 's', 0, system.main.hash(system.main.current_setting('search_path'),
+                                system.main.current_database(), system.main.current_schema())
 """
 #: Users' functions; listing DuckDB's 2000 own ones with them costs about 15 ms.
 _FUNCTIONS: Final = """
-SELECT count(*), bit_xor(hash(database_name, schema_name, function_name, function_type,
-                              parameters, macro_definition))
-  FROM duckdb_functions() WHERE NOT internal
+SELECT system.main.count(*),
+       system.main.bit_xor(system.main.hash(database_name, schema_name, function_name, function_type,
+                                            parameters, macro_definition))
+  FROM system.main.duckdb_functions() WHERE NOT internal
 """
 _COLUMNS: Final = """
-SELECT database_name, schema_name, table_name, list(column_name ORDER BY column_index),
-       list(data_type ORDER BY column_index)
-  FROM duckdb_columns() GROUP BY ALL
+SELECT database_name, schema_name, table_name, system.main.list(column_name ORDER BY column_index),
+       system.main.list(data_type ORDER BY column_index)
+  FROM system.main.duckdb_columns() GROUP BY ALL
 """
 
 
@@ -53,24 +61,26 @@ class DuckDBSchema:
     def __init__(self, connection: Connection, epoch: str) -> None:
         self.epoch = epoch
         self._path = _search_path(connection)
-        kinds = dict(connection.query("SELECT database_name, type FROM duckdb_databases()"))
+        kinds = dict(connection.query("SELECT database_name, type FROM system.main.duckdb_databases()"))
         statements = {
             (database, schema, name): (sql, temporary)
             for database, schema, name, sql, temporary in connection.query(
-                "SELECT database_name, schema_name, table_name, sql, temporary FROM duckdb_tables()"
+                "SELECT database_name, schema_name, table_name, sql, temporary "
+                "FROM system.main.duckdb_tables()"
             )
         }
         views = {
             (database, schema, name): (sql, temporary, internal)
             for database, schema, name, sql, temporary, internal in connection.query(
-                "SELECT database_name, schema_name, view_name, sql, temporary, internal FROM duckdb_views()"
+                "SELECT database_name, schema_name, view_name, sql, temporary, internal "
+                "FROM system.main.duckdb_views()"
             )
         }
         unique: dict[tuple[str, str, str], list[tuple[str, ...]]] = {}
         not_null: dict[tuple[str, str, str], set[str]] = {}
         for database, schema, name, kind, columns in connection.query(
             "SELECT database_name, schema_name, table_name, constraint_type, constraint_column_names "
-            "FROM duckdb_constraints()"
+            "FROM system.main.duckdb_constraints()"
         ):
             key = (database, schema, name)
             if kind in ("PRIMARY KEY", "UNIQUE"):
@@ -163,7 +173,8 @@ class DuckDBSchema:
 
 def _search_path(connection: Connection) -> tuple[tuple[str, str], ...]:
     setting, database, schema = connection.query(
-        "SELECT current_setting('search_path'), current_database(), current_schema()"
+        "SELECT system.main.current_setting('search_path'), system.main.current_database(), "
+        "system.main.current_schema()"
     )[0]
     path = [("temp", "main")]
     for entry in _split(str(setting or ""), ","):

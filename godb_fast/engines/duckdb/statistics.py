@@ -114,7 +114,8 @@ class DuckDBStatistics:
         now = {
             f"{database}.{schema}.{name}": float(size or 0)
             for database, schema, name, size in self._connection.query(
-                "SELECT database_name, schema_name, table_name, estimated_size FROM duckdb_tables()"
+                "SELECT database_name, schema_name, table_name, estimated_size "
+                "FROM system.main.duckdb_tables()"
             )
         }
         stale = {
@@ -188,7 +189,7 @@ class DuckDBStatistics:
         source = _quoted(table)
         if self.schema.is_view(table):
             return self._estimated(f"SELECT * FROM {source}", table)
-        return float(self._ask(f"SELECT count(*) FROM {source}")[0][0])
+        return float(self._ask(f"SELECT system.main.count(*) FROM {source}")[0][0])
 
     def _estimated(self, sql: str, table: Table) -> float:
         """DuckDB's own row estimate of a query."""
@@ -240,7 +241,7 @@ class DuckDBStatistics:
 
     def _kept_by_duckdb(self, table: Table, columns: list[str]) -> dict[str, tuple[Any, ...]]:
         """What ``stats()`` says of columns: distinct values, minimum, maximum, may hold NULL."""
-        wanted = ", ".join(f"stats({quirks.quote_name(column)})" for column in columns)
+        wanted = ", ".join(f"system.main.stats({quirks.quote_name(column)})" for column in columns)
         try:
             row = self._ask(f"SELECT {wanted} FROM {_quoted(table)} LIMIT 1")
         except EngineError:
@@ -262,11 +263,13 @@ def _expression(column: str, kind: ColumnKind) -> str:
     if kind in (ColumnKind.NUMBER, ColumnKind.BOOLEAN):
         return f"CAST({name} AS DOUBLE)"
     if kind is ColumnKind.TIME:
-        return f"epoch({name})"
+        return f"system.main.epoch({name})"
     if kind is ColumnKind.TEXT:
         return f"CAST({name} AS VARCHAR)"
     # Only counted: equal values have equal hashes.
-    return f"CASE WHEN {name} IS NULL THEN NULL ELSE CAST(hash({name}) % 9007199254740992 AS DOUBLE) END"
+    return (
+        f"CASE WHEN {name} IS NOT NULL THEN CAST(system.main.hash({name}) % 9007199254740992 AS DOUBLE) END"
+    )
 
 
 def _clause(rows: float, columns: int) -> str:
