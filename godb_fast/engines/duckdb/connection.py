@@ -46,6 +46,8 @@ class Connection:
         self._duckdb = import_duckdb()
         self._transaction: bool | None = False if instance is not None else None
         self._worker: ThreadPoolExecutor | None = None
+        # Statistics of one connection may be asked for by sessions in other threads.
+        self._lock = threading.RLock()
 
     # -- statements ---------------------------------------------------------------------------------
 
@@ -55,12 +57,17 @@ class Connection:
         It takes no turn: the caller sees to it that there is no join in it that could be planned badly, or
         that it runs within a turn.
         """
-        try:
-            result = self.raw.execute(sql, params) if params is not None else self.raw.execute(sql)
-            rows: list[tuple[Any, ...]] = result.fetchall()
-            return rows
-        except Exception as error:
-            raise self.translated(error) from error
+        with self._lock:
+            try:
+                return self.rows(sql, params)
+            except Exception as error:
+                raise self.translated(error) from error
+
+    def rows(self, sql: str, params: Parameters = None) -> list[tuple[Any, ...]]:
+        """Rows of a statement, for use within :meth:`guarded`; errors are the driver's."""
+        result = self.raw.execute(sql, params) if params is not None else self.raw.execute(sql)
+        rows: list[tuple[Any, ...]] = result.fetchall()
+        return rows
 
     def kinds(self, sql: str) -> tuple[str, ...]:
         """Statement types of a text (``SELECT``, ``INSERT`` …) as DuckDB's parser sees them."""
@@ -90,6 +97,7 @@ class Connection:
         if cancel is not None and cancel.cancelled:
             raise QueryCancelled("cancelled before it started")
         with ExitStack() as stack:
+            stack.enter_context(self._lock)
             if self.instance is not None:
                 limits = [limit for limit in (timeout_s, busy_after_s) if limit is not None]
                 self.instance.enter(settings, min(limits) if limits else None)
@@ -182,6 +190,10 @@ class Connection:
         On our own cursors the answer is kept until a statement other than SELECT ran. Else it is probed:
         outside a transaction each statement has a transaction id of its own, within one they share it.
         """
+        with self._lock:
+            return self._probed()
+
+    def _probed(self) -> bool:
         if self._transaction is not None and self.instance is not None:
             return self._transaction
         try:

@@ -249,7 +249,7 @@ class DuckDBEngine:
             # A text of two statements would run the second.
             raise EngineError("only a single SELECT is explained")
         rows = connection.guarded(
-            lambda: connection.query(f"EXPLAIN (FORMAT JSON) {statement.sql}", statement.params),
+            lambda: connection.rows(f"EXPLAIN (FORMAT JSON) {statement.sql}", statement.params),
             settings=parse_settings(statement.before),
         )
         if len(rows) != 1 or rows[0][0] != "physical_plan":

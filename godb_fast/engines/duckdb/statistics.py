@@ -10,6 +10,7 @@ ones by system sampling.
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -75,12 +76,12 @@ class DuckDBStatistics:
     ) -> None:
         self.schema = schema
         self._connection = connection
+        self._lock = threading.RLock()
         self._generation = 0
         self._sizes: dict[str, float] = {}
         self._stamp: int | None = None
         self._rows: dict[str, float] = {}
         self._columns: dict[tuple[str, str], ColumnStatistics | None] = {}
-        self._cheap: dict[str, dict[str, tuple[Any, ...]]] = {}
         if previous is not None:
             self._generation = previous._generation
             self._keep(previous)
@@ -106,6 +107,10 @@ class DuckDBStatistics:
         return f"{self.schema.epoch}.{self._generation}"
 
     def _refresh(self) -> None:
+        with self._lock:
+            self._refreshed()
+
+    def _refreshed(self) -> None:
         instance = self._connection.instance
         if instance is not None and self._stamp == instance.changes:
             return
@@ -128,7 +133,6 @@ class DuckDBStatistics:
             self._generation += 1
             for name in stale:
                 del self._rows[name]
-                self._cheap.pop(name, None)
             for key in [key for key in self._columns if key[0] in stale]:
                 del self._columns[key]
         for name, size in now.items():
@@ -145,10 +149,11 @@ class DuckDBStatistics:
         MissingStatistics
             If the catalogue has no such table.
         """
-        found = self._rows.get(table)
-        if found is None:
-            found = self._rows[table] = self._counted(self._known(table))
-        return found
+        with self._lock:
+            found = self._rows.get(table)
+            if found is None:
+                found = self._rows[table] = self._counted(self._known(table))
+            return found
 
     def column(self, table: str, column: str) -> ColumnStatistics | None:
         """Distribution of a column, sampled at the first call; None if there is none."""
@@ -159,23 +164,27 @@ class DuckDBStatistics:
 
     def load(self, wanted: Mapping[str, Iterable[str]]) -> None:
         """Sample the given columns (by table), all columns of a table in one query."""
-        for name, columns in wanted.items():
-            table = self._known(name)
-            names = {entry.lower(): entry for entry in table.columns}
-            missing = [
-                names[column.lower()]
-                for column in columns
-                if column.lower() in names and (name, column) not in self._columns
-            ]
-            for column in columns:
-                self._columns.setdefault((name, column), None)
-            if not missing or self.schema.is_view(table):
-                continue
-            for column, statistics in self._sampled(table, list(dict.fromkeys(missing))).items():
-                self._columns[(name, column)] = statistics
-            for column in columns:
-                if column.lower() in names:
-                    self._columns[(name, column)] = self._columns[(name, names[column.lower()])]
+        with self._lock:
+            for name, columns in wanted.items():
+                self._load(name, tuple(columns))
+
+    def _load(self, name: str, columns: tuple[str, ...]) -> None:
+        table = self._known(name)
+        names = {entry.lower(): entry for entry in table.columns}
+        missing = [
+            names[column.lower()]
+            for column in columns
+            if column.lower() in names and (name, column) not in self._columns
+        ]
+        for column in columns:
+            self._columns.setdefault((name, column), None)
+        if not missing or self.schema.is_view(table):
+            return
+        for column, statistics in self._sampled(table, list(dict.fromkeys(missing))).items():
+            self._columns[(name, column)] = statistics
+        for column in columns:
+            if column.lower() in names:
+                self._columns[(name, column)] = self._columns[(name, names[column.lower()])]
 
     def _known(self, name: str) -> Table:
         table = self.schema.table(name)
@@ -203,7 +212,7 @@ class DuckDBStatistics:
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
         connection = self._connection
-        return connection.guarded(lambda: connection.query(sql), timeout_s=TABLE_BUDGET_S)
+        return connection.guarded(lambda: connection.rows(sql), timeout_s=TABLE_BUDGET_S)
 
     def _sampled(self, table: Table, columns: list[str]) -> dict[str, ColumnStatistics | None]:
         rows = self.rows(table.name)

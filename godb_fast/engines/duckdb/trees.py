@@ -53,7 +53,7 @@ class _Need:
     table: str
     columns: frozenset[str]
     joined: frozenset[str]
-    #: Columns that a scan may filter; None if that is not known.
+    #: Names that conditions on it may show; None if that is not known.
     filtered: frozenset[str] | None
 
 
@@ -204,7 +204,7 @@ class _Reading:
         filtered = {
             word for condition in leaf.conditions for word in _words(condition) if word in need.columns
         }
-        return filtered <= need.filtered | need.joined
+        return filtered <= need.filtered
 
     # -- one assignment -----------------------------------------------------------------------------
 
@@ -215,11 +215,16 @@ class _Reading:
             if relation is not None:
                 labels[id(self._leaves[number].node)] = relation
         labels.update(self._common_table_scans(block, places))
+        foreign = self._foreign(block, places)
         built: dict[int, JoinTree | None] = {}
+        # Nodes below which relations of a block around this one were joined to ours.
+        mixed: set[int] = set()
         for node in reversed(self._nodes):
             if not node.children:
                 built[id(node)] = labels.get(id(node))
                 continue
+            if any(id(child) in mixed for child in node.children):
+                mixed.add(id(node))
             below = [built[id(child)] for child in node.children]
             known = [tree for tree in below if tree is not None]
             if not known:
@@ -227,17 +232,49 @@ class _Reading:
             elif len(known) == 1 or all(tree == known[0] and isinstance(tree, int) for tree in known):
                 built[id(node)] = known[0]
             elif node.kind in ("join", "cross_product") and len(node.children) == 2:
+                if id(node) in mixed:
+                    return None
                 if set(_members(known[0])) & set(_members(known[1])):
                     return None
                 built[id(node)] = (known[0], known[1])
             else:
                 # A delim join, or a CTE beside its reader: more than an order of joins.
                 return None
+            if any(id(child) in foreign for child in node.children):
+                foreign.add(id(node))
+                if known:
+                    mixed.add(id(node))
         tree = built[id(self._nodes[0])]
         count = len(self._template.blocks[block].relations)
         if tree is None or sorted(_members(tree)) != list(range(count)):
             return None
         return tree
+
+    def _foreign(self, block: int, places: dict[int, Place]) -> set[int]:
+        """Scans that may belong to blocks around this one, or beside it."""
+        inside = {entry.index for entry in self._template.blocks if self._within(entry.index, block)}
+        outside = {need.table.lower() for need in _needs(self._template) if need.place[0] not in inside}
+        found = set()
+        for number, leaf in enumerate(self._leaves):
+            place = places.get(number)
+            shown = (leaf.node.table or "").lower()
+            if place is not None:
+                strange = place[0] not in inside
+            else:
+                strange = any(table == shown or table.endswith("." + shown) for table in outside)
+            if strange:
+                found.add(id(leaf.node))
+        return found
+
+    def _within(self, inner: int, outer: int) -> bool:
+        seen: set[int] = set()
+        index: int | None = inner
+        while index is not None and index not in seen:
+            if index == outer:
+                return True
+            seen.add(index)
+            index = self._template.blocks[index].parent
+        return False
 
     def _lifted(self, place: Place, block: int, leaf: _Leaf) -> int | None:
         """The relation of ``block`` that a scan belongs to: itself, or the derived table around it."""
@@ -316,17 +353,19 @@ def _needs(template: Template) -> Iterator[_Need]:
                         joined[column.relation].add(column.name.lower())
             for column in block.graph.class_columns:
                 joined[column.relation].add(column.name.lower())
+        # Filters that DuckDB derives along join columns may carry the name of the column at the other end.
+        derived = frozenset(name for names in joined for name in names)
         for number, relation in enumerate(block.relations):
             if relation.table is None:
                 continue
             filters: Sequence[Predicate] = block.filters[number] if number < len(block.filters) else ()
-            known = None if block.graph is None or unclear >> number & 1 else _filtered(filters)
+            own = None if block.graph is None or unclear >> number & 1 else _filtered(filters)
             yield _Need(
                 place=(block.index, number),
                 table=relation.table,
                 columns=frozenset(column.lower() for column in relation.columns),
                 joined=frozenset(joined[number]),
-                filtered=known,
+                filtered=None if own is None else own | derived,
             )
 
 
