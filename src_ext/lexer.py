@@ -107,8 +107,9 @@ WORDS = {
 #: Words that cannot be a column's name, so that their spelling is in no output column's name.
 RESERVED = frozenset(
     "all and any as asc case cast collate cross desc distinct else end except false for from full group "
-    "having ilike in inner intersect is isnull join lateral left like limit natural not notnull null offset on or "
-    "order outer qualify right select similar some then to true union using when where window with".split()
+    "having ilike in inner intersect is isnull join lateral left like limit natural not notnull null offset "
+    "on or order outer qualify right select similar some then to true union using when where window "
+    "with".split()
 )
 
 # Bits of ``Fingerprint.flags``.

@@ -70,6 +70,8 @@ class Block:
         The block groups, or removes duplicates.
     reason : str or None
         Why this block keeps the engine's own plan.
+    materialized : bool or None
+        For a CTE: whether the statement says MATERIALIZED (True) or NOT MATERIALIZED (False).
     """
 
     index: int
@@ -82,6 +84,7 @@ class Block:
     aggregated: bool = False
     distinct: bool = False
     reason: str | None = None
+    materialized: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +107,9 @@ class Template:
         Why the whole statement passes through unchanged, None if some block can be planned.
     syntax : object
         The parsed statement, owned by ``godb_fast.sql``.
+    order_sensitive : str or None
+        What in the syntax makes the answer depend on the plan (LIMIT without a total order, sampling …);
+        such a statement also has a ``reason``.
     """
 
     fingerprint: int
@@ -113,8 +119,13 @@ class Template:
     blocks: tuple[Block, ...] = ()
     reason: str | None = None
     syntax: Any = field(default=None, repr=False)
+    order_sensitive: str | None = None
 
     @property
     def plannable(self) -> tuple[Block, ...]:
-        """Blocks with a join to order."""
-        return tuple(block for block in self.blocks if block.graph is not None and block.graph.size > 1)
+        """Blocks with a join to order (those of views are there for estimates only)."""
+        return tuple(
+            block
+            for block in self.blocks
+            if block.graph is not None and block.graph.size > 1 and block.role != "view"
+        )

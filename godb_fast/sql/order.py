@@ -1,0 +1,156 @@
+"""What makes an answer depend on the plan, as far as the text shows it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlglot import exp
+
+from godb_fast.sql.draft import arg, present
+from godb_fast.sql.scopes import fold, words
+
+#: Window functions whose value depends on the order of rows that ORDER BY holds equal.
+_TIED_WINDOWS: Final = (
+    exp.RowNumber,
+    exp.Lag,
+    exp.Lead,
+    exp.FirstValue,
+    exp.LastValue,
+    exp.NthValue,
+    exp.Ntile,
+)
+#: Aggregates whose value depends on the order of their input.
+_ORDERED_AGGREGATES: Final = (
+    exp.ArrayAgg,
+    exp.GroupConcat,
+    exp.First,
+    exp.Last,
+    exp.AnyValue,
+    exp.ArgMax,
+    exp.ArgMin,
+    exp.ApproxDistinct,
+    exp.ApproxQuantile,
+)
+_ORDERED_NAMES: Final = words(
+    "list string_agg listagg arbitrary any_value first last arg_min arg_max argmin argmax min_by max_by "
+    "arg_min_null arg_max_null mode array_agg group_concat json_group_array json_group_object histogram "
+    "reservoir_quantile approx_quantile approx_count_distinct approx_top_k map_from_entries ntile "
+    "row_number random setseed uuid gen_random_uuid uuidv7 nextval currval"
+)
+
+
+def order_sensitivity(statement: exp.Expression) -> str | None:
+    """Why the rows of the answer may differ from plan to plan, or None if nothing in the text says so."""
+    for node in statement.walk():
+        reason = _of_node(node)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _of_node(node: object) -> str | None:
+    if isinstance(node, (exp.Select, exp.SetOperation, exp.Subquery)):
+        if any(node.args.get(name) for name in ("limit", "offset", "fetch")) and not _is_determined(node):
+            return "LIMIT or OFFSET without a total order"
+        distinct = node.args.get("distinct")
+        if isinstance(distinct, exp.Distinct) and distinct.args.get("on"):
+            return "DISTINCT ON keeps one of several rows"
+        if node.args.get("locks"):
+            return "a locking clause"
+        if node.args.get("sample"):
+            return "sampling"
+    elif isinstance(node, exp.TableSample):
+        return "sampling"
+    elif isinstance(node, exp.Window):
+        return _of_window(node)
+    elif isinstance(node, _ORDERED_AGGREGATES) or (
+        isinstance(node, exp.Anonymous) and str(node.name).lower() in _ORDERED_NAMES
+    ):
+        return f"{(node.name or type(node).__name__).lower()} depends on the order of its input"
+    elif isinstance(node, (exp.Rand, exp.Uuid)):
+        return "a random function"
+    elif isinstance(node, exp.Join) and str(node.args.get("method") or "") in ("ASOF", "POSITIONAL"):
+        return f"a join by position ({str(node.args['method']).lower()})"
+    return None
+
+
+def _of_window(node: exp.Window) -> str | None:
+    function = node.this
+    while isinstance(function, (exp.IgnoreNulls, exp.RespectNulls, exp.Filter)):
+        function = function.this
+    if isinstance(function, _TIED_WINDOWS):
+        return f"{function.sql_name().lower()} numbers rows that its ORDER BY may hold equal"
+    spec = node.args.get("spec")
+    if spec is not None and str(spec.args.get("kind") or "").upper() != "RANGE":
+        bounds = {str(spec.args.get(name) or "").upper() for name in ("start", "end")}
+        if bounds != {"UNBOUNDED"}:
+            return "a window frame that counts rows its ORDER BY may hold equal"
+    return None
+
+
+def _is_determined(node: exp.Expression) -> bool:
+    """Whether LIMIT keeps the same rows under every plan.
+
+    So it is if the rows that tie are alike: ORDER BY holds every column of the result, or every key of GROUP
+    BY; if there is one row at most; and inside EXISTS, where only the presence of a row counts.
+    """
+    if isinstance(node.parent, exp.Exists) and not node.args.get("offset"):
+        limit = node.args.get("limit")
+        count = limit.args.get("expression") if limit is not None else None
+        return isinstance(count, exp.Literal) and count.name.isdigit() and int(count.name) > 0
+    if not isinstance(node, exp.Select):
+        return False
+    limit = node.args.get("limit") or node.args.get("fetch")
+    if limit is not None and (
+        not isinstance(limit.args.get("expression") or limit.args.get("count"), exp.Literal)
+        or limit.args.get("limit_options")
+    ):
+        return False
+    group, order = node.args.get("group"), node.args.get("order")
+    if group is None and _is_one_row(node):
+        return True
+    if order is None:
+        return False
+    keys = [entry.this if isinstance(entry, exp.Ordered) else entry for entry in order.expressions]
+    if any(isinstance(key, exp.Var) and key.name.upper() == "ALL" for key in keys):
+        return True
+    ordered = {_resolved(key, node) for key in keys}
+    shown = {_key(entry) for entry in node.expressions}
+    if not any(isinstance(part, exp.Star) for entry in node.expressions for part in _stars(entry)) and (
+        shown <= ordered
+    ):
+        return True
+    if group is None or present(group) - {"expressions"}:
+        return False
+    return {_resolved(entry, node) for entry in group.expressions} <= ordered
+
+
+def _stars(entry: exp.Expression) -> list[exp.Expression]:
+    return [entry, entry.this] if isinstance(entry, exp.Column) else [entry]
+
+
+def _is_one_row(node: exp.Select) -> bool:
+    """A SELECT of aggregates without GROUP BY."""
+    shown = [entry.this if isinstance(entry, exp.Alias) else entry for entry in node.expressions]
+    return (
+        bool(shown)
+        and all(isinstance(entry, exp.AggFunc) for entry in shown)
+        and arg(node, "from") is not None
+    )
+
+
+def _key(entry: exp.Expression) -> str:
+    return (entry.this if isinstance(entry, exp.Alias) else entry).sql()
+
+
+def _resolved(entry: exp.Expression, node: exp.Select) -> str:
+    """An entry of ORDER BY or GROUP BY, with ordinals and aliases looked up in the SELECT list."""
+    if isinstance(entry, exp.Literal) and not entry.is_string and entry.name.isdigit():
+        place = int(entry.name) - 1
+        return _key(node.expressions[place]) if 0 <= place < len(node.expressions) else entry.sql()
+    if isinstance(entry, exp.Column) and entry.args.get("table") is None:
+        for shown in node.expressions:
+            alias = shown.args.get("alias") if isinstance(shown, exp.Alias) else None
+            if alias is not None and fold(alias, "duckdb") == fold(entry.this, "duckdb"):
+                return _key(shown)
+    return entry.sql()

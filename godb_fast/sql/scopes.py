@@ -1,0 +1,155 @@
+"""Which relation a column belongs to: the name rules of the engines, on the parsed statement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlglot import exp
+
+
+class CannotPlan(Exception):
+    """Why a block keeps the engine's own plan; never leaves this room."""
+
+
+@dataclass(eq=False)
+class Source:
+    """One relation of a block as its columns are seen.
+
+    Parameters
+    ----------
+    alias : str
+        As the names are compared (folded).
+    alias_text : str
+        As the statement spells it.
+    columns : dict of str to str
+        From the folded visible name to the column's own name.
+    types : dict of str to str
+        By own name; missing if unknown.
+    complete : bool
+        False if there may be more columns than are known.
+    """
+
+    alias: str
+    alias_text: str
+    columns: dict[str, str]
+    types: dict[str, str] = field(default_factory=dict)
+    complete: bool = True
+    table: str | None = None
+    block: int | None = None
+    order: tuple[str, ...] = ()
+    not_null: frozenset[str] = frozenset()
+    unique: tuple[tuple[str, ...], ...] = ()
+    #: First and last token, where the relation stands in FROM.
+    span: tuple[int, int] = (-1, -1)
+    #: The tokens of the name alone, for relations that are written as a name.
+    name_span: tuple[int, int] = (-1, -1)
+    #: Whether the block's SELECT sees its columns.
+    visible: bool = True
+
+
+@dataclass(eq=False)
+class Scope:
+    """The relations of one SELECT and of those around it."""
+
+    parent: Scope | None
+    dialect: str
+    sources: list[Source] = field(default_factory=list)
+    #: Columns that USING or NATURAL merged: folded name to the relation whose column it stands for.
+    merged: dict[str, int] = field(default_factory=dict)
+    #: Folded names of the SELECT list's own aliases.
+    aliases: frozenset[str] = frozenset()
+    #: Whether columns may come from relations that we do not know.
+    open: bool = False
+
+    def fold(self, identifier: exp.Expression) -> str:
+        """A name as it is compared."""
+        return fold(identifier, self.dialect)
+
+    def find(self, column: exp.Column) -> tuple[Scope, int, str]:
+        """Scope, relation number and own name of a column.
+
+        Raises
+        ------
+        CannotPlan
+            If there is no such column, or more than one.
+        """
+        name = self.fold(column.this)
+        qualifier = column.args.get("table")
+        scope: Scope | None = self
+        while scope is not None:
+            if qualifier is not None:
+                wanted = self.fold(qualifier)
+                for number, source in enumerate(scope.sources):
+                    if source.alias == wanted and source.visible:
+                        if name in source.columns:
+                            return scope, number, source.columns[name]
+                        if not source.complete:
+                            return scope, number, column.name
+                        raise CannotPlan(f"{wanted}.{name} is no column")
+            else:
+                if name in scope.merged:
+                    number = scope.merged[name]
+                    return scope, number, scope.sources[number].columns[name]
+                found = [
+                    number
+                    for number, source in enumerate(scope.sources)
+                    if source.visible and name in source.columns
+                ]
+                if len(found) == 1:
+                    return scope, found[0], scope.sources[found[0]].columns[name]
+                if found:
+                    raise CannotPlan(f"column {name} is ambiguous")
+            if scope.open:
+                break
+            scope = scope.parent
+        raise CannotPlan(f"column {qualifier.name + '.' if qualifier is not None else ''}{name} is not known")
+
+
+def fold(identifier: Any, dialect: str) -> str:
+    """An identifier as it is compared: DuckDB ignores case, PostgreSQL keeps what is quoted."""
+    name: str = identifier.name if isinstance(identifier, exp.Expression) else str(identifier)
+    if dialect == "postgres" and isinstance(identifier, exp.Identifier) and identifier.quoted:
+        return name
+    return ascii_lower(name)
+
+
+def words(text: str) -> frozenset[str]:
+    """A set of words from a text."""
+    return frozenset(text.split())
+
+
+def ascii_lower(text: str) -> str:
+    """Lower case of ASCII letters alone, as both engines fold names."""
+    return text.lower() if text.isascii() else "".join(c.lower() if c.isascii() else c for c in text)
+
+
+def own_select(node: exp.Expression) -> exp.Expression | None:
+    """The SELECT or set operation whose part a node directly is."""
+    parent = node.parent
+    while parent is not None and not isinstance(parent, (exp.Select, exp.SetOperation)):
+        parent = parent.parent
+    return parent
+
+
+def columns_of(node: exp.Expression) -> list[exp.Column]:
+    """All columns below a node, those of subqueries too."""
+    return [found for found in node.walk() if isinstance(found, exp.Column)]
+
+
+def first_identifier(node: exp.Expression) -> int:
+    """Offset of the first identifier below a node, -1 without one."""
+    offsets = [offset for offset in (start_of(found) for found in node.walk()) if offset >= 0]
+    return min(offsets) if offsets else -1
+
+
+def start_of(node: object) -> int:
+    """Where the parser found an identifier (or a literal or star), -1 if it does not say."""
+    if not isinstance(node, (exp.Identifier, exp.Literal, exp.Star)) or not node._meta:
+        return -1
+    return int(node._meta.get("start", -1))
+
+
+def has_subquery(node: exp.Expression) -> bool:
+    """Whether a SELECT stands below a node."""
+    return any(isinstance(found, (exp.Select, exp.SetOperation)) for found in node.walk())
