@@ -274,18 +274,16 @@ class DuckDBEngine:
         InvalidInput
             If the steering does not fit the template, or asks for what DuckDB cannot do here.
         """
-        from godb_fast.sql import render
+        # sqlglot comes with it: only once something is rendered.
+        from godb_fast.sql.render import render
 
         if steering.hints:
             raise InvalidInput("DuckDB takes no hints")
         settings = dict(steering.settings)
         if steering.join_trees:
             for name, value in JOIN_TREE_SETTINGS:
-                settings[name] = ",".join(
-                    dict.fromkeys(
-                        value.split(",") + [part for part in settings.get(name, "").split(",") if part]
-                    )
-                )
+                asked = [part for part in settings.get(name, "").split(",") if part]
+                settings[name] = ",".join(dict.fromkeys([*value.split(","), *asked]))
         before = tuple(setting_statement(name, value) for name, value in settings.items())
         parse_settings(before)
         if before and not self.capabilities.join_trees:

@@ -101,9 +101,9 @@ def _single(raw: dict[str, Any], children: tuple[PhysicalNode, ...], profiled: b
     return PhysicalNode(
         operator=operator,
         kind=kind,
-        table=info.get("Table") or None,
+        table=quirks.plain_name(info["Table"]) if info.get("Table") else None,
         predicates=tuple(text for name in _CONDITIONS for text in _texts(info.get(name))),
-        columns=_texts(info.get("Projections")),
+        columns=tuple(quirks.plain_name(name) for name in _texts(info.get("Projections"))),
         join_type=info.get("Join Type"),
         estimated_rows=_number(info.get("Estimated Cardinality")),
         rows=_number(raw.get("intermediate_rows")) if profiled else None,

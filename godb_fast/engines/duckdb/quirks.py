@@ -5,7 +5,7 @@ what                         1.4, 1.5                                 2.0
 ===========================  =======================================  ===================================
 profile of a statement       written to a file (``profiling_output``)  ``get_profiling_information()``
 its keys                     ``operator_cardinality``, ``children``    ``intermediate_rows``, ``operator``
-names in plans               ``SEQ_SCAN␠``, table ``t``                ``SEQ_SCAN``, ``catalog.schema.t``
+names in plans               ``SEQ_SCAN␠``, ``t``, never quoted        ``SEQ_SCAN``, ``catalog.schema."t"``
 ``stats(column)``            text                                     struct
 ``ALTER TABLE``              a new ``table_oid``                      the same ``table_oid``
 Ctrl-C                       ``RuntimeError`` after the KeyboardInterrupt, the statement still running;
@@ -187,6 +187,19 @@ def arguments(node: dict[str, Any]) -> list[dict[str, Any]]:
 def operands(node: dict[str, Any]) -> list[dict[str, Any]]:
     """The queries of a set operation in a syntax tree."""
     return list(node.get("children") or (node["left"], node["right"]))
+
+
+_QUOTED_NAME = re.compile(r"(?:\"(?:[^\"]|\"\")*\"|[^\".]+)(?:\.(?:\"(?:[^\"]|\"\")*\"|[^\".]+))*")
+_PART = re.compile(r"\"((?:[^\"]|\"\")*)\"|([^\".]+)")
+
+
+def plain_name(shown: str) -> str:
+    """A name without the quotes that 2.0's plans put where SQL would need them."""
+    if '"' not in shown or not _QUOTED_NAME.fullmatch(shown):
+        return shown
+    return ".".join(
+        part[1].replace('""', '"') if part[1] is not None else part[2] for part in _PART.finditer(shown)
+    )
 
 
 def quote_text(text: str) -> str:
