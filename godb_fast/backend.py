@@ -23,7 +23,9 @@ from godb_fast.errors import BackendUnavailable
 
 BACKENDS: Final = ("cython", "numba", "python")
 #: Topics that Numba compiles; the others (lexer, plan objects) run as Python under the Numba backend.
-JITTED: Final = frozenset({"cardinality", "enumeration", "hypergraph", "linearized", "costing", "features"})
+JITTED: Final = frozenset(
+    {"cardinality", "costing", "enumeration", "extraction", "features", "greedy", "linearized"}
+)
 
 _lock = threading.RLock()
 _loaded: dict[tuple[str, str], ModuleType] = {}
@@ -239,6 +241,24 @@ def _jit(module: ModuleType) -> None:
     import numba
 
     decorate = numba.njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+    if isinstance(vars(module).get("lowest"), FunctionType):
+        setattr(module, "lowest", _lowest())  # noqa: B010 (mypy knows no such attribute)
     for key, value in list(vars(module).items()):
         if isinstance(value, FunctionType) and value.__module__ == module.__name__:
             setattr(module, key, decorate(value))
+
+
+def _lowest() -> Any:
+    """One instruction for the number of the lowest bit, as the compiled kernels have it."""
+    from llvmlite import ir  # type: ignore[import-untyped]
+    from numba import types
+    from numba.extending import intrinsic
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def lowest(typing_context: Any, relations: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+        return types.int64(types.int64), generate
+
+    return lowest

@@ -1,0 +1,639 @@
+"""A planner for one connected graph: owns every buffer that its searches need.
+
+Built once per graph: lists the csgs, counts the csg-cmp pairs up to a budget, keeps the pairs where the list
+is small, and picks how to search. From then on :meth:`Planner.search` is one native call that allocates
+nothing (but buffers that grow with the first search of more lanes or another kind of cost model). One planner
+serves one thread at a time; :meth:`Planner.twin` makes another that shares all that is constant.
+"""
+
+from __future__ import annotations
+
+import cython
+import numpy
+from cython.cimports.godb_fast._kernels.cardinality import (
+    correct_operators,
+    estimate_masks,
+    estimate_sets,
+    exponentials,
+    list_bases,
+)
+from cython.cimports.godb_fast._kernels.costing import (
+    first_invalid,
+    recost,
+    replay_pairs,
+    replay_stream,
+    settle_until,
+    split_subsets,
+    split_trees,
+)
+from cython.cimports.godb_fast._kernels.enumeration import (
+    find,
+    group_pairs,
+    index_sets,
+    list_sets,
+    orient_pairs,
+    orientations,
+    stream_pairs,
+    stream_splits,
+)
+from cython.cimports.godb_fast._kernels.extraction import extract
+
+#: Triples per chunk of streamed pairs: stays in the first-level cache.
+CHUNK = 1024
+
+
+if not cython.compiled:
+    # Kernels take bare pointers when compiled (planner.pxd), otherwise flat arrays.
+
+    def doubles(array):
+        return array.reshape(-1).view(numpy.float64)
+
+    def longs(array):
+        return array.reshape(-1).view(numpy.int64)
+
+    def ints(array):
+        return array.reshape(-1).view(numpy.int32)
+
+
+@cython.cclass
+class Planner:
+    """Search over one connected graph whose relations are numbered as ``enumeration`` asks.
+
+    Parameters
+    ----------
+    layout : dict
+        The graph as arrays, in the planner's numbering of relations (``planning.search`` prepares it):
+        ``adjacency``, ``below`` (subtree masks; empty unless the graph is a tree), ``names`` (the caller's
+        number of each relation), ``constraints`` and ``operator_sets`` (operators: kind, left,
+        right; left, left | right), ``free`` (neighbours by edges, without operators), ``indexed`` (mask), and
+        the estimates' structure: ``class_starts``, ``classes``, ``class_sets``, ``class_entries``,
+        ``predicate_starts``, ``predicates``, ``predicate_sets``, ``predicate_entries``.
+    budget : int
+        The most csg-cmp pairs that are searched exactly; beyond it ``algorithm`` is empty.
+    list_bytes : int
+        The largest pair list that is kept.
+    """
+
+    layout: object
+    held: dict
+    size: cython.longlong
+    count: cython.longlong
+    pair_count: cython.longlong
+    kind: cython.longlong
+    name: object
+    acyclic: cython.longlong
+    wrap: cython.longlong
+    slot_count: cython.longlong
+    operators: cython.longlong
+    indexed: cython.longlong
+    lookups: cython.longlong
+    lanes: cython.longlong
+    reserved: cython.longlong
+    adjacency: cython.p_longlong
+    below: cython.p_longlong
+    names: cython.p_longlong
+    constraints: cython.p_longlong
+    free: cython.p_longlong
+    sets: cython.p_longlong
+    near: cython.p_longlong
+    named: cython.p_longlong
+    slots: cython.p_int
+    ends: cython.p_int
+    pairs: cython.p_int
+    built: cython.p_int
+    lookup_ends: cython.p_int
+    lookup_left: cython.p_int
+    bases: cython.p_int
+    added: cython.p_int
+    class_starts: cython.p_int
+    classes: cython.p_int
+    class_sets: cython.p_longlong
+    class_entries: cython.p_int
+    predicate_starts: cython.p_int
+    predicates: cython.p_int
+    predicate_sets: cython.p_longlong
+    predicate_entries: cython.p_int
+    operator_sets: cython.p_longlong
+    stack: cython.p_longlong
+    chunk: cython.p_int
+    oriented: cython.p_int
+    choice: cython.p_int
+    a: cython.p_double
+    b: cython.p_double
+    m: cython.p_double
+    x: cython.p_double
+    best: cython.p_double
+    rows: cython.p_double
+    logs: cython.p_double
+    least: cython.p_double
+    corrections: cython.p_double
+    operator_logs: cython.p_double
+
+    def __init__(self, layout, budget: cython.longlong, list_bytes: cython.longlong):
+        self.layout = layout
+        self.held = {}
+        self.lanes = 0
+        self.reserved = -1
+        self.count = -1
+        self.pair_count = -1
+        self.kind = -1
+        self.name = ""
+        if self._list(budget):
+            self._choose(budget, list_bytes)
+            if self.kind >= 0:
+                self._estimates()
+
+    def twin(self):
+        """Another planner of the same graph, for another thread: constants shared, buffers its own."""
+        other = Planner.__new__(Planner)
+        other._share(self)
+        return other
+
+    def _share(self, other: Planner):
+        self.layout = other.layout
+        self.held = dict(other.held)
+        self.size = other.size
+        self.count = other.count
+        self.pair_count = other.pair_count
+        self.kind = other.kind
+        self.name = other.name
+        self.acyclic = other.acyclic
+        self.wrap = other.wrap
+        self.slot_count = other.slot_count
+        self.lookups = other.lookups
+        self.lanes = 0
+        self.reserved = -1
+        self._take_layout()
+        self.sets = longs(self.held["sets"])
+        self.near = longs(self.held["near"])
+        self.named = longs(self.held["named"])
+        self.slots = ints(self.held["slots"])
+        self.ends = ints(self.held["ends"])
+        self.pairs = ints(self.held["pairs"])
+        self.built = ints(self.held["built"])
+        self.lookup_ends = ints(self.held["lookup_ends"])
+        self.lookup_left = ints(self.held["lookup_left"])
+        self.bases = ints(self.held["bases"])
+        self.added = ints(self.held["added"])
+        self._own()
+
+    def _hold(self, key, array):
+        """Keep an array alive whose address a kernel reads."""
+        self.held[key] = array
+        return array
+
+    def _take_layout(self):
+        layout = self.layout
+        self.size = len(layout["names"])
+        self.acyclic = len(layout["below"])
+        self.operators = len(layout["constraints"]) // 3
+        self.indexed = layout["indexed"]
+        self.adjacency = longs(layout["adjacency"])
+        self.below = longs(layout["below"])
+        self.names = longs(layout["names"])
+        self.constraints = longs(layout["constraints"])
+        self.free = longs(layout["free"])
+        self.operator_sets = longs(layout["operator_sets"])
+        self.class_starts = ints(layout["class_starts"])
+        self.classes = ints(layout["classes"])
+        self.class_sets = longs(layout["class_sets"])
+        self.class_entries = ints(layout["class_entries"])
+        self.predicate_starts = ints(layout["predicate_starts"])
+        self.predicates = ints(layout["predicates"])
+        self.predicate_sets = longs(layout["predicate_sets"])
+        self.predicate_entries = ints(layout["predicate_entries"])
+
+    def _own(self):
+        """Scratch memory that no two threads may share."""
+        streamed: cython.longlong = CHUNK if self.kind == 3 else 1
+        self.stack = longs(self._hold("stack", numpy.zeros(5 * 64 + 2, numpy.int64)))
+        self.least = doubles(self._hold("least", numpy.zeros(16)))
+        self.chunk = ints(self._hold("chunk", numpy.empty(3 * streamed, numpy.int32)))
+        oriented = 6 * streamed if self.operators != 0 else 1
+        self.oriented = ints(self._hold("oriented", numpy.empty(oriented, numpy.int32)))
+
+    def _list(self, budget: cython.longlong):
+        """List the csgs; False if there are too many."""
+        limit: cython.longlong
+        size: cython.longlong
+        self._take_layout()
+        self._own()
+        size = self.size
+        limit = budget + size
+        if size < 40 and limit > (1 << size):
+            limit = 1 << size
+        sets = numpy.empty(limit + 1, numpy.int64)
+        near = numpy.empty(limit + 1, numpy.int64)
+        self.sets = longs(self._hold("sets", sets))
+        self.near = longs(self._hold("near", near))
+        with cython.nogil:
+            self.count = list_sets(size, limit, self.adjacency, self.sets, self.near, self.stack)
+        if self.count < 0:
+            return False
+        self.sets = longs(self._hold("sets", sets[: self.count].copy()))
+        self.near = longs(self._hold("near", near[: self.count].copy()))
+        # Dense where that wastes little: one load instead of a probe.
+        self.wrap = 0
+        self.slot_count = 0
+        if size <= 12 or (size <= 28 and (1 << size) <= 16 * self.count):
+            self.slot_count = 1 << size
+            slots = numpy.full(self.slot_count, -1, numpy.int32)
+        else:
+            self.wrap = 16
+            while self.wrap < 2 * self.count:
+                self.wrap *= 2
+            slots = numpy.full(self.wrap, -1, numpy.int32)
+            self.wrap -= 1
+        self.slots = ints(self._hold("slots", slots))
+        with cython.nogil:
+            index_sets(self.count, self.sets, self.slots, self.wrap)
+        return True
+
+    def _choose(self, budget: cython.longlong, list_bytes: cython.longlong):
+        """Count the pairs, keep them if they are few, and pick the search."""
+        limit: cython.longlong = list_bytes // 8
+        capacity: cython.longlong
+        filled: cython.longlong
+        total: cython.longlong = 0
+        legal: cython.longlong = 0
+        count: cython.longlong = self.count
+        sets = self.held["sets"]
+        degrees = numpy.bitwise_count(sets).astype(numpy.int64)
+        if self.acyclic != 0:
+            total = int(degrees.sum()) - count
+            if total > budget:
+                return
+        capacity = max(CHUNK, min(limit, total if self.acyclic != 0 else limit) + 64)
+        chunk = numpy.empty(3 * capacity, numpy.int32)
+        self.chunk = ints(self._hold("chunk", chunk))
+        self.oriented = ints(
+            self._hold("oriented", numpy.empty(6 * capacity if self.operators != 0 else 1, numpy.int32))
+        )
+        self.built = ints(self._hold("built", (degrees == 1).astype(numpy.int32)))
+        self._restart()
+        filled = self._next(capacity)
+        counted: cython.longlong = filled
+        if self.operators != 0:
+            legal = self._orient(filled)
+        else:
+            legal = filled
+        complete = self.stack[0] == count
+        keep = complete and legal <= limit
+        if keep:
+            ends = numpy.empty(count, numpy.int32)
+            grouped = numpy.empty(max(1, 2 * legal), numpy.int32)
+            self.ends = ints(self._hold("ends", ends))
+            self.pairs = ints(self._hold("pairs", grouped))
+            with cython.nogil:
+                group_pairs(
+                    count, legal, self.oriented if self.operators != 0 else self.chunk, self.ends, self.pairs
+                )
+        while self.stack[0] != count and counted <= budget:
+            filled = self._next(capacity)
+            counted += filled
+            if self.operators != 0:
+                self._orient(filled)
+        if counted > budget:
+            return
+        self.pair_count = counted
+        self.name = "dptree" if self.acyclic != 0 else "dpccp"
+        if keep:
+            self.kind = 0
+        else:
+            self.ends = ints(self._hold("ends", numpy.zeros(1, numpy.int32)))
+            self.pairs = ints(self._hold("pairs", numpy.zeros(1, numpy.int32)))
+            self.kind = 3
+            if self.operators == 0 and self.wrap == 0:
+                if self.acyclic != 0:
+                    self.kind = 1
+                elif float(numpy.ldexp(0.5, degrees).sum()) <= 4.0 * counted:
+                    # A subset split costs about a quarter of an enumerated pair.
+                    self.kind = 2
+                    self.name = "dpsub"
+        self._own()
+        self._lookups()
+
+    def _restart(self):
+        self.stack[0] = 0
+        self.stack[1] = 0
+
+    def _next(self, capacity: cython.longlong) -> cython.longlong:
+        filled: cython.longlong
+        with cython.nogil:
+            if self.acyclic != 0:
+                filled = stream_splits(
+                    self.count, capacity, self.below, self.sets, self.slots, self.wrap, self.stack, self.chunk
+                )
+            else:
+                filled = stream_pairs(
+                    self.count, capacity, self.adjacency, self.sets, self.near, self.slots, self.wrap,
+                    self.stack, self.chunk,
+                )  # fmt: skip
+        return filled
+
+    def _orient(self, filled: cython.longlong) -> cython.longlong:
+        kept: cython.longlong
+        with cython.nogil:
+            kept = orient_pairs(
+                filled, self.chunk, self.sets, self.operators, self.constraints, self.free,
+                self.built, self.oriented,
+            )  # fmt: skip
+        return kept
+
+    def _lookups(self):
+        """Which csgs an indexed relation can be split off from, and what remains."""
+        i: cython.longlong
+        rest: cython.longlong
+        chosen: cython.longlong
+        other: cython.longlong
+        found: cython.longlong = 0
+        count: cython.longlong = self.count
+        ends = numpy.zeros(count if self.indexed != 0 else 1, numpy.int32)
+        members = int(numpy.bitwise_count(self.held["sets"] & self.indexed).sum()) if self.indexed != 0 else 0
+        left = numpy.zeros(members + 1, numpy.int32)
+        self.lookup_ends = ints(self._hold("lookup_ends", ends))
+        self.lookup_left = ints(self._hold("lookup_left", left))
+        if self.indexed != 0:
+            for i in range(count):
+                rest = self.sets[i] & self.indexed
+                while rest != 0:
+                    chosen = rest & -rest
+                    rest ^= chosen
+                    other = self.sets[i] ^ chosen
+                    if other == 0:
+                        continue
+                    other = find(other, self.slots, self.wrap, self.sets)
+                    if other < 0:
+                        continue
+                    if self.operators != 0 and (
+                        self.built[other] == 0
+                        or orientations(
+                            self.sets[other],
+                            chosen,
+                            self.operators,
+                            self.constraints,
+                            self.free,
+                        )
+                        & 4
+                        == 0
+                    ):
+                        continue
+                    self.lookup_left[found] = other
+                    found += 1
+                self.lookup_ends[i] = found
+        self.lookups = found
+
+    def _estimates(self):
+        """What row estimates need: how each csg grows, and names of the csgs."""
+        count: cython.longlong = self.count
+        self.bases = ints(self._hold("bases", numpy.empty(count, numpy.int32)))
+        self.added = ints(self._hold("added", numpy.empty(count, numpy.int32)))
+        with cython.nogil:
+            list_bases(count, self.sets, self.slots, self.wrap, self.bases, self.added)
+        sets = self.held["sets"]
+        named = numpy.zeros(count, numpy.int64)
+        for work, name in enumerate(self.layout["names"].tolist()):
+            named |= ((sets >> work) & 1) << name
+        self.named = longs(self._hold("named", named))
+
+    def _reserve(self, lanes: cython.longlong, mode: cython.longlong):
+        """Grow the tables to what a search of these lanes and this mode needs."""
+        count: cython.longlong = self.count
+        if lanes > self.lanes:
+            self.rows = doubles(self._hold("rows", numpy.empty(count * lanes)))
+            self.logs = doubles(self._hold("logs", numpy.empty(count * lanes)))
+            self.corrections = doubles(self._hold("corrections", numpy.empty(self.operators * lanes + 1)))
+            self.operator_logs = doubles(
+                self._hold("operator_logs", numpy.empty(2 * self.operators * lanes + 1))
+            )
+            self.lanes = lanes
+            self.reserved = -1
+        if self.reserved < 0 or mode & ~self.reserved != 0:
+            if self.reserved > 0:
+                mode |= self.reserved
+            slots = self.slot_count if self.kind == 1 or self.kind == 2 else count
+            # Disconnected sets cost infinity, now and for ever.
+            self.a = doubles(self._hold("a", numpy.full(slots, numpy.inf)))
+            self.b = doubles(self._hold("b", numpy.full(slots if mode & 1 else 1, numpy.inf)))
+            self.m = doubles(self._hold("m", numpy.full(slots if mode & 2 else 1, numpy.inf)))
+            self.x = doubles(self._hold("x", numpy.full(count if self.lookups else 1, numpy.inf)))
+            self.best = doubles(self._hold("best", numpy.empty(count if self.kind == 3 else 1)))
+            self.choice = ints(
+                self._hold("choice", numpy.empty(2 * count if self.kind == 3 else 1, numpy.int32))
+            )
+            self.reserved = mode
+
+    @property
+    def algorithm(self):
+        """``dptree``, ``dpsub`` or ``dpccp``; empty if the pairs exceed the budget."""
+        return self.name
+
+    @property
+    def listed(self):
+        """Whether the pair list is kept."""
+        return self.kind == 0
+
+    @property
+    def relation_sets(self):
+        """The csgs in the caller's numbering, subsets before supersets."""
+        return self.held["named"]
+
+    @property
+    def pair_total(self):
+        """Number of csg-cmp pairs."""
+        return self.pair_count
+
+    @property
+    def buildable(self):
+        """Whether the ordering constraints admit a plan."""
+        return self.operators == 0 or bool(self.built[self.find((1 << self.size) - 1)])
+
+    def find(self, mask: cython.longlong):
+        """Index of a csg in the planner's numbering, or -1."""
+        return find(mask, self.slots, self.wrap, self.sets)
+
+    def renumber(self, masks):
+        """Masks in the caller's numbering as masks in the planner's."""
+        work = numpy.zeros(len(masks), numpy.int64)
+        for number, name in enumerate(self.layout["names"].tolist()):
+            work |= ((masks >> name) & 1) << number
+        return work
+
+    def listed_pairs(self):
+        """(left, right) masks of the kept pairs, in the caller's numbering."""
+        named = self.held["named"]
+        return named[self.held["pairs"][: 2 * self.ends[self.count - 1]]].reshape(-1, 2)
+
+    def estimate(self, lanes: cython.longlong, log_rows, log_distinct, log_selectivity):
+        """Rows of every csg into the planner's own buffer, for :meth:`search` without rows."""
+        self._reserve(lanes, 0)
+        log_rows_at: cython.p_double = doubles(log_rows)
+        log_distinct_at: cython.p_double = doubles(log_distinct)
+        log_selectivity_at: cython.p_double = doubles(log_selectivity)
+        with cython.nogil:
+            self._correct(lanes, log_rows_at, log_distinct_at, log_selectivity_at)
+            estimate_sets(
+                self.count, self.sets, self.bases, self.added, lanes, self.names, self.class_starts,
+                self.classes, self.class_sets, self.class_entries, self.predicate_starts, self.predicates,
+                self.predicate_sets, self.predicate_entries, log_rows_at, log_distinct_at, log_selectivity_at,
+                self.corrections, self.least, self.logs, self.rows,
+            )  # fmt: skip
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _correct(
+        self,
+        lanes: cython.longlong,
+        log_rows: cython.p_double,
+        log_distinct: cython.p_double,
+        log_selectivity: cython.p_double,
+    ) -> cython.void:
+        if self.operators != 0:
+            estimate_masks(
+                2 * self.operators, self.operator_sets, 0, self.sets, self.slots, self.wrap, self.bases,
+                self.added, self.stack, lanes, self.names, self.class_starts, self.classes, self.class_sets,
+                self.class_entries, self.predicate_starts, self.predicates, self.predicate_sets,
+                self.predicate_entries, log_rows, log_distinct, log_selectivity, self.corrections, self.least,
+                self.operator_logs,
+            )  # fmt: skip
+            correct_operators(self.operators, self.constraints, lanes, self.operator_logs, self.corrections)
+
+    def estimate_masks(self, masks, lanes: cython.longlong, log_rows, log_distinct, log_selectivity, rows):
+        """Rows of any masks in the planner's numbering, shape (count, lanes) into ``rows``."""
+        count: cython.longlong = len(masks)
+        self._reserve(lanes, 0)
+        masks_at: cython.p_longlong = longs(masks)
+        log_rows_at: cython.p_double = doubles(log_rows)
+        log_distinct_at: cython.p_double = doubles(log_distinct)
+        log_selectivity_at: cython.p_double = doubles(log_selectivity)
+        rows_at: cython.p_double = doubles(rows)
+        with cython.nogil:
+            self._correct(lanes, log_rows_at, log_distinct_at, log_selectivity_at)
+            estimate_masks(
+                count, masks_at, 1, self.sets, self.slots, self.wrap, self.bases, self.added, self.stack,
+                lanes, self.names, self.class_starts, self.classes, self.class_sets, self.class_entries,
+                self.predicate_starts, self.predicates, self.predicate_sets, self.predicate_entries,
+                log_rows_at, log_distinct_at, log_selectivity_at, self.corrections, self.least, rows_at,
+            )  # fmt: skip
+            exponentials(count * lanes, rows_at, rows_at)
+
+    def own_rows(self, lanes):
+        """The buffer that :meth:`estimate` fills, shape (count, lanes)."""
+        return self.held["rows"][: self.count * lanes].reshape(self.count, lanes)
+
+    def search(self, lanes: cython.longlong, rows, model, out) -> cython.longlong:
+        """Cheapest plan of every lane into ``out``, a PLAN_NODE array of shape (lanes, 2n - 1).
+
+        ``rows`` has shape (count, lanes); None: what :meth:`estimate` found. Returns where in ``rows`` a
+        number stands that is negative or NaN (nothing is searched then), or -1.
+        """
+        mode: cython.longlong = 0
+        lane: cython.longlong
+        invalid: cython.longlong = -1
+        lookups: cython.longlong = self.lookups
+        model_at: cython.p_double = doubles(model)
+        rows_at: cython.p_double
+        int_at: cython.p_int = ints(out)
+        long_at: cython.p_longlong = longs(out)
+        double_at: cython.p_double = doubles(out)
+        if model_at[1] > 0.0 or model_at[2] > 0.0:
+            mode |= 1
+        if model_at[5] < 1e999:
+            mode |= 2
+        if not model_at[4] < 1e999:
+            lookups = 0
+        if lanes > self.lanes or self.reserved < 0 or mode & ~self.reserved != 0:
+            self._reserve(lanes, mode)
+        if rows is None:
+            rows_at = self.rows
+        else:
+            rows_at = doubles(rows)
+            invalid = first_invalid(self.count * lanes, rows_at)
+            if invalid >= 0:
+                return invalid
+        with cython.nogil:
+            for lane in range(lanes):
+                self._search(lanes, lane, rows_at, mode, lookups, model_at)
+                extract(
+                    self.size, self.kind, lane * (2 * self.size - 1), self.sets, self.named, self.names,
+                    self.slots, self.wrap, self.below, self.ends,
+                    self.choice if self.kind == 3 else self.pairs, self.lookup_ends, self.lookup_left,
+                    lookups, self.operators, self.constraints, self.free, lanes, lane, rows_at, mode,
+                    model_at, self.a, self.b, self.m, self.x, self.stack, int_at, long_at, double_at,
+                )  # fmt: skip
+        return invalid
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _search(
+        self,
+        lanes: cython.longlong,
+        lane: cython.longlong,
+        rows: cython.p_double,
+        mode: cython.longlong,
+        lookups: cython.longlong,
+        model: cython.p_double,
+    ) -> cython.void:
+        i: cython.longlong
+        filled: cython.longlong
+        settled: cython.longlong
+        oriented: cython.longlong = 1 if self.operators != 0 else 0
+        if self.kind == 0:
+            replay_pairs(
+                self.count, self.sets, self.ends, self.pairs, lanes, lane, rows, mode, oriented,
+                self.lookup_ends, self.lookup_left, lookups, model, self.a, self.b, self.m, self.x,
+            )  # fmt: skip
+        elif self.kind == 1:
+            split_trees(
+                self.count, self.sets, self.below, lanes, lane, rows, mode, self.lookup_ends,
+                self.lookup_left, lookups, model, self.a, self.b, self.m, self.x,
+            )  # fmt: skip
+        elif self.kind == 2:
+            split_subsets(
+                self.count, self.sets, lanes, lane, rows, mode, self.lookup_ends, self.lookup_left, lookups,
+                model, self.a, self.b, self.m, self.x,
+            )  # fmt: skip
+        else:
+            for i in range(self.count):
+                self.best[i] = 1e999
+                self.choice[2 * i] = -1
+            self.stack[0] = 0
+            self.stack[1] = 0
+            settled = 0
+            while self.stack[0] != self.count:
+                if self.acyclic != 0:
+                    filled = stream_splits(
+                        self.count, 1024, self.below, self.sets, self.slots, self.wrap, self.stack, self.chunk
+                    )
+                else:
+                    filled = stream_pairs(
+                        self.count, 1024, self.adjacency, self.sets, self.near, self.slots, self.wrap,
+                        self.stack, self.chunk,
+                    )  # fmt: skip
+                if oriented != 0:
+                    filled = orient_pairs(
+                        filled, self.chunk, self.sets, self.operators, self.constraints, self.free,
+                        self.built, self.oriented,
+                    )  # fmt: skip
+                settled = replay_stream(
+                    settled, filled, self.oriented if oriented != 0 else self.chunk, self.sets, lanes, lane,
+                    rows, mode, oriented, self.lookup_ends, self.lookup_left, lookups, model, self.best,
+                    self.choice, self.a, self.b, self.m, self.x,
+                )  # fmt: skip
+            settle_until(
+                settled, self.count, self.sets, lanes, lane, rows, mode, self.lookup_ends, self.lookup_left,
+                lookups, model, self.best, self.a, self.b, self.m, self.x,
+            )  # fmt: skip
+
+
+def recost_nodes(lanes: cython.longlong, rows, model, indexed: cython.longlong, nodes, costs):
+    """Cost of every node of a plan in every lane; see ``costing.recost``."""
+    count: cython.longlong = len(nodes)
+    nodes_at: cython.p_int = ints(nodes)
+    rows_at: cython.p_double = doubles(rows)
+    model_at: cython.p_double = doubles(model)
+    costs_at: cython.p_double = doubles(costs)
+    with cython.nogil:
+        recost(count, nodes_at, indexed, lanes, rows_at, model_at, costs_at)
