@@ -21,7 +21,7 @@ from godb_fast.sql.graphs import assemble
 from godb_fast.sql.layout import Layout, Leaf
 from godb_fast.sql.places import Places, print_tokens
 from godb_fast.sql.predicates import PredicateReader
-from godb_fast.sql.scopes import CannotPlan, Scope, columns_of, fold, own_select
+from godb_fast.sql.scopes import CannotPlan, Scope, below, columns_of, fold, own_select
 from godb_fast.sql.tokens import Tokens
 
 #: Views inside views are looked into this deep, for estimates.
@@ -122,7 +122,7 @@ class BlockReader:
         for entry in clause.expressions:
             name, body = fold(entry.args["alias"].this, self.dialect), entry.this
             if clause.args.get("recursive") and _mentions(body, name, self.dialect):
-                self.done.update(id(part) for part in body.walk())
+                self.done.update(id(part) for part in below(body))
                 known[name] = Output(self.reserve(index, role, "a recursive CTE"), (), complete=False)
             elif not isinstance(body, (exp.Select, exp.SetOperation, exp.Subquery)):
                 reason = f"the CTE {name} is not a SELECT"
@@ -190,6 +190,8 @@ class BlockReader:
 
     def nested(self, node: exp.Expression, index: int, scope: Scope, ctes: dict[str, Output]) -> None:
         """Read the subqueries below a node that nothing has read yet."""
+        if self.places.selects < 2:
+            return
         stack: list[exp.Expression] = [node]
         while stack:
             part = stack.pop()
@@ -222,7 +224,7 @@ class BlockReader:
 
     def looks_outside(self, item: exp.Expression) -> bool:
         """Whether a query uses a column that is not of its own making, or that nobody knows."""
-        own = {id(self.scopes[id(part)]) for part in item.walk() if id(part) in self.scopes}
+        own = {id(self.scopes[id(part)]) for part in below(item) if id(part) in self.scopes}
         for column in columns_of(item):
             scope = self.scopes.get(id(own_select(column)))
             if isinstance(column.this, exp.Star) or scope is None or scope.open:

@@ -9,8 +9,8 @@ from sqlglot import exp
 from godb_fast.core import ColumnRef
 from godb_fast.sql.clauses import Span
 from godb_fast.sql.draft import Condition, Draft, Guess, Output, bare
-from godb_fast.sql.predicates import flatten, has_query, strong
-from godb_fast.sql.scopes import CannotPlan, columns_of, own_select
+from godb_fast.sql.predicates import flatten, strong
+from godb_fast.sql.scopes import CannotPlan, columns_of, has_query, own_select
 from godb_fast.sql.semijoins import membership_join
 
 if TYPE_CHECKING:

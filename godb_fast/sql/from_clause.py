@@ -21,8 +21,7 @@ from godb_fast.sql.draft import (
     rename_source,
     renamed_output,
 )
-from godb_fast.sql.predicates import has_query
-from godb_fast.sql.scopes import CannotPlan, Source, fold
+from godb_fast.sql.scopes import CannotPlan, Source, fold, has_query
 
 if TYPE_CHECKING:
     from godb_fast.sql.blocks import BlockReader

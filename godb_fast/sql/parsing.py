@@ -21,10 +21,12 @@ from godb_fast.sql.fingerprint import (
 )
 from godb_fast.sql.layout import Syntax
 from godb_fast.sql.order import order_sensitivity
+from godb_fast.sql.scopes import below
 from godb_fast.sql.tokens import Tokens, read
 
 #: First words of what is a template; everything else passes through.
 _FIRST = frozenset({"select", "with", "from", "("})
+_WRITES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Command)
 
 
 def parse_template(statement: Fingerprint | str | bytes, dialect: str, schema: Schema) -> Template:
@@ -63,8 +65,12 @@ def parse_template(statement: Fingerprint | str | bytes, dialect: str, schema: S
     blocks: list[Block] = []
     reader = BlockReader(tokens, dialect, schema, blocks)
     try:
+        nodes = below(parsed)
+        for part in nodes:
+            if isinstance(part, _WRITES):
+                return replace(bare, reason=f"{type(part).__name__.upper()} inside of a SELECT")
         reader.query(parsed, None, None, {}, "main")
-        sensitive = order_sensitivity(parsed)
+        sensitive = order_sensitivity(nodes)
     except RecursionError:
         return replace(bare, reason="nested too deeply to be read")
     return replace(
@@ -95,8 +101,6 @@ def _parse(text: str, dialect: str) -> exp.Expression | str:
         return "not a SELECT"
     if isinstance(parsed, exp.Select) and parsed.args.get("into"):
         return "SELECT INTO"
-    for part in parsed.find_all(exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Command):
-        return f"a {type(part).__name__.upper()} inside"
     return parsed
 
 

@@ -7,7 +7,7 @@ from sqlglot import exp
 from godb_fast.core import Segments
 from godb_fast.sql.clauses import Clauses, Span, conjuncts, on_span, selects
 from godb_fast.sql.predicates import flatten
-from godb_fast.sql.scopes import CannotPlan, first_identifier, start_of
+from godb_fast.sql.scopes import CannotPlan, below, first_identifier, start_of
 from godb_fast.sql.tokens import Tokens
 
 
@@ -20,6 +20,11 @@ class Places:
     def __init__(self, tokens: Tokens) -> None:
         self.tokens = tokens
         self._selects = selects(tokens)
+
+    @property
+    def selects(self) -> int:
+        """How many SELECTs the text has."""
+        return len(self._selects)
 
     def at(self, offset: int) -> int:
         """Token at an offset that the parser named."""
@@ -86,7 +91,7 @@ class Places:
     def _matches(self, node: exp.Expression, span: Span) -> bool:
         """Whether all names and literals of a node stand within a span."""
         start, end = span
-        for part in node.walk():
+        for part in below(node):
             if isinstance(part, exp.Identifier):
                 offset = start_of(part)
                 if offset >= 0 and not start <= self.tokens.at_offset.get(offset, -1) < end:

@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from godb_fast.core import And, ColumnRef, Comparison, Constant, Not, Opaque, Or, Predicate, Slot
 from godb_fast.sql.literals import literal_value
+from godb_fast.sql.scopes import below, has_query
 
 _COMPARISONS: Final[dict[type[exp.Expression], str]] = {
     exp.EQ: "=",
@@ -278,19 +279,14 @@ class PredicateReader:
     def _hint(self, node: exp.Expression) -> str:
         if has_query(node):
             return "subquery"
-        return "function" if any(isinstance(part, exp.Func) for part in node.walk()) else "other"
+        return "function" if any(isinstance(part, exp.Func) for part in below(node)) else "other"
 
     def _columns(self, node: exp.Expression) -> tuple[ColumnRef, ...]:
         found: dict[ColumnRef, None] = {}
-        for part in node.walk():
+        for part in below(node):
             if isinstance(part, exp.Column) and (column := self.resolve(part)) is not None:
                 found[column] = None
         return tuple(found)
-
-
-def has_query(node: exp.Expression) -> bool:
-    """Whether a condition holds a subquery."""
-    return any(isinstance(part, (exp.Select, exp.SetOperation)) for part in node.walk())
 
 
 def flatten(node: exp.Expression, kind: type[exp.Expression]) -> list[exp.Expression]:

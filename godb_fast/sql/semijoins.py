@@ -21,8 +21,7 @@ from godb_fast.core.conflicts import JoinNode, OperatorTree
 from godb_fast.sql.clauses import Span
 from godb_fast.sql.draft import Condition, Draft, Output, arg, bare, family, present
 from godb_fast.sql.layout import Leaf
-from godb_fast.sql.predicates import has_query
-from godb_fast.sql.scopes import CannotPlan, Scope, Source, fold
+from godb_fast.sql.scopes import CannotPlan, Scope, Source, fold, has_query
 
 if TYPE_CHECKING:
     from godb_fast.sql.blocks import BlockReader
