@@ -21,10 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final, TypeAlias
 
 from godb_fast.core.graph import JoinKind, JoinOperator
 from godb_fast.core.relation_set import MAX_MASKED, members
+from godb_fast.core.steering import JoinTree
 from godb_fast.errors import InvalidInput
 
 #: What :func:`orientation` answers: not a legal pair; legal with the first (second) set as left input;
@@ -100,6 +102,8 @@ class OrderingConstraints:
         Only conjuncts of one scope may share an equivalence class (see :meth:`may_share_class`).
     visible : int
         Mask of the relations whose columns the block's SELECT can see (not those under a semi join's right).
+    legal : JoinTree or None
+        A join tree that the operators allow, for ``QueryGraph.written``; None without operators.
     reason : str or None
         Why the block cannot be ordered; everything else is then empty but ``tree`` (as given).
     """
@@ -112,6 +116,7 @@ class OrderingConstraints:
     operators: tuple[JoinOperator, ...] = ()
     scopes: tuple[int, ...] = ()
     visible: int = 0
+    legal: JoinTree | None = None
     reason: str | None = None
 
     def may_share_class(self, first: int, second: int) -> bool:
@@ -166,7 +171,9 @@ def orientation(adjacency: Sequence[int], operators: Sequence[JoinOperator], fir
     An operator is *new* on the pair if the two sets together hold its ``left | right`` and neither does
     alone. The pair is legal if each new operator has ``left`` within one set and ``right`` within the other;
     if a new operator that is not INNER is the only new one, with no edge crossing; and if something crosses
-    at all: graphs with operators are never joined by a cross product that no operator stands for.
+    at all: graphs with operators are never joined by a cross product that no operator stands for. Pairs
+    whose union holds some of both sides of an operator but not all are refused as well: that operator could
+    never be applied any more.
 
     Parameters
     ----------
@@ -186,7 +193,11 @@ def orientation(adjacency: Sequence[int], operators: Sequence[JoinOperator], fir
     answer = EITHER if crossing else ILLEGAL
     for operator in operators:
         needed = operator.left | operator.right
-        if needed & ~together or not needed & ~first or not needed & ~second:
+        if needed & ~together:
+            if operator.left & together and operator.right & together:
+                return ILLEGAL
+            continue
+        if not needed & ~first or not needed & ~second:
             continue
         forward = not operator.left & ~first and not operator.right & ~second
         if not forward and (operator.left & ~second or operator.right & ~first):
@@ -427,7 +438,8 @@ class _Tree:
             left, right = self.masks[self.lefts[join]], self.masks[self.rights[join]]
             operators.append(JoinOperator(JoinKind.INNER, left, right, (number,)))
             self.ons[join].append(number)
-        operators.extend(self._cross_products(edges, operators))
+        cross_products, legal = self._cross_products(edges, operators)
+        operators.extend(cross_products)
         return OrderingConstraints(
             tree=self.tree(),
             filters=tuple(map(tuple, self.filters)),
@@ -437,6 +449,7 @@ class _Tree:
             operators=tuple(operators),
             scopes=tuple(scopes),
             visible=self._visible(),
+            legal=legal,
         )
 
     def _below(self, position: int) -> list[int]:
@@ -512,36 +525,43 @@ class _Tree:
 
     def _cross_products(
         self, edges: set[tuple[int, int]], operators: Sequence[JoinOperator]
-    ) -> list[JoinOperator]:
-        """INNER operators without predicates for cross products, if no legal plan does without them."""
+    ) -> tuple[list[JoinOperator], JoinTree]:
+        """INNER operators without predicates for cross products, if a legal plan needs them; such a plan."""
         bare = [join for join, kind in enumerate(self.kinds) if kind is JoinKind.INNER and not self.ons[join]]
-        if not bare or self._can_finish(edges, operators):
-            return []
+        if bare:
+            legal = self._legal_tree(edges, operators)
+            if legal is not None:
+                return [], legal
         # With these the tree as it stands is legal: each join's own operators are new at that join only.
-        return [
+        crossed = [
             JoinOperator(JoinKind.INNER, self.masks[self.lefts[join]], self.masks[self.rights[join]])
             for join in bare
         ]
+        built: list[JoinTree] = list(range(self.count))
+        for left, right in zip(self.lefts, self.rights, strict=True):
+            built.append((built[left], built[right]))
+        return crossed, built[self.root]
 
-    def _can_finish(self, edges: set[tuple[int, int]], operators: Sequence[JoinOperator]) -> bool:
+    def _legal_tree(self, edges: set[tuple[int, int]], operators: Sequence[JoinOperator]) -> JoinTree | None:
+        """Join what may be joined within each subtree in turn; None if that does not join everything."""
         adjacency = [0] * self.count
         for left, right in edges:
             adjacency[left] |= 1 << right
             adjacency[right] |= 1 << left
-        parts = [1 << i for i in range(self.count)]
+        parts: dict[int, JoinTree] = {1 << i: i for i in range(self.count)}
         for mask in self.masks[self.count :]:
             merged = True
             while merged:
                 merged = False
-                inside = [part for part in parts if not part & ~mask]
-                for i, first in enumerate(inside):
-                    for second in inside[:i]:
-                        if not merged and orientation(adjacency, operators, first, second) != ILLEGAL:
-                            parts.remove(first)
-                            parts.remove(second)
-                            parts.append(first | second)
-                            merged = True
-        return len(parts) == 1
+                for first, second in combinations([part for part in parts if not part & ~mask], 2):
+                    answer = orientation(adjacency, operators, first, second)
+                    if answer == ILLEGAL:
+                        continue
+                    left, right = (second, first) if answer == SECOND_IS_LEFT else (first, second)
+                    parts[first | second] = (parts.pop(left), parts.pop(right))
+                    merged = True
+                    break
+        return next(iter(parts.values())) if len(parts) == 1 else None
 
 
 def _connect_wide(count: int, edges: set[tuple[int, int]], wide: Sequence[int]) -> None:

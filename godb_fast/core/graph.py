@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from godb_fast.core.predicates import ColumnRef, JoinPredicate
 from godb_fast.core.relation_set import MAX_MASKED, members
+from godb_fast.core.steering import JoinTree
 from godb_fast.errors import InvalidInput
 
 Ints = NDArray[np.int64]
@@ -87,6 +88,8 @@ class QueryGraph:
         can be evaluated once all of its relations are joined. They multiply the row count by a selectivity.
     predicates : tuple of JoinPredicate
         All join predicates as written, for rendering. Empty if the graph was built without SQL.
+    written : JoinTree or None
+        A join tree that the operators allow, the last resort of large searches. Not needed without operators.
 
     Raises
     ------
@@ -103,6 +106,7 @@ class QueryGraph:
     selective_start: Ints = field(default_factory=lambda: np.zeros(1, np.int64))
     selective_member: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     predicates: tuple[JoinPredicate, ...] = ()
+    written: JoinTree | None = None
 
     def __post_init__(self) -> None:
         assign = object.__setattr__

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
 
 from godb_fast.core.conflicts import (
     ILLEGAL,
@@ -22,6 +23,7 @@ from godb_fast.core.conflicts import (
     orientation,
 )
 from godb_fast.core.graph import JoinKind, JoinOperator
+from godb_fast.core.plan import PlanOperator
 from godb_fast.core.relation_set import members
 
 COLUMNS = ("a", "b")
@@ -448,3 +450,37 @@ def expected_tuples(case: Case, rows: Counter[Row]) -> list[tuple[int | None, ..
 
 def sort_key(row: tuple[int | None, ...]) -> tuple[int, ...]:
     return tuple(-1 if value is None else value for value in row)
+
+
+# ---- Plans of a search --------------------------------------------------------------------------------
+
+
+def execute_nodes(case: Case, found: OrderingConstraints, nodes: Any) -> frozenset[tuple[Row, int]]:
+    """Rows of a plan (PLAN_NODE array), each join checked against the pair rule, sides included.
+
+    A left join may have its preserved side on the right: engines then run it as a right join.
+    """
+    results: list[list[Row]] = []
+    masks: list[int] = []
+    visible: list[int] = []
+    for node in nodes:
+        if node["operator"] == PlanOperator.SCAN:
+            relation = int(node["relation"])
+            conditions = [case.conditions[i] for i in found.filters[relation]]
+            results.append([row for row in scan(case, relation) if all(one.holds(row) for one in conditions)])
+            masks.append(1 << relation)
+            visible.append(1 << relation)
+            continue
+        left, right = int(node["left"]), int(node["right"])
+        legal = legal_join(case, found, masks[left], masks[right])
+        assert legal is not None, f"an illegal join of {masks[left]:b} and {masks[right]:b}"
+        if legal.left != masks[left]:
+            assert legal.kind is JoinKind.LEFT, f"{legal.kind.name} join with its sides exchanged"
+            left, right = right, left
+        keeps = legal.kind in (JoinKind.INNER, JoinKind.LEFT)
+        conditions = [case.conditions[i] for i in legal.conjuncts]
+        results.append(join(legal.kind, results[left], results[right], visible[right], conditions))
+        masks.append(masks[left] | masks[right])
+        visible.append(visible[left] | visible[right] if keeps else visible[left])
+    kept = (row for row in results[-1] if all(case.conditions[i].holds(row) for i in found.late))
+    return frozenset(Counter(kept).items())
