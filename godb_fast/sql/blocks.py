@@ -53,6 +53,8 @@ class BlockReader:
         self.scopes: dict[int, Scope] = {}
         #: Queries that have been read, by identity.
         self.done: set[int] = set()
+        #: Queries whose text gives an output column its name.
+        self._naming: set[int] = set()
         self._views: dict[str, int] = {}
         self._names = {text.strip('"').lower() for text in tokens.texts}
 
@@ -161,6 +163,10 @@ class BlockReader:
             distinct=bool(node.args.get("distinct")),
             materialized=materialized,
         )
+        if self.dialect == "duckdb" and self.places.selects > 1:
+            for entry in node.expressions:
+                if not isinstance(entry, (exp.Alias, exp.Column, exp.Star)):
+                    self._naming.update(id(part) for part in below(entry) if isinstance(part, exp.Select))
         try:
             self._read(draft, node, ctes)
         except CannotPlan as problem:
@@ -247,6 +253,8 @@ class BlockReader:
         clauses = draft.clauses
         if clauses is None or clauses.origin < 0:
             raise CannotPlan("a FROM clause whose text cannot be found")
+        if id(node) in self._naming:
+            raise CannotPlan("its text is the name of an output column")
         tokens = self.places.tokens
         signed = frozenset(
             slot
