@@ -230,6 +230,7 @@ class _Tree:
         self.rights: list[int] = []
         self.ons: list[list[int]] = []
         self.masks: list[int] = [1 << i for i in range(relations)]
+        self.visible = list(self.masks)
         self.where = list(where)
         self.filters: list[list[int]] = [[] for _ in range(relations)]
         self.late: list[int] = []
@@ -259,6 +260,8 @@ class _Tree:
                 self.rights.append(right)
                 self.ons.append(list(node.conjuncts))
                 self.masks.append(self.masks[left] | self.masks[right])
+                hides = node.kind in (JoinKind.SEMI, JoinKind.ANTI)
+                self.visible.append(self.visible[left] | (0 if hides else self.visible[right]))
                 done.append(len(self.masks) - 1)
             else:
                 stack.extend(((node, True), (node.right, False), (node.left, False)))
@@ -270,21 +273,14 @@ class _Tree:
         named = [number for on in self.ons for number in on] + self.where
         if sorted(named) != list(range(len(self.conjuncts))):
             raise InvalidInput("each conjunct belongs to exactly one ON or WHERE clause")
-        for on, mask in [
-            *zip(self.ons, self.masks[self.count :], strict=True),
-            (self.where, self._visible()),
-        ]:
+        clauses = [(self.where, self.visible[self.root])]
+        for join, on in enumerate(self.ons):
+            clauses.append((on, self.visible[self.lefts[join]] | self.visible[self.rights[join]]))
+        for on, mask in clauses:
             for number in on:
                 conjunct = self.conjuncts[number]
                 if conjunct.relations & ~mask or conjunct.strong & ~conjunct.relations:
                     raise InvalidInput(f"conjunct {number} mentions a relation that it cannot see")
-
-    def _visible(self) -> int:
-        hidden = 0
-        for position, kind in enumerate(self.kinds):
-            if kind in (JoinKind.SEMI, JoinKind.ANTI):
-                hidden |= self.masks[self.rights[position]]
-        return self.masks[self.root] & ~hidden
 
     def _strong(self, numbers: Sequence[int]) -> int:
         mask = 0
@@ -448,7 +444,7 @@ class _Tree:
             edges=tuple(sorted(edges)),
             operators=tuple(operators),
             scopes=tuple(scopes),
-            visible=self._visible(),
+            visible=self.visible[self.root],
             legal=legal,
         )
 
