@@ -16,6 +16,7 @@ from godb_fast.cli.progress import progress_bar
 from godb_fast.errors import GodbError, InvalidInput, SqlError
 
 if TYPE_CHECKING:
+    from godb_fast.engines.base import Engine
     from godb_fast.report import Comparison, Query, Settings
     from godb_fast.session import Session
 
@@ -71,14 +72,14 @@ def run(options: argparse.Namespace) -> int:
 
 def explain(options: argparse.Namespace) -> int:
     """``godb-fast explain``."""
-    import godb_fast
-
     text = statements.read("-") if options.sql == "-" else options.sql
     found = statements.split(text)
     if len(found) != 1:
         raise InvalidInput(f"explain takes one statement; here are {len(found)}")
+    from godb_fast.session import Optimizer, Session
+
     # Nothing is executed, so there is nothing to record.
-    with godb_fast.connect(options.url, read_only=True, mode="advise") as session:
+    with Session(Optimizer(), _engine(options.url), mode="advise") as session:
         decision = session.optimize(found[0].sql)
     print(decision.sql if options.format == "sql" else decision.explain(options.format))
     return 0
@@ -96,19 +97,27 @@ def info(options: argparse.Namespace) -> int:
     return 0
 
 
+def _engine(url: str) -> Engine:
+    """The engine at a URL or path, opened so that nothing can be written, and that Ctrl-C stops at once."""
+    from godb_fast.engines.registry import open_engine
+
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme != "duckdb":
+        return open_engine(url, read_only=True)
+    from godb_fast.engines.duckdb import DuckDBEngine
+
+    path = rest.removeprefix("/") if separator else url
+    in_memory = path in ("", ":memory:")
+    return DuckDBEngine.open(path or ":memory:", read_only=not in_memory, interruptible=True)
+
+
 def _session(url: str, options: argparse.Namespace) -> Session:
-    import godb_fast
-    from godb_fast.session import Policy
+    from godb_fast.session import Optimizer, Policy, Session
     from godb_fast.store import open_store
 
     policy = Policy(mode=options.mode) if options.margin is None else Policy(options.mode, options.margin)
-    return godb_fast.connect(
-        url,
-        mode=options.mode,
-        read_only=True,
-        policy=policy,
-        store=open_store(getattr(options, "store", "default")),
-    )
+    store = open_store(getattr(options, "store", "default"))
+    return Session(Optimizer(policy=policy, store=store), _engine(url), mode=options.mode)
 
 
 def _compare(
