@@ -25,7 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from godb_fast.core import ColumnKind, JoinTree, PhysicalPlan, QueryGraph, Steering, Template
 from godb_fast.engines.base import CancelToken, Engine, EngineResult, Rendered
@@ -571,11 +571,12 @@ class EngineContract:
 # -- tools ----------------------------------------------------------------------------------------------
 
 
-def skip(reason: str) -> None:
+def skip(reason: str) -> NoReturn:
     """Skip the running test."""
     import pytest
 
     pytest.skip(reason)
+    raise AssertionError("pytest.skip() returned")
 
 
 @contextmanager

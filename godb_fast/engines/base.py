@@ -167,8 +167,13 @@ class Engine(Protocol):
         """
         ...
 
-    def default_trees(self, template: Template, plan: PhysicalPlan) -> dict[int, JoinTree]:
-        """Join tree per block of the engine's plan, for the blocks where it can be told."""
+    def default_trees(
+        self, template: Template, plan: PhysicalPlan, literals: Sequence[Any] | None = None
+    ) -> dict[int, JoinTree]:
+        """Join tree per block of the engine's plan, for the blocks where it can be told.
+
+        ``literals`` are those of the planned statement; with them, self-joins may be told apart.
+        """
         ...
 
     def render(
@@ -183,7 +188,13 @@ class Engine(Protocol):
         """
         ...
 
-    def obeyed(self, template: Template, steering: Steering, plan: PhysicalPlan) -> bool | None:
+    def obeyed(
+        self,
+        template: Template,
+        steering: Steering,
+        plan: PhysicalPlan,
+        literals: Sequence[Any] | None = None,
+    ) -> bool | None:
         """Whether a plan follows the steering's join trees; None if that cannot be told."""
         ...
 

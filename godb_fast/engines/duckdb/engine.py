@@ -256,13 +256,21 @@ class DuckDBEngine:
             raise EngineError("EXPLAIN gave no single physical plan; is this one SELECT?")
         return plans.from_explain(rows[0][1], f"duckdb {self._version}")
 
-    def default_trees(self, template: Template, plan: PhysicalPlan) -> dict[int, JoinTree]:
+    def default_trees(
+        self, template: Template, plan: PhysicalPlan, literals: Sequence[Any] | None = None
+    ) -> dict[int, JoinTree]:
         """Join tree per block of the engine's plan, for the blocks where it can be told."""
-        return trees.default_trees(template, plan)
+        return trees.default_trees(template, plan, literals)
 
-    def obeyed(self, template: Template, steering: Steering, plan: PhysicalPlan) -> bool | None:
+    def obeyed(
+        self,
+        template: Template,
+        steering: Steering,
+        plan: PhysicalPlan,
+        literals: Sequence[Any] | None = None,
+    ) -> bool | None:
         """Whether a plan follows the steering's join trees; None if that cannot be told."""
-        return trees.obeyed(template, steering, plan)
+        return trees.obeyed(template, steering, plan, literals)
 
     def render(
         self, template: Template, literals: Sequence[Any], steering: Steering, params: Parameters = None

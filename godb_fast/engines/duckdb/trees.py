@@ -2,8 +2,9 @@
 
 DuckDB's plans show tables, not aliases. Scans are matched to a template's relations by table; where a table
 is read more than once, by what the plan cannot show for the wrong relation: a scan that filters a column
-which the relation neither filters nor joins on, or that does not deliver a column which the relation is
-joined on. *Every* assignment that remains possible is considered: a tree counts only if all of them agree.
+which the relation neither filters nor joins on, or by another text, or that does not deliver a column which
+the relation is joined on; a join of two sides that no predicate connects, or on columns that none compares.
+*Every* assignment that remains possible is considered: a tree counts only if all of them agree.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from godb_fast.core import (
     And,
+    ColumnRef,
     Comparison,
     JoinTree,
     Not,
@@ -24,15 +27,27 @@ from godb_fast.core import (
     PhysicalNode,
     PhysicalPlan,
     Predicate,
+    Slot,
     Steering,
     Template,
 )
+from godb_fast.core.relation_set import relation_set
+from godb_fast.engines.duckdb import quirks
 
 #: Assignments of scans to relations that are tried before a block counts as ambiguous.
 MAX_ASSIGNMENTS: Final = 5040
 
 #: A relation of a block: (block number, relation number).
 Place = tuple[int, int]
+#: Literals of a statement by slot, as SQL text; several for an IN list.
+Literals = Sequence["str | Sequence[str]"]
+
+
+_PLAIN_CONDITION: Final = re.compile(r'\(?(\w+|"(?:[^"]|"")*") (?:=|<|>|<=|>=|!=) (\w+|"(?:[^"]|"")*")\)?')
+
+
+class _Impossible(Exception):
+    """An assignment of scans under which the plan makes no sense."""
 
 
 @dataclass
@@ -55,6 +70,8 @@ class _Need:
     joined: frozenset[str]
     #: Names that conditions on it may show; None if that is not known.
     filtered: frozenset[str] | None
+    #: Columns that it compares with text, and what then stands in the condition on them.
+    texts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -65,9 +82,14 @@ class _Group:
     leaves: list[int] = field(default_factory=list)
 
 
-def default_trees(template: Template, plan: PhysicalPlan) -> dict[int, JoinTree]:
-    """Join tree per block, for the blocks where it can be told; the last child is the build side."""
-    reading = _Reading(template, plan)
+def default_trees(
+    template: Template, plan: PhysicalPlan, literals: Literals | None = None
+) -> dict[int, JoinTree]:
+    """Join tree per block, for the blocks where it can be told; the last child is the build side.
+
+    ``literals`` are those of the statement that was planned, as SQL text by slot; they tell self-joins apart.
+    """
+    reading = _Reading(template, plan, literals)
     found: dict[int, JoinTree] = {}
     for block in template.plannable:
         trees = set(itertools.islice(reading.trees(block.index), 2))
@@ -78,9 +100,11 @@ def default_trees(template: Template, plan: PhysicalPlan) -> dict[int, JoinTree]
     return found
 
 
-def obeyed(template: Template, steering: Steering, plan: PhysicalPlan) -> bool | None:
+def obeyed(
+    template: Template, steering: Steering, plan: PhysicalPlan, literals: Literals | None = None
+) -> bool | None:
     """Whether a plan follows the steering's join trees; None if that cannot be told."""
-    reading = _Reading(template, plan)
+    reading = _Reading(template, plan, literals)
     certain = True
     for index, asked in steering.join_trees:
         trees = set(reading.trees(index))
@@ -96,8 +120,9 @@ def obeyed(template: Template, steering: Steering, plan: PhysicalPlan) -> bool |
 class _Reading:
     """A plan's scans, and the ways in which they can be assigned to a template's relations."""
 
-    def __init__(self, template: Template, plan: PhysicalPlan) -> None:
+    def __init__(self, template: Template, plan: PhysicalPlan, literals: Literals | None) -> None:
         self._template = template
+        self._wanted = list(_needs(template, literals))
         self._nodes = list(plan.root.walk())
         self._leaves = _leaves(plan.root)
         self._readers: dict[int, list[Place]] = {}
@@ -109,7 +134,7 @@ class _Reading:
 
     def _grouped(self) -> list[_Group]:
         groups: dict[str, _Group] = {}
-        for need in _needs(self._template):
+        for need in self._wanted:
             groups.setdefault(need.table.lower(), _Group()).needs.append(need)
         empty: list[int] = []
         for number, leaf in enumerate(self._leaves):
@@ -146,11 +171,17 @@ class _Reading:
                 yield None
                 return
             options.append(matchings)
+        named: list[JoinTree | None] = []
+        unnamed: list[JoinTree | None] = []
         for chosen in itertools.product(*options):
             places: dict[int, Place] = {}
             for matching in chosen:
                 places.update(matching)
-            yield self._tree(block, places)
+            with suppress(_Impossible):
+                tree, as_written = self._tree(block, places)
+                (named if as_written else unnamed).append(tree)
+        # Column names in join conditions decide, if they fit at all: derived conditions may be misnamed.
+        yield from named or unnamed
 
     def _blocks_below(self, block: int) -> set[int]:
         """The block and those that compute its relations."""
@@ -204,11 +235,16 @@ class _Reading:
         filtered = {
             word for condition in leaf.conditions for word in _words(condition) if word in need.columns
         }
-        return filtered <= need.filtered
+        if not filtered <= need.filtered:
+            return False
+        together = " ".join(leaf.conditions)
+        return all(text in together for column, text in need.texts if column in filtered)
 
     # -- one assignment -----------------------------------------------------------------------------
 
-    def _tree(self, block: int, places: dict[int, Place]) -> JoinTree | None:
+    def _tree(self, block: int, places: dict[int, Place]) -> tuple[JoinTree | None, bool]:
+        """The join tree under one assignment, and whether its joins compare what the query compares."""
+        as_written = True
         labels: dict[int, int] = {}
         for number, place in places.items():
             relation = self._lifted(place, block, self._leaves[number])
@@ -233,13 +269,18 @@ class _Reading:
                 built[id(node)] = known[0]
             elif node.kind in ("join", "cross_product") and len(node.children) == 2:
                 if id(node) in mixed:
-                    return None
-                if set(_members(known[0])) & set(_members(known[1])):
-                    return None
+                    return None, as_written
+                left, right = set(_members(known[0])), set(_members(known[1]))
+                if left & right:
+                    return None, as_written
+                if node.kind == "join" and node.predicates:
+                    if not self._connected(block, left, right):
+                        raise _Impossible
+                    as_written = as_written and self._compares(block, node, left, right)
                 built[id(node)] = (known[0], known[1])
             else:
                 # A delim join, or a CTE beside its reader: more than an order of joins.
-                return None
+                return None, as_written
             if any(id(child) in foreign for child in node.children):
                 foreign.add(id(node))
                 if known:
@@ -247,13 +288,52 @@ class _Reading:
         tree = built[id(self._nodes[0])]
         count = len(self._template.blocks[block].relations)
         if tree is None or sorted(_members(tree)) != list(range(count)):
-            return None
-        return tree
+            return None, as_written
+        return tree, as_written
+
+    def _connected(self, block: int, left: set[int], right: set[int]) -> bool:
+        """Whether a predicate joins the two sides."""
+        graph = self._template.blocks[block].graph
+        if graph is None:
+            return True
+        for one, two in graph.edges.tolist():
+            if (one in left and two in right) or (one in right and two in left):
+                return True
+        one_side, other_side = relation_set(left), relation_set(right)
+        return any(
+            (operator.left & one_side and operator.right & other_side)
+            or (operator.left & other_side and operator.right & one_side)
+            for operator in graph.operators
+        ) or any(
+            predicate.relations & one_side and predicate.relations & other_side
+            for predicate in graph.predicates
+        )
+
+    def _compares(self, block: int, node: PhysicalNode, left: set[int], right: set[int]) -> bool:
+        """Whether each plain condition of a join compares columns that the query compares, on these sides."""
+        graph = self._template.blocks[block].graph
+        if graph is None:
+            return True
+        pairs: set[tuple[str, str]] = set()
+        for predicate in graph.predicates:
+            if predicate.left is not None and predicate.right is not None:
+                pairs |= _sided(predicate.left, predicate.right, left, right)
+        if graph.class_columns:
+            for start, end in itertools.pairwise(graph.class_start.tolist()):
+                for one, two in itertools.combinations(graph.class_columns[start:end], 2):
+                    pairs |= _sided(one, two, left, right)
+        for condition in node.predicates:
+            plain = _PLAIN_CONDITION.fullmatch(condition)
+            if plain is not None:
+                first, second = (quirks.plain_name(name).lower() for name in plain.groups())
+                if (first, second) not in pairs and (second, first) not in pairs:
+                    return False
+        return True
 
     def _foreign(self, block: int, places: dict[int, Place]) -> set[int]:
         """Scans that may belong to blocks around this one, or beside it."""
         inside = {entry.index for entry in self._template.blocks if self._within(entry.index, block)}
-        outside = {need.table.lower() for need in _needs(self._template) if need.place[0] not in inside}
+        outside = {need.table.lower() for need in self._wanted if need.place[0] not in inside}
         found = set()
         for number, leaf in enumerate(self._leaves):
             place = places.get(number)
@@ -340,7 +420,7 @@ def _leaves(root: PhysicalNode) -> list[_Leaf]:
     return found
 
 
-def _needs(template: Template) -> Iterator[_Need]:
+def _needs(template: Template, literals: Literals | None) -> Iterator[_Need]:
     for block in template.blocks:
         joined: list[set[str]] = [set() for _ in block.relations]
         unclear = 0
@@ -366,6 +446,7 @@ def _needs(template: Template) -> Iterator[_Need]:
                 columns=frozenset(column.lower() for column in relation.columns),
                 joined=frozenset(joined[number]),
                 filtered=None if own is None else own | derived,
+                texts=() if literals is None else tuple(_texts(filters, literals)),
             )
 
 
@@ -386,6 +467,34 @@ def _filtered(filters: Sequence[Predicate]) -> frozenset[str] | None:
                 return None
             names.update(column.name.lower() for column in predicate.columns)
     return frozenset(names)
+
+
+def _sided(one: ColumnRef, two: ColumnRef, left: set[int], right: set[int]) -> set[tuple[str, str]]:
+    """Names of two columns, if they stand on different sides."""
+    if (one.relation in left and two.relation in right) or (one.relation in right and two.relation in left):
+        return {(one.name.lower(), two.name.lower())}
+    return set()
+
+
+def _texts(filters: Sequence[Predicate], literals: Literals) -> Iterator[tuple[str, str]]:
+    """Columns compared with a text, and the longest piece of it that DuckDB prints as it is."""
+    for predicate in filters:
+        if not isinstance(predicate, Comparison) or predicate.operator not in ("=", "in", "like"):
+            continue
+        if predicate.function is not None or not predicate.operands:
+            continue
+        slot = predicate.operands[0]
+        if not isinstance(slot, Slot) or slot.index >= len(literals):
+            continue
+        literal = literals[slot.index]
+        if not isinstance(literal, str):
+            literal = literal[0] if literal else ""
+        if len(literal) < 3 or literal[0] != "'" or literal[-1] != "'":
+            continue
+        pieces = re.split(r"[%_]", literal[1:-1]) if predicate.operator == "like" else [literal[1:-1]]
+        longest = max(pieces, key=len)
+        if longest and "\\" not in longest:
+            yield predicate.column.name.lower(), longest
 
 
 def _words(condition: str) -> list[str]:
