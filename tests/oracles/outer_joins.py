@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+import numpy as np
+
 from godb_fast.core.conflicts import (
     ILLEGAL,
     SECOND_IS_LEFT,
@@ -22,7 +24,8 @@ from godb_fast.core.conflicts import (
     OrderingConstraints,
     orientation,
 )
-from godb_fast.core.graph import JoinKind, JoinOperator
+from godb_fast.core.estimates import RowEstimates
+from godb_fast.core.graph import JoinKind, JoinOperator, QueryGraph
 from godb_fast.core.plan import PlanOperator
 from godb_fast.core.relation_set import members
 
@@ -453,6 +456,41 @@ def sort_key(row: tuple[int | None, ...]) -> tuple[int, ...]:
 
 
 # ---- Plans of a search --------------------------------------------------------------------------------
+
+
+def as_graph(
+    rng: Random, case: Case, found: OrderingConstraints, lanes: int = 2
+) -> tuple[QueryGraph, RowEstimates]:
+    """The block as searches get it, with random estimates."""
+    size = len(case.tables)
+    predicates = [tuple(members(case.conditions[i].conjunct.relations)) for i in found.joins]
+    graph = QueryGraph(
+        tuple(f"r{i}" for i in range(size)),
+        np.array(found.edges, np.int64).reshape(-1, 2),
+        found.operators,
+        selective_start=np.cumsum([0, *map(len, predicates)]),
+        selective_member=np.array([i for one in predicates for i in one], np.int64),
+        written=found.legal,
+    )
+    estimates = RowEstimates.from_logs(
+        graph,
+        [[rng.uniform(0, 5) for _ in range(lanes)] for _ in range(size)],
+        [[-rng.uniform(0, 4) for _ in range(lanes)] for _ in predicates],
+    )
+    return graph, estimates
+
+
+def all_legal_sets(case: Case, found: OrderingConstraints) -> list[list[tuple[int, int]]]:
+    """By relation set: every legal pair that makes it, left input first; what no plan reaches has none."""
+    whole = (1 << len(case.tables)) - 1
+    pairs: list[list[tuple[int, int]]] = [[] for _ in range(whole + 1)]
+    for subset in range(1, whole + 1):
+        for first, second in splits(subset) if subset.bit_count() > 1 else ():
+            if all(part.bit_count() == 1 or pairs[part] for part in (first, second)):
+                legal = legal_join(case, found, first, second)
+                if legal is not None:
+                    pairs[subset].append((legal.left, legal.right))
+    return pairs
 
 
 def execute_nodes(case: Case, found: OrderingConstraints, nodes: Any) -> frozenset[tuple[Row, int]]:

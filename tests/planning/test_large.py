@@ -23,7 +23,13 @@ from godb_fast.core import (
     QueryGraph,
     RowEstimates,
 )
-from godb_fast.core.conflicts import ILLEGAL, SECOND_IS_LEFT, orientation, resolve
+from godb_fast.core.conflicts import (
+    ILLEGAL,
+    SECOND_IS_LEFT,
+    OrderingConstraints,
+    orientation,
+    resolve,
+)
 from godb_fast.errors import InvalidInput
 from godb_fast.planning.large import LargeSearch, search_large
 
@@ -244,27 +250,12 @@ def test_the_limits_and_bad_arguments_are_named() -> None:
 # ---- Ordering constraints -----------------------------------------------------------------------------
 
 
-def constrained(rng: Random, relations: int) -> tuple[outer_joins.Case, object, QueryGraph, RowEstimates]:
+def constrained(
+    rng: Random, relations: int
+) -> tuple[outer_joins.Case, OrderingConstraints, QueryGraph, RowEstimates]:
     case = outer_joins.random_case(rng, relations)
     found = resolve(relations, case.tree, case.conjuncts, case.where)
-    wide = [
-        tuple(i for i in range(relations) if case.conditions[n].conjunct.relations >> i & 1)
-        for n in found.joins
-    ]
-    graph = QueryGraph(
-        tuple(f"r{i}" for i in range(relations)),
-        np.array(found.edges, np.int64).reshape(-1, 2),
-        found.operators,
-        selective_start=np.cumsum([0, *map(len, wide)]),
-        selective_member=np.array([i for one in wide for i in one], np.int64),
-        written=found.legal,
-    )
-    estimates = RowEstimates.from_logs(
-        graph,
-        [[rng.uniform(0, 5) for _ in range(2)] for _ in range(relations)],
-        [[-rng.uniform(0, 4) for _ in range(2)] for _ in wide],
-    )
-    return case, found, graph, estimates
+    return case, found, *outer_joins.as_graph(rng, case, found)
 
 
 @settings(max_examples=200, deadline=None)

@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import outer_joins as oracle
 
+from godb_fast.core import C_OUT, OPERATORS, CostModel
 from godb_fast.core.conflicts import resolve
+from godb_fast.planning.large import search_large
+from godb_fast.planning.search import Planner
 
 
 def check_every_plan(case: oracle.Case) -> int:
@@ -39,6 +42,38 @@ def test_every_plan_gives_the_rows_of_the_tree_as_written(rng: Random, relations
 @given(st.randoms(use_true_random=False))
 def test_every_plan_of_six_relations(rng: Random) -> None:
     check_every_plan(oracle.random_case(rng, 6, rows=3))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.randoms(use_true_random=False),
+    st.integers(2, 6),
+    st.sampled_from((C_OUT, OPERATORS, CostModel(build=2, probe=1, lookup=2.0, sort=0.02))),
+)
+def test_the_exact_search_emits_the_cheapest_legal_plan(
+    rng: Random, relations: int, model: CostModel
+) -> None:
+    case = oracle.random_case(rng, relations)
+    found = resolve(relations, case.tree, case.conjuncts, case.where)
+    graph, estimates = oracle.as_graph(rng, case, found)
+    planner = Planner(graph, indexed=[rng.random() < 0.3 for _ in range(relations)])
+    assert planner.exact
+    expected = frozenset(oracle.original_rows(case).items())
+    nodes = planner.search(estimates, model)
+    for plan in nodes:
+        assert oracle.execute_nodes(case, found, plan) == expected
+    large, _ = search_large(graph, estimates, model)
+    for lane in range(estimates.lanes):
+        if not found.operators and len(graph.components) > 1:
+            continue
+        assert nodes[lane][-1]["cost"] <= large[lane][-1]["cost"] * (1 + 1e-9)
+    if model is C_OUT and found.operators:
+        by_set = dict(zip(planner.sets.tolist(), planner.rows(estimates)[:, 0].tolist(), strict=True))
+        best = {1 << i: 0.0 for i in range(relations)}
+        for subset, pairs in enumerate(oracle.all_legal_sets(case, found)):
+            if pairs:
+                best[subset] = by_set[subset] + min(best[left] + best[right] for left, right in pairs)
+        assert nodes[0][-1]["cost"] == pytest.approx(best[(1 << relations) - 1], rel=1e-9)
 
 
 @pytest.fixture(scope="module")
