@@ -412,7 +412,13 @@ class Planner:
         from godb_fast.planning.large import search_large
 
         assert isinstance(estimates, RowEstimates)
-        nodes, self._algorithm = search_large(self.graph, estimates, cost_model, backend=self.backend)
+        nodes, self._algorithm = search_large(
+            self.graph,
+            estimates,
+            cost_model,
+            indexed=[i for i, flag in enumerate(self._indexed) if flag],
+            backend=self.backend,
+        )
         out[:] = nodes
         return out
 
