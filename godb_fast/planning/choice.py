@@ -57,7 +57,8 @@ def robust_order(costs: Sequence[Sequence[float]]) -> list[int]:
         total = first * _excess(row[0], best[0])
         if weight:
             total += weight * sum(map(_excess, row[1:], best[1:]))
-        scores.append((total, row[0], position))
+        # Plans within a thousandth of each other are equal.
+        scores.append((round(total, 3), row[0], position))
     scores.sort()
     return [position for _, _, position in scores]
 

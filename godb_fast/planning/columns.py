@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -17,8 +18,14 @@ UNKNOWN_ROWS: Final = 1000.0
 UNKNOWN_ROWS_SPREAD: Final = 2.0
 
 
+#: What was prepared of each living statistics object: its epoch, rows by table, columns.
+_prepared: WeakKeyDictionary[
+    Statistics, tuple[str, dict[str, float | None], dict[tuple[str, str], Distribution]]
+] = WeakKeyDictionary()
+
+
 class Distributions:
-    """The columns of an engine's statistics, each prepared once. Shared by all templates of an epoch.
+    """The columns of an engine's statistics, each prepared once and shared by all templates of an epoch.
 
     Two threads may prepare the same column at the same time; either result serves.
     """
@@ -26,8 +33,14 @@ class Distributions:
     def __init__(self, statistics: Statistics) -> None:
         self.statistics = statistics
         self.epoch = statistics.epoch
-        self._rows: dict[str, float | None] = {}
-        self._columns: dict[tuple[str, str], Distribution] = {}
+        try:
+            found = _prepared.get(statistics)
+            if found is None or found[0] != self.epoch:
+                found = _prepared[statistics] = (self.epoch, {}, {})
+        except TypeError:
+            # Objects of this class cannot be referred to weakly, or not be hashed: nothing is shared.
+            found = (self.epoch, {}, {})
+        _, self._rows, self._columns = found
 
     def rows(self, table: str) -> float | None:
         """Rows of a table; None if the engine does not know it.

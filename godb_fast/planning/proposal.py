@@ -1,0 +1,318 @@
+"""From literals to candidate plans and a proposal, for one template under one statistics epoch.
+
+Per block: estimates in K scenarios → the cheapest plan of each scenario → every distinct plan, and the
+engine's own, costed in every scenario → the rule of :mod:`godb_fast.planning.choice`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from godb_fast.core import (
+    NO_STEERING,
+    PLAN_NODE,
+    Block,
+    Candidate,
+    CostModel,
+    JoinTree,
+    Plan,
+    RowEstimates,
+    Statistics,
+    Steering,
+    Template,
+)
+from godb_fast.errors import InvalidInput
+from godb_fast.planning.binding import Binder, Parameters
+from godb_fast.planning.calibration import DUCKDB
+from godb_fast.planning.choice import DEFAULT_MARGIN, LEAST_GAIN, TOLERANCE, Choice, Rule, choose
+from godb_fast.planning.columns import Distributions
+from godb_fast.planning.estimation import TemplateEstimator
+from godb_fast.planning.recosting import Recoster
+from godb_fast.planning.scenarios import DEFAULT_SCENARIOS, Scenarios
+from godb_fast.planning.search import Planner
+
+#: Default trees kept in array form per block.
+_KEPT_TREES: Final = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """What planning one statement came to.
+
+    Parameters
+    ----------
+    steering : Steering
+        Join trees of the blocks to steer; empty means the engine's own plan.
+    candidates : tuple of Candidate
+        Every plan considered, with one cost per scenario; the engine's own is named ``default``.
+    reason : str
+        One sentence.
+    block_reasons : tuple of (int, str)
+        Per block, why it is steered or left alone.
+    timings_us : mapping of str to float
+        ``estimates``, ``search``, ``recost`` and ``choice``.
+    """
+
+    steering: Steering
+    candidates: tuple[Candidate, ...]
+    reason: str
+    block_reasons: tuple[tuple[int, str], ...]
+    timings_us: Mapping[str, float] = field(default_factory=dict)
+
+
+class TemplatePlanner:
+    """Proposes plans for the queries of one template. Thread-safe.
+
+    Parameters
+    ----------
+    template : Template
+    statistics : Statistics or Distributions
+        Of the engine; columns are loaded here, once. Another epoch needs another planner.
+    cost_model : CostModel
+        In nanoseconds, so that gains can be compared with our own overhead.
+    scenarios : int
+        How many (K).
+    tolerance, least_gain : float
+        See :class:`~godb_fast.planning.choice.Rule`.
+    backend : str or None
+        Of the kernels.
+
+    Attributes
+    ----------
+    scenarios : tuple of str
+        Names, in the order of each candidate's costs.
+    epoch : str
+        Of the statistics.
+
+    Raises
+    ------
+    InvalidInput
+        If the statistics hold absurd numbers.
+    """
+
+    def __init__(
+        self,
+        template: Template,
+        statistics: Statistics | Distributions,
+        *,
+        cost_model: CostModel = DUCKDB,
+        scenarios: int = DEFAULT_SCENARIOS,
+        tolerance: float = TOLERANCE,
+        least_gain: float = LEAST_GAIN,
+        backend: str | None = None,
+    ) -> None:
+        lanes = Scenarios(scenarios, template.fingerprint)
+        distributions = statistics if isinstance(statistics, Distributions) else Distributions(statistics)
+        self.template = template
+        self.scenarios = lanes.names
+        self.epoch = distributions.epoch
+        self._tolerance, self._least_gain = tolerance, least_gain
+        self._bind = Binder(template)
+        self._estimator = TemplateEstimator(template, distributions, lanes)
+        self._blocks: list[_BlockPlanner] = []
+        self._left_alone: list[tuple[int, str]] = []
+        for block in template.blocks:
+            reason = self._obstacle(block)
+            if reason is None:
+                try:
+                    planner = _BlockPlanner(block, cost_model, self.scenarios, backend)
+                except InvalidInput as error:
+                    reason = str(error)
+                else:
+                    self._blocks.append(planner)
+            if reason is not None:
+                self._left_alone.append((block.index, reason))
+
+    def _obstacle(self, block: Block) -> str | None:
+        """Why a block is never steered; None if it may be."""
+        if block.reason is not None:
+            return block.reason
+        if block.graph is None or block.graph.size < 2:
+            return "no join to order"
+        missing = self._estimator.missing(block.index)
+        return f"no statistics for table {', '.join(map(repr, missing))}" if missing else None
+
+    def estimates(self, literals: Sequence[Any], params: Parameters = None) -> dict[int, RowEstimates]:
+        """Row estimates per plannable block, for literals' source texts in the order of the slots."""
+        return self._estimator.estimates(self._bind(literals, params))
+
+    def propose(
+        self,
+        literals: Sequence[Any],
+        params: Parameters = None,
+        default_trees: Mapping[int, JoinTree] | None = None,
+        *,
+        margin: float = DEFAULT_MARGIN,
+        estimates: Mapping[int, RowEstimates] | None = None,
+    ) -> Proposal:
+        """Candidate plans of each block, and which to steer to.
+
+        Parameters
+        ----------
+        default_trees : mapping of int to JoinTree, optional
+            The engine's own join tree, by block; a block whose tree is not known is left alone.
+        margin : float
+            How many times cheaper than the engine's own a plan must be estimated.
+        estimates : mapping, optional
+            What :meth:`estimates` returned for these literals, if that was asked before.
+        """
+        times = {"search": 0, "recost": 0, "choice": 0}
+        start = perf_counter_ns()
+        if estimates is None:
+            estimates = self.estimates(literals, params)
+            times = {"estimates": perf_counter_ns() - start, **times}
+        rule = Rule(margin, self._tolerance, self._least_gain)
+        trees = default_trees or {}
+        steered: list[tuple[int, JoinTree]] = []
+        candidates: list[Candidate] = []
+        reasons: list[tuple[int, str]] = []
+        for block in self._blocks:
+            found = block.plan(estimates[block.index], trees.get(block.index), rule, times)
+            candidates.extend(found.candidates)
+            reasons.append((block.index, found.reason))
+            if found.tree is not None:
+                steered.append((block.index, found.tree))
+        reasons.extend(self._left_alone)
+        reasons.sort()
+        if steered:
+            steering = Steering(join_trees=tuple(steered))
+            numbers = {number for number, _ in steered}
+        else:
+            steering = NO_STEERING
+            numbers = {block.index for block in self._blocks}
+        told = [(number, text) for number, text in reasons if number in numbers] or reasons
+        if len(told) == 1:
+            reason = told[0][1]
+        else:
+            reason = "; ".join(f"block {number}: {text}" for number, text in told) or "no join to order"
+        timings = {name: spent / 1e3 for name, spent in times.items()}
+        return Proposal(steering, tuple(candidates), reason, tuple(reasons), timings)
+
+
+@dataclass(frozen=True, eq=False)
+class _BlockProposal:
+    candidates: list[Candidate]
+    reason: str
+    tree: JoinTree | None = None
+
+
+class _BlockPlanner:
+    """Search, recosting and choice for one block; shared by threads."""
+
+    def __init__(
+        self, block: Block, cost_model: CostModel, scenarios: tuple[str, ...], backend: str | None
+    ) -> None:
+        assert block.graph is not None
+        self.index = block.index
+        self._relations = block.graph.relations
+        self._scenarios = scenarios
+        self._cost_model = cost_model
+        self._planner = Planner(block.graph, backend=backend)
+        self._recoster = Recoster(self._planner, cost_model)
+        self._defaults: dict[JoinTree, tuple[bytes, NDArray[Any]]] = {}
+
+    def plan(
+        self, estimates: RowEstimates, default: JoinTree | None, rule: Rule, times: dict[str, int]
+    ) -> _BlockProposal:
+        """Candidates and choice; nanoseconds are added to ``times``."""
+        start = perf_counter_ns()
+        found = self._planner.search(estimates, self._cost_model)
+        searched = perf_counter_ns()
+        times["search"] += searched - start
+        lanes = len(found)
+        keys = _keys(found)
+        firsts: dict[bytes, int] = {}
+        for lane, key in enumerate(keys):
+            firsts.setdefault(key, lane)
+        reason, own = "", None
+        if default is None:
+            reason = "the engine's own join order of this block is not known"
+        else:
+            try:
+                own = self._own(default)
+            except InvalidInput as error:
+                reason = f"the engine's own join tree does not fit: {error}"
+        taken = list(firsts.values())
+        position = None
+        if own is None:
+            plans = found[taken]
+        elif own[0] in firsts:
+            plans = found[taken]
+            position = list(firsts).index(own[0])
+        else:
+            plans = np.empty((len(taken) + 1, found.shape[1]), PLAN_NODE)
+            plans[:-1] = found[taken]
+            plans[-1] = own[1]
+            position = len(taken)
+        if len(firsts) == 1 and len(plans) == 1:
+            # One plan is the cheapest of every scenario: the search has costed it in all of them.
+            costs = [found["cost"][:, -1].tolist()]
+        else:
+            costs = self._recoster.recost(plans, estimates).tolist()
+        recosted = perf_counter_ns()
+        times["recost"] += recosted - searched
+        if position is None:
+            choice = Choice(None, reason)
+        else:
+            choice = choose(costs, position, rule)
+        names = self._names(keys, firsts, lanes)
+        if position is not None:
+            names = (
+                [*names, "default"]
+                if position == len(names)
+                else [
+                    f"default = {name}" if number == position else name for number, name in enumerate(names)
+                ]
+            )
+        algorithm = self._planner.algorithm
+        candidates = [
+            Candidate(
+                names[number],
+                self.index,
+                Plan(self._relations, plans[number], algorithm if number != position else "default"),
+                tuple(costs[number]),
+                number == choice.chosen,
+            )
+            for number in range(len(plans))
+        ]
+        tree = None if choice.chosen is None else candidates[choice.chosen].plan.tree()
+        times["choice"] += perf_counter_ns() - recosted
+        return _BlockProposal(candidates, choice.reason, tree)
+
+    def _own(self, tree: JoinTree) -> tuple[bytes, NDArray[Any]]:
+        """Key and nodes of the engine's own tree, remembered: there are few per template."""
+        found = self._defaults.get(tree)
+        if found is None:
+            nodes = self._planner.compile(tree)
+            found = (_keys(nodes.reshape(1, -1))[0], nodes)
+            if len(self._defaults) >= _KEPT_TREES:
+                self._defaults.clear()
+            self._defaults[tree] = found
+        return found
+
+    def _names(self, keys: list[bytes], firsts: dict[bytes, int], lanes: int) -> list[str]:
+        """A plan is named after the scenarios in which it is the cheapest."""
+        if len(firsts) == 1:
+            return ["all scenarios" if lanes > 1 else self._scenarios[0]]
+        names: dict[bytes, list[str]] = {key: [] for key in firsts}
+        for name, key in zip(self._scenarios, keys, strict=True):
+            names[key].append(name)
+        return [", ".join(entry) for entry in names.values()]
+
+
+def _keys(plans: NDArray[Any]) -> list[bytes]:
+    """One key per plan: its join tree with build sides, whatever its rows, costs and operators."""
+    count = len(plans)
+    if not plans.size:
+        return [b""] * count
+    # The first four fields of a node are int32: operator, relation, left, right.
+    fields = plans.view(np.int32).reshape(count, plans.shape[1], -1)[:, :, 1:4]
+    raw = fields.tobytes()
+    length = len(raw) // count
+    return [raw[start : start + length] for start in range(0, len(raw), length)]

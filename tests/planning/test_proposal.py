@@ -1,0 +1,303 @@
+"""Candidates and proposals of templates written by hand, under statistics written by hand."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from oracles.hand_built import block, template
+
+from godb_fast.core import (
+    NO_STEERING,
+    Block,
+    ColumnKind,
+    ColumnStatistics,
+    Comparison,
+    Constant,
+    JoinKind,
+    JoinOperator,
+    Slot,
+)
+from godb_fast.errors import MissingStatistics
+from godb_fast.planning.calibration import DUCKDB
+from godb_fast.planning.proposal import TemplatePlanner
+from godb_fast.planning.search import Planner
+
+#: Rows by table; ``id`` is a key, ``x_id`` points to table x, ``kind`` has 1000 values.
+ROWS = {
+    "facts": 2_000_000.0,
+    "a": 100_000.0,
+    "b": 50_000.0,
+    "c": 20_000.0,
+    "small": 10.0,
+    "notes": 1_000_000.0,
+}
+
+
+class Warehouse:
+    epoch = "1"
+
+    def __init__(self, rows=ROWS):
+        self._rows = rows
+
+    def rows(self, table):
+        if table not in self._rows:
+            raise MissingStatistics(f"no table {table!r}")
+        return self._rows[table]
+
+    def column(self, table, column):
+        rows = self.rows(table)
+        if column == "id":
+            return ColumnStatistics(ColumnKind.NUMBER, rows, minimum=0.0, maximum=rows, unique=True)
+        if column.endswith("_id"):
+            distinct = min(self._rows[column[:-3]], rows)
+            return ColumnStatistics(ColumnKind.NUMBER, distinct, minimum=0.0, maximum=distinct)
+        if column == "kind":
+            return ColumnStatistics(
+                ColumnKind.NUMBER, 1000.0, minimum=0.0, maximum=999.0,
+                common_values=(0.0,), common_shares=np.array([0.5]),
+            )  # fmt: skip
+        return None
+
+
+STAR = {
+    "f": ("facts", "a_id b_id c_id"),
+    "a": ("a", "id kind"),
+    "b": ("b", "id kind"),
+    "c": ("c", "id kind"),
+}
+JOINS = ["f.a_id = a.id", "f.b_id = b.id", "f.c_id = c.id"]
+
+
+def kind_is(alias, operand):
+    return lambda column: [Comparison("=", column(f"{alias}.kind"), (operand,))]
+
+
+def star(**options):
+    return block(STAR, JOINS, {"a": kind_is("a", Slot(0)), "b": kind_is("b", Slot(1))}, **options)
+
+
+def planner(*blocks, statistics=None, **options):
+    plan = template(*blocks, slots=("integer", "integer"))
+    return TemplatePlanner(plan, statistics or Warehouse(), **options)
+
+
+#: The unfiltered dimension first: the whole of facts is probed twice.
+BAD = (((0, 3), 2), 1)
+
+
+def test_a_better_plan_is_proposed(backend):
+    found = planner(star(), backend=backend).propose(["7", "0"], None, {0: BAD})
+    assert [index for index, _ in found.steering.join_trees] == [0]
+    tree = found.steering.join_trees[0][1]
+    assert tree[0] != BAD[0]
+    assert innermost(tree) == {0, 1}
+    assert "times cheaper" in found.reason
+    chosen = [entry for entry in found.candidates if entry.chosen]
+    assert len(chosen) == 1
+    assert chosen[0].plan.tree() == tree
+
+
+def innermost(tree):
+    while isinstance(tree, tuple):
+        if not isinstance(tree[0], tuple) and not isinstance(tree[1], tuple):
+            return set(tree)
+        tree = tree[0] if isinstance(tree[0], tuple) else tree[1]
+    raise AssertionError(tree)
+
+
+def test_literals_decide(backend):
+    proposals = planner(star(), backend=backend)
+    first, second = (
+        innermost(proposals.propose(literals, None, {0: BAD}).steering.join_trees[0][1])
+        for literals in (["7", "0"], ["0", "7"])
+    )
+    assert (first, second) == ({0, 1}, {0, 2})
+    bound = planner(star()).propose(["$1", "$2"], [7, 0], {0: BAD})
+    assert innermost(bound.steering.join_trees[0][1]) == {0, 1}
+
+
+def test_candidates_are_costed_in_every_scenario(backend):
+    proposals = planner(star(), backend=backend, scenarios=16)
+    found = proposals.propose(["7", "8"], None, {0: BAD})
+    estimates = proposals.estimates(["7", "8"])[0]
+    graph = star().graph
+    search = Planner(graph, backend=backend)
+    assert len(proposals.scenarios) == 16
+    trees = [entry.plan.tree() for entry in found.candidates]
+    assert len(set(trees)) == len(trees)
+    assert found.candidates[-1].name == "default"
+    assert trees[-1] == BAD
+    costs = np.array([entry.costs for entry in found.candidates])
+    assert np.allclose(costs, search.recost(trees, estimates, DUCKDB), rtol=1e-12)
+    optimal = search.search(estimates, DUCKDB)["cost"][:, -1]
+    assert np.allclose(costs.min(axis=0), optimal, rtol=1e-12)
+    # What is drawn is the best guess.
+    for entry in found.candidates:
+        assert entry.plan.cost == pytest.approx(entry.costs[0])
+        assert entry.plan.nodes["rows"].min() > 0
+
+
+def test_all_backends_propose_the_same():
+    from godb_fast import backend as backends
+
+    usable = [name for name in backends.BACKENDS if backends.why_unavailable(name) is None]
+    found = [planner(star(), backend=name).propose(["7", "8"], None, {0: BAD}) for name in usable]
+    first = found[0]
+    for other in found[1:]:
+        assert other.steering == first.steering
+        assert [entry.costs for entry in other.candidates] == [entry.costs for entry in first.candidates]
+
+
+def test_the_engines_own_plan_is_kept_if_it_is_the_best():
+    proposals = planner(star())
+    best = proposals.propose(["7", "0"], None, {0: BAD}).steering.join_trees[0][1]
+    found = proposals.propose(["7", "0"], None, {0: best})
+    assert found.steering == NO_STEERING
+    assert found.reason == "the engine's own plan is the cheapest"
+    assert [entry.name.startswith("default = ") for entry in found.candidates].count(True) == 1
+    assert not any(entry.chosen for entry in found.candidates)
+
+
+def test_the_margin_is_the_callers():
+    found = planner(star()).propose(["7", "0"], None, {0: BAD}, margin=1000.0)
+    assert found.steering == NO_STEERING
+    assert "no plan is estimated 1000 times cheaper" in found.reason
+
+
+@pytest.mark.parametrize("trees", [None, {}, {3: BAD}])
+def test_an_unknown_default_is_left_alone(trees):
+    found = planner(star()).propose(["7", "0"], None, trees)
+    assert found.steering == NO_STEERING
+    assert found.reason == "the engine's own join order of this block is not known"
+    assert found.candidates
+
+
+@pytest.mark.parametrize("tree", [((0, 1), 2), (((0, 1), 2), 2), (((0, 1), 2), 9), 0])
+def test_a_default_that_does_not_fit_is_left_alone(tree):
+    found = planner(star()).propose(["7", "0"], None, {0: tree})
+    assert found.steering == NO_STEERING
+    assert "does not fit" in found.reason
+
+
+def test_tiny_queries_are_left_alone():
+    tiny = Warehouse({table: rows / 1000.0 for table, rows in ROWS.items()})
+    found = planner(star(), statistics=tiny).propose(["7", "0"], None, {0: BAD})
+    assert found.steering == NO_STEERING
+    assert "not worth steering" in found.reason
+    eager = planner(star(), statistics=tiny, least_gain=0.0).propose(["7", "0"], None, {0: BAD})
+    assert eager.steering
+
+
+def test_blocks_that_are_not_understood_are_left_alone():
+    strange = block(
+        {"x": ("elsewhere", "id"), "a": ("a", "id kind")}, ["x.id = a.id"], index=1, parent=0, role="cte"
+    )
+    passed = Block(2, 0, "subquery", (), None, reason="a FULL join")
+    found = planner(star(), strange, passed).propose(["7", "0"], None, {0: BAD, 1: (0, 1)})
+    assert [index for index, _ in found.steering.join_trees] == [0]
+    assert dict(found.block_reasons)[1] == "no statistics for table 'elsewhere'"
+    assert dict(found.block_reasons)[2] == "a FULL join"
+
+
+def test_missing_statistics_below_are_named():
+    inner = block({"x": ("elsewhere", "id")}, [], index=1, parent=0, role="derived")
+    outer = block({"d": (1, "id"), "f": ("facts", "a_id")}, ["d.id = f.a_id"])
+    found = planner(outer, inner).propose([], None, {0: (0, 1)})
+    assert dict(found.block_reasons)[0] == "no statistics for table 'elsewhere'"
+
+
+def test_blocks_are_steered_one_by_one():
+    found = planner(star(), star(index=1, parent=0, role="subquery")).propose(
+        ["7", "0"], None, {0: BAD, 1: BAD}
+    )
+    assert [index for index, _ in found.steering.join_trees] == [0, 1]
+    assert found.reason.startswith("block 0: estimated")
+
+
+def test_outer_joins_are_planned():
+    joins = [*JOINS, "f.a_id = n.a_id"]
+    relations = {**STAR, "n": ("notes", "a_id kind")}
+    left = JoinOperator(JoinKind.LEFT, 1, 16, (3,))
+    edges = block(relations, joins, {"a": kind_is("a", Slot(0))})
+    # The left join's predicate belongs to its operator, not to the inner edges.
+    inner = block(relations, JOINS, {"a": kind_is("a", Slot(0))}, operators=[left])
+    graph = type(inner.graph)(
+        inner.graph.relations,
+        inner.graph.edges,
+        operators=(left,),
+        class_start=edges.graph.class_start,
+        class_member=edges.graph.class_member,
+        class_columns=edges.graph.class_columns,
+        predicates=edges.graph.predicates,
+    )
+    outer = Block(0, None, "main", inner.relations, graph, inner.filters)
+    own = ((((0, 3), 2), 4), 1)
+    found = planner(outer).propose(["7", "0"], None, {0: own})
+    assert found.steering
+    tree = found.steering.join_trees[0][1]
+    assert tree == (tree[0], 4) or innermost(tree) == {0, 1}
+    costs = np.array([entry.costs for entry in found.candidates])
+    trees = [entry.plan.tree() for entry in found.candidates]
+    again = Planner(graph).recost(trees, planner(outer).estimates(["7", "0"])[0], DUCKDB)
+    assert np.allclose(costs, again, rtol=1e-9)
+
+
+def test_disconnected_blocks_are_planned():
+    apart = block({"f": STAR["f"], "a": STAR["a"], "s": ("small", "id")}, ["f.a_id = a.id"])
+    found = planner(apart).propose([], None, {0: ((0, 2), 1)})
+    assert found.candidates
+    assert found.candidates[0].costs[0] < found.candidates[-1].costs[0]
+
+
+def test_large_blocks_are_planned():
+    count = 70
+    relations = {f"t{i}": ("a" if i % 2 else "facts", "id a_id kind") for i in range(count)}
+    joins = [f"t{i}.a_id = t{i + 1}.id" for i in range(count - 1)]
+    tree = 0
+    for i in range(1, count):
+        tree = (tree, i)
+    found = planner(block(relations, joins)).propose([], None, {0: tree})
+    assert found.candidates
+    assert all(len(entry.plan.nodes) == 2 * count - 1 for entry in found.candidates)
+
+
+def test_a_literal_that_matches_nothing():
+    null = block(STAR, JOINS, {"a": kind_is("a", Constant(None))})
+    found = planner(null).propose([], None, {0: BAD})
+    assert found.steering
+    assert innermost(found.steering.join_trees[0][1]) == {0, 1}
+
+
+def test_steps_are_timed():
+    proposals = planner(star())
+    assert set(proposals.propose(["7", "0"]).timings_us) == {"estimates", "search", "recost", "choice"}
+    before = proposals.estimates(["7", "0"])
+    assert "estimates" not in proposals.propose(["7", "0"], estimates=before).timings_us
+
+
+def test_threads_share_a_planner():
+    proposals = planner(star())
+
+    def ask(number):
+        found = proposals.propose([str(number), str(7 * number % 1000)], None, {0: BAD})
+        return found.steering, [entry.costs for entry in found.candidates]
+
+    alone = [ask(number) for number in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(200))) == alone
+
+
+def test_distributions_are_shared_per_epoch():
+    statistics = Warehouse()
+    asked = []
+    original = statistics.column
+    statistics.column = lambda table, column: asked.append((table, column)) or original(table, column)
+    planner(star(), statistics=statistics)
+    first = len(asked)
+    planner(star(), statistics=statistics)
+    assert len(asked) == first
+    statistics.epoch = "2"
+    assert planner(star(), statistics=statistics).epoch == "2"
+    assert len(asked) == 2 * first
