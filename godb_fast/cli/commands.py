@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from godb_fast.cli import statements
+from godb_fast.cli.positions import located
 from godb_fast.cli.progress import progress_bar
-from godb_fast.errors import GodbError, InvalidInput, SqlError
+from godb_fast.errors import EngineError, GodbError, InvalidInput, SqlError
 
 if TYPE_CHECKING:
     from godb_fast.engines.base import Engine
@@ -80,7 +81,14 @@ def explain(options: argparse.Namespace) -> int:
 
     # Nothing is executed, so there is nothing to record.
     with Session(Optimizer(), _engine(options.url), mode="advise") as session:
-        decision = session.optimize(found[0].sql)
+        sql = found[0].sql
+        decision = session.optimize(sql)
+        if not decision.candidates:
+            # Left alone: so far nobody has asked the engine whether it accepts the statement at all.
+            try:
+                session.engine.explain(sql)
+            except EngineError as error:
+                raise located(error, sql, found[0].line) from error
     print(decision.sql if options.format == "sql" else decision.explain(options.format))
     return 0
 
@@ -144,6 +152,10 @@ def _compare(
             done += 1
 
         comparison = compare(session, queries, settings, progress)
+    for entry in comparison.queries:
+        if entry.outcome == "failed" and entry.problem is not None:
+            problem = located(EngineError(entry.problem), entry.query.sql, entry.query.line or 1)
+            entry.problem = str(problem)
     summary = summarize(comparison)
     if options.json:
         text = json.dumps(to_dict(comparison, summary, **what), indent=1, default=str)
@@ -167,8 +179,7 @@ def _exit_code(comparison: Comparison, different: int, failed: int, compared: in
     if failed:
         for entry in comparison.queries:
             if entry.outcome == "failed" and not compared:
-                where = f" (line {entry.query.line})" if entry.query.line else ""
-                print(f"error: {entry.query.name}{where}: {entry.problem}", file=sys.stderr)
+                print(f"error: {entry.query.name}: {entry.problem}", file=sys.stderr)
         return 1 if compared else 2
     return 0
 

@@ -8,6 +8,7 @@ literals not seen before, the steered run under its watchdog, and the fallback w
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from godb_fast.session import Result, Session
 
 ARMS: Final = ("default", "again", "ours")
+_QUERY: Final = re.compile(r"[\s(]*(?:select|with|from|values|table)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -171,11 +173,13 @@ def compare(
 
 def _compare_one(session: Session, runs: QueryRuns, settings: Settings, order: np.random.Generator) -> None:
     sql, limit = runs.query.sql, settings.timeout_s
-    if not session.engine.effects(sql).pure:
-        # A statement that writes would change what the next arm sees.
-        raise InvalidInput(
-            f"not compared: {session.engine.effects(sql).reason or 'it may do more than read'}"
-        )
+    effects = session.engine.effects(sql)
+    if not effects.pure:
+        if _QUERY.match(sql):
+            # The engine's own words for a misspelt name or bad syntax are better than ours.
+            session.engine.explain(sql)
+        # What may write would change what the next arm sees.
+        raise InvalidInput(f"not compared: {effects.reason or 'it may do more than read'}")
     try:
         reference = session.run_default(sql, timeout_s=limit)
     except QueryTimeout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from godb_fast.evidence import (
 )
 from godb_fast.report.comparison import Comparison, QueryRuns
 
+_FIGURES: Final = re.compile(r"\s*\([^()]*\d[^()]*\)")
 #: Version of the JSON that :func:`to_dict` gives.
 FORMAT: Final = 1
 
@@ -177,9 +179,11 @@ def _templates(compared: list[QueryRuns]) -> tuple[TemplateRow, ...]:
 
 
 def _reasons(comparison: Comparison) -> tuple[tuple[str, int], ...]:
-    """Why queries were not steered, most frequent first."""
+    """Why queries were not steered, most frequent first; figures in brackets do not tell reasons apart."""
     counted = Counter(
-        entry.reason for entry in comparison.queries if not entry.steered and entry.outcome == "compared"
+        _FIGURES.sub("", entry.reason)
+        for entry in comparison.queries
+        if not entry.steered and entry.outcome == "compared"
     )
     return tuple(counted.most_common())
 

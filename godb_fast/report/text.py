@@ -186,8 +186,7 @@ def _problems(comparison: Comparison, out: Console) -> None:
             ours = f"; ours took {duration(entry.censored_ours_ms)}" if entry.censored_ours_ms else ""
             out.print(f"cut off  {name}: {entry.problem}{ours} (not in the ratios)", soft_wrap=True)
         elif entry.outcome == "failed":
-            where = f" (line {entry.query.line})" if entry.query.line else ""
-            out.print(f"failed  {name}{where}: {entry.problem}", style="red", soft_wrap=True)
+            out.print(f"failed  {name}: {entry.problem}", style="red", soft_wrap=True)
 
 
 def _interval(interval: Interval | None) -> str:
@@ -285,8 +284,9 @@ def verdict_line(summary: Summary) -> str:
     if summary.verdict is Verdict.WORSE:
         return f"worse: ours takes {ratio:.2f} of the engine's time"
     if summary.verdict is Verdict.NO_GAIN:
-        why = "its plans are kept" if not summary.steered else "its plans are as good"
-        return f"no gain here: {why}"
+        if summary.steered:
+            return f"no gain here: the engine's plans are as good (R {ratio:.3f})"
+        return f"no gain here: the engine's plans are kept, and looking for better ones is in R {ratio:.3f}"
     return (
         "inconclusive: the effect lies inside the noise; more --repetitions or a quieter machine would tell"
     )

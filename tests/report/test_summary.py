@@ -110,7 +110,7 @@ def test_a_gain_needs_more_than_noise():
 def test_no_steering_is_no_gain_whatever_the_noise_says():
     lucky = comparison(*[runs(f"q{number}#0", 50, 40, steered=False) for number in range(20)])
     assert summarize(lucky).verdict is Verdict.NO_GAIN
-    assert "no gain here: its plans are kept" in printed(lucky)
+    assert "no gain here: the engine's plans are kept" in printed(lucky)
 
 
 def test_what_went_wrong_is_said_and_not_averaged():
@@ -127,7 +127,7 @@ def test_what_went_wrong_is_said_and_not_averaged():
     assert (summary.different, summary.unstable, summary.fell_back) == (1, 1, 1)
     text = printed(what)
     for part in ("DIFFERENT ANSWER  wrong#0: row (1,) instead of (2,)", "cut off  slow", "ours took 300.0 ms",
-                 "failed  bad (line 7): no such table", "unstable  dice#0", "fell back: stopped after",
+                 "failed  bad: no such table", "unstable  dice#0", "fell back: stopped after",
                  "1 of 3 the same, 1 DIFFERENT, 1 unstable"):  # fmt: skip
         assert part in text, part
 

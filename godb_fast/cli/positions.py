@@ -1,0 +1,52 @@
+"""Where in a user's text an engine's error lies."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from godb_fast.errors import GodbError, SqlError
+
+#: PostgreSQL and DuckDB quote the line and put carets under the place; long lines are cut with dots.
+_QUOTED: Final = re.compile(r"\n*LINE (?P<line>\d+): (?P<text>[^\n]*)\n(?P<pad> *)\^[^\n]*", re.DOTALL)
+#: What we put before a statement to ask for its plan.
+_EXPLAIN: Final = re.compile(r"EXPLAIN\b(?:\s*\([^)]*\))?\s*", re.IGNORECASE)
+
+
+def located(error: GodbError, sql: str, first_line: int = 1) -> GodbError:
+    """The error with its place as ``line`` and ``column`` of the text in which ``sql`` begins on a line.
+
+    An error that quotes no place, or one that cannot be found in the statement, comes back on one line.
+    """
+    message = str(error)
+    found = _QUOTED.search(message)
+    if found is None:
+        line = getattr(error, "line", None)
+        if line is None:
+            return type(error)(_one_line(message))
+        column = getattr(error, "column", None)
+        return SqlError(_placed(message, line + first_line - 1, column), line=None)
+    head = _one_line(message[: found.start()])
+    number = int(found["line"])
+    lines = sql.splitlines() or [""]
+    if not 1 <= number <= len(lines):
+        return type(error)(head)
+    at = len(found["pad"]) - len(f"LINE {number}: ")
+    quoted = found["text"]
+    if number == 1 and (prefix := _EXPLAIN.match(quoted)) is not None and not _EXPLAIN.match(lines[0]):
+        at -= prefix.end()
+        quoted = quoted[prefix.end() :]
+    if quoted.startswith("..."):
+        at, quoted = at - 3, quoted[3:]
+    start = lines[number - 1].find(quoted.removesuffix("..."))
+    column = start + at + 1 if start >= 0 and at >= 0 else None
+    return SqlError(_placed(head, number + first_line - 1, column))
+
+
+def _placed(message: str, line: int, column: int | None) -> str:
+    where = f"line {line}" if column is None else f"line {line}, column {column}"
+    return f"{where}: {_one_line(message)}"
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
