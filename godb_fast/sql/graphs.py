@@ -77,6 +77,7 @@ def assemble(draft: Draft, reader: PredicateReader, texts: Mapping[int, Segments
         selective_start=np.cumsum([0, *map(len, selective)], dtype=np.int64),
         selective_member=np.array([i for group in selective for i in group], np.int64),
         predicates=tuple(predicates),
+        written=placed.legal,
     )
     stays = set(placed.late)
     leaf_filters: dict[int, tuple[int, ...]] = {}

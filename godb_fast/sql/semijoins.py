@@ -59,7 +59,9 @@ def membership_join(
         del draft.sources[sources:], draft.conditions[conditions:], draft.absorbed[absorbed:]
         for number in [number for number in draft.leaves if number >= sources]:
             del draft.leaves[number]
-        draft.resolved.clear()
+        for key, ref in list(draft.resolved.items()):
+            if ref is not None and ref.relation >= sources:
+                del draft.resolved[key]
         return False
     return True
 
