@@ -232,7 +232,9 @@ def _ours(session: Session, runs: QueryRuns, settings: Settings) -> Result:
     if runs.decision is not None:
         session.optimizer.scope(session.engine).forget_exact(runs.decision.fingerprint)
     result = session.execute(runs.query.sql, mode=settings.mode, timeout_s=settings.timeout_s)
-    if result.decision is not None:
+    steered = result.observation.steered
+    if result.decision is not None and (steered or not runs.steered_runs):
+        # Later a quarantine may have decided otherwise: what the report shows is the plan that ran.
         runs.decision = result.decision
     runs.not_steered = result.observation.fell_back
     if result.observation.fell_back is not None and result.observation.wasted_ms > 0:

@@ -50,6 +50,8 @@ class Summary:
     ----------
     ratio, same : Interval or None
         R of ours over the engine's default, and the default again over itself (A/A).
+    ratios, same_ratios : RatioSummary or None
+        The same query by query.
     steered_ratio : Interval or None
         R over the steered queries alone.
     one_pass_ratio : float or None
@@ -72,6 +74,7 @@ class Summary:
     steered_ratio: Interval | None
     one_pass_ratio: float | None
     ratios: RatioSummary | None
+    same_ratios: RatioSummary | None
     verdict: Verdict
     default_ms: float
     ours_ms: float
@@ -89,7 +92,7 @@ def summarize(comparison: Comparison) -> Summary:
     """The figures of a comparison."""
     compared = comparison.compared
     steered = [entry for entry in compared if entry.steered]
-    ratio = same = steered_ratio = one_pass = ratios = None
+    ratio = same = steered_ratio = one_pass = ratios = same_ratios = None
     verdict = Verdict.INCONCLUSIVE
     default_ms = ours_ms = 0.0
     latency: dict[str, dict[str, float]] = {}
@@ -100,7 +103,8 @@ def summarize(comparison: Comparison) -> Summary:
     if compared:
         runs = _paired(compared, "ours")
         ratio = ratio_of_sums(runs, seed=seed)
-        same = ratio_of_sums(_paired(compared, "again"), seed=seed)
+        again = _paired(compared, "again")
+        same, same_ratios = ratio_of_sums(again, seed=seed), summarize_ratios(again.ratios)
         ours, default = runs.medians
         default_ms, ours_ms = float(default.sum()), float(ours.sum())
         one_pass = (ours_ms + first_sight + wasted) / default_ms
@@ -135,6 +139,7 @@ def summarize(comparison: Comparison) -> Summary:
         steered_ratio=steered_ratio,
         one_pass_ratio=one_pass,
         ratios=ratios,
+        same_ratios=same_ratios,
         verdict=verdict,
         default_ms=default_ms,
         ours_ms=ours_ms,

@@ -208,8 +208,8 @@ def _figures(comparison: Comparison, summary: Summary, out: Console) -> None:
         f"{duration(comparison.seconds * 1e3)} in all",
     )
     row("queries", _counts(summary))
-    if summary.compared and summary.ratios is not None:
-        ratios = summary.ratios
+    if summary.ratios is not None and summary.same_ratios is not None:
+        ratios, noise = summary.ratios, summary.same_ratios
         row("total, engine", duration(summary.default_ms))
         row("total, ours", f"{duration(summary.ours_ms)} with all planning")
         row("R = ours / engine", f"{_interval(summary.ratio)}  95 % bootstrap interval")
@@ -225,8 +225,8 @@ def _figures(comparison: Comparison, summary: Summary, out: Console) -> None:
         )
         row(
             "slower queries",
-            f"{ratios.slower_1_1} by more than 1.1 ×, {ratios.slower_2} by more than 2 ×; "
-            f"worst {ratios.worst_ratio:.2f} × ({summary.worst})",
+            f"{ratios.slower_1_1} by more than 1.1 × (A/A {noise.slower_1_1}), "
+            f"{ratios.slower_2} by more than 2 × (A/A {noise.slower_2}); worst {ratios.worst_ratio:.2f} × ({summary.worst})",
         )
         for name, label in (("default", "engine"), ("ours", "ours")):
             shares = summary.latency_ms[name].items()
