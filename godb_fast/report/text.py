@@ -226,7 +226,8 @@ def _figures(comparison: Comparison, summary: Summary, out: Console) -> None:
         row(
             "slower queries",
             f"{ratios.slower_1_1} by more than 1.1 × (A/A {noise.slower_1_1}), "
-            f"{ratios.slower_2} by more than 2 × (A/A {noise.slower_2}); worst {ratios.worst_ratio:.2f} × ({summary.worst})",
+            f"{ratios.slower_2} by more than 2 × (A/A {noise.slower_2}); "
+            f"worst {ratios.worst_ratio:.2f} × ({summary.worst})",
         )
         for name, label in (("default", "engine"), ("ours", "ours")):
             shares = summary.latency_ms[name].items()
