@@ -6,7 +6,7 @@ ordering beyond. The kernels are ``src_ext/linearized.py`` and ``src_ext/greedy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -261,35 +261,34 @@ def _operator_factors(graph: QueryGraph, estimates: RowEstimates) -> Floats:
     With e inner matches per left row, a left join has max(1, e) rows per left row, a semi join min(1, e), an
     anti join max(0.1, 1 - e); as in ``src_ext/cardinality.py``.
     """
-    factors = np.zeros((len(graph.operators), estimates.lanes))
-    for i, operator in enumerate(graph.operators):
-        matches = _log_rows(graph, estimates, operator.left | operator.right)
-        matches = matches - _log_rows(graph, estimates, operator.left)
-        if operator.kind is JoinKind.LEFT:
-            factors[i] = -np.minimum(matches, 0.0)
-        elif operator.kind is JoinKind.SEMI:
-            factors[i] = -np.maximum(matches, 0.0)
-        elif operator.kind is JoinKind.ANTI:
-            share = 1.0 - np.exp(np.clip(matches, -MAX_LOG_ROWS, MAX_LOG_ROWS))
-            factors[i] = np.log(np.maximum(share, 0.1)) - matches
-    return factors
+    left = [one.left for one in graph.operators]
+    both = [one.left | one.right for one in graph.operators]
+    matches = _log_rows(graph, estimates, both) - _log_rows(graph, estimates, left)
+    unmatched = np.maximum(1.0 - np.exp(np.clip(matches, -MAX_LOG_ROWS, MAX_LOG_ROWS)), 0.1)
+    factors = {
+        JoinKind.INNER: np.zeros_like(matches),
+        JoinKind.LEFT: -np.minimum(matches, 0.0),
+        JoinKind.SEMI: -np.maximum(matches, 0.0),
+        JoinKind.ANTI: np.log(unmatched) - matches,
+    }
+    return np.stack([factors[one.kind][i] for i, one in enumerate(graph.operators)])
 
 
-def _log_rows(graph: QueryGraph, estimates: RowEstimates, mask: int) -> Floats:
-    """ln rows of a relation set as if all its joins were inner joins, shape (K,)."""
-    inside = np.array([mask >> i & 1 for i in range(graph.size)], bool)
-    total: Floats = estimates.log_rows[inside].sum(axis=0)
-    for starts, entries, values in (
-        (graph.class_start, graph.class_member, estimates.log_distinct),
-        (graph.selective_start, graph.selective_member, None),
-    ):
-        for i in range(starts.size - 1):
-            held = inside[entries[starts[i] : starts[i + 1]]]
-            if values is not None and held.sum() > 1:
-                distinct = values[starts[i] : starts[i + 1]][held]
-                total = total - (distinct.sum(axis=0) - distinct.min(axis=0))
-            elif values is None and held.size and held.all():
-                total = total + estimates.log_selectivity[i]
+def _log_rows(graph: QueryGraph, estimates: RowEstimates, masks: Sequence[int]) -> Floats:
+    """ln rows of relation sets as if all their joins were inner joins, shape (sets, K)."""
+    inside = np.array([[mask >> i & 1 for i in range(graph.size)] for mask in masks], bool)
+    total: Floats = inside @ estimates.log_rows
+    filled = np.flatnonzero(np.diff(graph.class_start))
+    if filled.size:
+        held = inside[:, graph.class_member]
+        starts = graph.class_start[filled]
+        distinct = np.where(held[:, :, None], estimates.log_distinct, np.inf)
+        least = np.minimum.reduceat(distinct, starts, axis=1)
+        total -= held @ estimates.log_distinct
+        total += np.where(np.isfinite(least), least, 0.0).sum(axis=1)
+    for i in range(graph.selective_start.size - 1):
+        wanted = graph.selective_member[graph.selective_start[i] : graph.selective_start[i + 1]]
+        total += np.all(inside[:, wanted], axis=1, keepdims=True) * estimates.log_selectivity[i]
     return total
 
 

@@ -463,11 +463,17 @@ def as_graph(
 ) -> tuple[QueryGraph, RowEstimates]:
     """The block as searches get it, with random estimates."""
     size = len(case.tables)
-    predicates = [tuple(members(case.conditions[i].conjunct.relations)) for i in found.joins]
+    classes, predicates = [], []
+    for number in found.joins:
+        relations = tuple(members(case.conditions[number].conjunct.relations))
+        is_equality = case.conditions[number].form is FORMS[0]
+        (classes if is_equality and rng.random() < 0.5 else predicates).append(relations)
     graph = QueryGraph(
         tuple(f"r{i}" for i in range(size)),
         np.array(found.edges, np.int64).reshape(-1, 2),
         found.operators,
+        class_start=np.cumsum([0, *map(len, classes)]),
+        class_member=np.array([i for one in classes for i in one], np.int64),
         selective_start=np.cumsum([0, *map(len, predicates)]),
         selective_member=np.array([i for one in predicates for i in one], np.int64),
         written=found.legal,
@@ -476,6 +482,7 @@ def as_graph(
         graph,
         [[rng.uniform(0, 5) for _ in range(lanes)] for _ in range(size)],
         [[-rng.uniform(0, 4) for _ in range(lanes)] for _ in predicates],
+        [[rng.uniform(0, 4) for _ in range(lanes)] for _ in graph.class_member],
     )
     return graph, estimates
 

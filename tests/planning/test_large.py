@@ -60,7 +60,7 @@ def shaped(shape: str, size: int, seed: int = 1, lanes: int = 1) -> tuple[QueryG
     return graph, RowEstimates.from_logs(graph, logs, selectivity)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 8), st.integers(0, 4), st.sampled_from(MODELS))
 def test_intervals_of_the_linear_order_are_searched_exactly(
     rng: Random, size: int, extra: int, model: CostModel
@@ -92,7 +92,7 @@ def test_the_linear_order_of_a_tree_is_its_best_left_deep_one(rng: Random, size:
     assert nodes[0][-1]["cost"] <= best * (1 + 1e-9)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.randoms(use_true_random=False), st.integers(1, 8), st.integers(0, 4), st.sampled_from((1, 1, 1, 2, 3))
 )
@@ -258,7 +258,7 @@ def constrained(
     return case, found, *outer_joins.as_graph(rng, case, found)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(2, 6), st.sampled_from(MODELS))
 def test_plans_under_ordering_constraints_keep_the_rows(
     rng: Random, relations: int, model: CostModel
