@@ -24,7 +24,8 @@ from godb_fast.evidence import (
 )
 from godb_fast.report.comparison import Comparison, QueryRuns
 
-_FIGURES: Final = re.compile(r"\s*\([^()]*\d[^()]*\)")
+_IN_BRACKETS: Final = re.compile(r"\s*\([^()]*\d[^()]*\)")
+_FIGURE: Final = re.compile(r"(?<!block )\b\d+(?:[.,]\d+)*")
 #: Version of the JSON that :func:`to_dict` gives.
 FORMAT: Final = 1
 
@@ -54,6 +55,8 @@ class Summary:
         The same query by query.
     steered_ratio : Interval or None
         R over the steered queries alone.
+    cached_ratio : float or None
+        R if every decision had come from memory: our planning time taken off.
     one_pass_ratio : float or None
         R of a first pass over all queries: first sights and discarded first runs charged in full.
     """
@@ -72,6 +75,7 @@ class Summary:
     ratio: Interval | None
     same: Interval | None
     steered_ratio: Interval | None
+    cached_ratio: float | None
     one_pass_ratio: float | None
     ratios: RatioSummary | None
     same_ratios: RatioSummary | None
@@ -92,7 +96,7 @@ def summarize(comparison: Comparison) -> Summary:
     """The figures of a comparison."""
     compared = comparison.compared
     steered = [entry for entry in compared if entry.steered]
-    ratio = same = steered_ratio = one_pass = ratios = same_ratios = None
+    ratio = same = steered_ratio = cached = one_pass = ratios = same_ratios = None
     verdict = Verdict.INCONCLUSIVE
     default_ms = ours_ms = 0.0
     latency: dict[str, dict[str, float]] = {}
@@ -107,6 +111,7 @@ def summarize(comparison: Comparison) -> Summary:
         same, same_ratios = ratio_of_sums(again, seed=seed), summarize_ratios(again.ratios)
         ours, default = runs.medians
         default_ms, ours_ms = float(default.sum()), float(ours.sum())
+        cached = (ours_ms - sum(map(_median_planning_ms, compared))) / default_ms
         one_pass = (ours_ms + first_sight + wasted) / default_ms
         ratios = summarize_ratios(runs.ratios)
         worst = compared[ratios.worst].query.name
@@ -137,6 +142,7 @@ def summarize(comparison: Comparison) -> Summary:
         ratio=ratio,
         same=same,
         steered_ratio=steered_ratio,
+        cached_ratio=cached,
         one_pass_ratio=one_pass,
         ratios=ratios,
         same_ratios=same_ratios,
@@ -154,6 +160,10 @@ def summarize(comparison: Comparison) -> Summary:
         worst=worst,
         best=best,
     )
+
+
+def _median_planning_ms(entry: QueryRuns) -> float:
+    return float(np.median(entry.planning_us)) / 1e3 if entry.planning_us else 0.0
 
 
 def _paired(entries: list[QueryRuns], arm: str) -> PairedRuns:
@@ -184,11 +194,14 @@ def _templates(compared: list[QueryRuns]) -> tuple[TemplateRow, ...]:
 
 
 def _reasons(comparison: Comparison) -> tuple[tuple[str, int], ...]:
-    """Why queries were not steered, most frequent first; figures in brackets do not tell reasons apart."""
+    """Why queries were not steered, most frequent first; figures do not tell reasons apart."""
+    groups: dict[str, Counter[str]] = {}
+    for entry in comparison.queries:
+        if not entry.steered and entry.outcome == "compared":
+            reason = _IN_BRACKETS.sub("", entry.reason)
+            groups.setdefault(_FIGURE.sub("…", reason), Counter())[reason] += 1
     counted = Counter(
-        _FIGURES.sub("", entry.reason)
-        for entry in comparison.queries
-        if not entry.steered and entry.outcome == "compared"
+        {next(iter(group)) if len(group) == 1 else key: group.total() for key, group in groups.items()}
     )
     return tuple(counted.most_common())
 

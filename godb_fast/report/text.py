@@ -216,8 +216,8 @@ def _figures(comparison: Comparison, summary: Summary, out: Console) -> None:
         row("A/A = engine / engine", f"{_interval(summary.same)}  the noise")
         if summary.steered and summary.steered < summary.compared:
             row("R of the steered queries", _interval(summary.steered_ratio))
-        if summary.one_pass_ratio is not None:
-            row("R of a first pass", f"{summary.one_pass_ratio:.3f}  first sights and discarded runs charged")
+        row("R with decisions from memory", f"{summary.cached_ratio:.3f}  as for texts that repeat")
+        row("R of a first pass", f"{summary.one_pass_ratio:.3f}  first sights and discarded runs charged")
         row(
             "geometric mean of ratios",
             f"{ratios.geometric_mean:.3f}  (p50 {ratios.p50:.2f}, p95 {ratios.p95:.2f}, "

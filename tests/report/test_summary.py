@@ -72,6 +72,7 @@ def test_figures_of_a_gain():
     assert summary.ratio.estimate == pytest.approx(86 / 202)
     assert summary.same.estimate == pytest.approx(1.0)
     assert summary.steered_ratio.estimate == pytest.approx(76 / 192)
+    assert summary.cached_ratio == pytest.approx((86 - 4 * 0.06) / 202)
     assert summary.one_pass_ratio == pytest.approx(93 / 202)
     assert (summary.compared, summary.steered, summary.obeyed) == (4, 3, 3)
     assert (summary.ratios.slower_1_1, summary.ratios.slower_2, summary.worst) == (1, 1, "chain#1")
@@ -130,6 +131,18 @@ def test_what_went_wrong_is_said_and_not_averaged():
                  "failed  bad: no such table", "unstable  dice#0", "fell back: stopped after",
                  "1 of 3 the same, 1 DIFFERENT, 1 unstable"):  # fmt: skip
         assert part in text, part
+
+
+def test_reasons_that_differ_in_figures_are_one():
+    reasons = ["the gain of 23 µs is too small", "the gain of 9 µs is too small", "block 0: kept (the best: 1.3)",
+               "block 1: kept (the best: 1.3)", "block 1: kept (the best: 1.2)"]  # fmt: skip
+    entries = []
+    for number, reason in enumerate(reasons):
+        entries.append(runs(f"q{number}#0", 10, 10, steered=False))
+        entries[-1].decision = Decision(fingerprint=2, sql="s", reason=reason)
+    assert set(summarize(comparison(*entries)).reasons) == {
+        ("the gain of … µs is too small", 2), ("block 1: kept", 2), ("block 0: kept", 1),
+    }  # fmt: skip
 
 
 def test_nothing_measured():
