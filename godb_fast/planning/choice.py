@@ -39,32 +39,24 @@ class Choice:
     reason: str
 
 
-def robust_order(costs: Sequence[Sequence[float]]) -> list[int]:
-    """Rows of a cost matrix (plans × scenarios), most robust first.
+def robustness(row: Sequence[float], cheapest: Sequence[float]) -> float:
+    """How far a plan's costs are from the ``cheapest`` plan's of each scenario; 0 is the cheapest everywhere.
 
-    A plan's score is the weighted mean, over scenarios, of the logarithm of its cost relative to the
-    cheapest plan of that scenario: half of the weight on the best guess, the rest shared by the other
-    scenarios. In ratios no scenario counts more because its rows are larger; the logarithm lets a plan that
-    is ten times too dear in one scenario pay for it; the maximum instead of the mean would leave the choice
-    to the single worst scenario, which the tolerance guards already. Equal scores: the cheaper best guess.
+    The weighted mean, over scenarios, of the logarithm of the plan's cost relative to the cheapest plan of
+    that scenario: half of the weight on the best guess, the rest shared by the other scenarios. In ratios no
+    scenario counts more because its rows are larger; the logarithm lets a plan that is ten times too dear in
+    one scenario pay for it; the maximum instead of the mean would leave the choice to the single worst
+    scenario, which the tolerance guards already.
     """
-    lanes = len(costs[0])
-    best = [max(min(column), 1e-300) for column in zip(*costs, strict=True)]
-    weight = 0.5 / (lanes - 1) if lanes > 1 else 0.0
-    first = 0.5 if lanes > 1 else 1.0
-    scores = []
-    for position, row in enumerate(costs):
-        total = first * _excess(row[0], best[0])
-        if weight:
-            total += weight * sum(map(_excess, row[1:], best[1:]))
-        # Plans within a thousandth of each other are equal.
-        scores.append((round(total, 3), row[0], position))
-    scores.sort()
-    return [position for _, _, position in scores]
+    excess = list(map(_excess, row, cheapest))
+    others = len(excess) - 1
+    return 0.5 * excess[0] + 0.5 * sum(excess[1:]) / others if others else excess[0]
 
 
 def _excess(cost: float, best: float) -> float:
-    return math.log(cost / best) if cost > best else 0.0
+    if not cost > best:
+        return 0.0
+    return math.log(cost / best) if best > 0.0 else math.inf
 
 
 def _ratio(cost: float, other: float) -> float:
@@ -87,21 +79,26 @@ def choose(costs: Sequence[Sequence[float]], default: int, rule: Rule) -> Choice
         )
     if own[0] - cheapest < rule.least_gain:
         return Choice(None, f"the gain of {_duration(own[0] - cheapest)} is not worth steering")
-    failed = ""
-    for position in robust_order(costs):
-        if position == default:
+    fit: list[int] = []
+    worst = math.inf
+    for position, row in enumerate(costs):
+        if position == default or row[0] * rule.margin > own[0] or own[0] - row[0] < rule.least_gain:
             continue
-        row = costs[position]
-        if row[0] * rule.margin > own[0] or own[0] - row[0] < rule.least_gain:
-            failed = failed or "the cheaper plans are not the robust ones"
-            continue
-        if any(mine > theirs * rule.tolerance for mine, theirs in zip(row, own, strict=True)):
-            worst = max(map(_ratio, row, own))
-            failed = f"the cheaper plan is {worst:.2f} times dearer in one scenario"
-            continue
-        gain = _ratio(own[0], row[0])
-        return Choice(position, f"estimated {gain:.2f} times cheaper, in no scenario clearly dearer")
-    return Choice(None, failed)
+        for mine, theirs in zip(row, own, strict=True):
+            if mine > theirs * rule.tolerance:
+                worst = min(worst, max(map(_ratio, row, own)))
+                break
+        else:
+            fit.append(position)
+    if not fit:
+        return Choice(None, f"the cheaper plans are {worst:.2f} times dearer in some scenario")
+    chosen = fit[0]
+    if len(fit) > 1:
+        # Plans within a thousandth of each other are equally robust: the cheaper best guess decides.
+        best = list(map(min, *costs))
+        chosen = min(fit, key=lambda one: (round(robustness(costs[one], best), 3), costs[one][0], one))
+    gain = _ratio(own[0], costs[chosen][0])
+    return Choice(chosen, f"estimated {gain:.2f} times cheaper, in no scenario clearly dearer")
 
 
 def _duration(nanoseconds: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from godb_fast import backend as backends
 from godb_fast.core import (
     Block,
     ColumnRef,
@@ -59,9 +60,18 @@ class TemplateEstimator:
     template : Template
     distributions : Distributions
     scenarios : Scenarios
+    backend : str or None
+        Of the kernels.
     """
 
-    def __init__(self, template: Template, distributions: Distributions, scenarios: Scenarios) -> None:
+    def __init__(
+        self,
+        template: Template,
+        distributions: Distributions,
+        scenarios: Scenarios,
+        backend: str | None = None,
+    ) -> None:
+        self._backend = backend
         self.template = template
         self.distributions = distributions
         self.scenarios = scenarios
@@ -118,7 +128,7 @@ class TemplateEstimator:
         ]
         for prepared in (*below.values(), *operands):
             prepared.is_read = True
-        estimator = BlockEstimator(block, self.distributions, self.scenarios, below, operands)
+        estimator = BlockEstimator(block, self.distributions, self.scenarios, below, operands, self._backend)
         # How large the block is with average literals: what distributions of its columns rest on.
         outputs: dict[int, Floats] = {}
         for other in self._blocks.values():
@@ -146,6 +156,7 @@ class BlockEstimator:
         scenarios: Scenarios,
         below: Mapping[int, BlockEstimator],
         operands: Sequence[BlockEstimator],
+        backend: str | None,
     ) -> None:
         self.block = block
         self.index = block.index
@@ -155,6 +166,7 @@ class BlockEstimator:
         self._distributions = distributions
         self._scenarios = scenarios
         self._below = below
+        self._spread_rows = backends.kernels("scenarios", backend).spread_rows
         self._operands = operands
         self.reads = (*below, *(operand.index for operand in operands))
         if block.graph is None:
@@ -211,7 +223,7 @@ class BlockEstimator:
     def _prepare_relations(self, block: Block) -> None:
         count = len(block.relations)
         self._weights = self._scenarios.row_weights(f"rows {self.index}", count)
-        self._highest = np.full((count, 1), MAX_LOG_ROWS)
+        self._highest = np.full(count, MAX_LOG_ROWS)
         self._fixed: list[tuple[float, float, float, float]] = []
         self._filtered: list[tuple[int, float, Callable[[Values], Any]]] = []
         self._derived: list[tuple[int, int]] = []
@@ -304,12 +316,15 @@ class BlockEstimator:
                 continue
             backed, product, least, spread = combined
             entries[relation] = (base + backed, base + product, base + least, spread)
-        table = np.array(entries)
-        log_rows = np.matmul(table[:, None, :], self._weights)[:, 0, :]
-        for relation, below in self._derived:
-            log_rows[relation] += outputs[below]
-        np.maximum(log_rows, LEAST_LOG_ROWS, out=log_rows)
-        np.minimum(log_rows, self._highest, out=log_rows)
+        added = None
+        if self._derived:
+            added = np.zeros((len(entries), self._scenarios.count))
+            for relation, below in self._derived:
+                added[relation] = outputs[below]
+        log_rows = np.empty((len(entries), self._scenarios.count))
+        self._spread_rows(
+            self._scenarios.count, entries, self._weights, added, LEAST_LOG_ROWS, self._highest, log_rows
+        )
         if empty is not None:
             log_rows[empty] = EMPTY_LOG_ROWS
         log_distinct = self._log_distinct

@@ -12,11 +12,9 @@ from time import perf_counter_ns
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from godb_fast.core import (
     NO_STEERING,
-    PLAN_NODE,
     Block,
     Candidate,
     CostModel,
@@ -28,17 +26,18 @@ from godb_fast.core import (
     Template,
 )
 from godb_fast.errors import InvalidInput
+from godb_fast.planning.assessing import Assessor
 from godb_fast.planning.binding import Binder, Parameters
 from godb_fast.planning.calibration import DUCKDB
 from godb_fast.planning.choice import DEFAULT_MARGIN, LEAST_GAIN, TOLERANCE, Choice, Rule, choose
 from godb_fast.planning.columns import Distributions
 from godb_fast.planning.estimation import TemplateEstimator
-from godb_fast.planning.recosting import Recoster
 from godb_fast.planning.scenarios import DEFAULT_SCENARIOS, Scenarios
 from godb_fast.planning.search import Planner
 
-#: Default trees kept in array form per block.
-_KEPT_TREES: Final = 64
+#: csg-cmp pairs times scenarios that one search may take, a millisecond or two: past it fewer scenarios are
+#: searched. (A query of so many joins that this matters runs for longer than that.)
+SEARCHED_PAIRS: Final = 400_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +113,7 @@ class TemplatePlanner:
         self.epoch = distributions.epoch
         self._tolerance, self._least_gain = tolerance, least_gain
         self._bind = Binder(template)
-        self._estimator = TemplateEstimator(template, distributions, lanes)
+        self._estimator = TemplateEstimator(template, distributions, lanes, backend)
         self._blocks: list[_BlockPlanner] = []
         self._left_alone: list[tuple[int, str]] = []
         for block in template.blocks:
@@ -202,8 +201,18 @@ class _BlockProposal:
     tree: JoinTree | None = None
 
 
+def _first_lanes(estimates: RowEstimates, lanes: int) -> RowEstimates:
+    if lanes == estimates.lanes:
+        return estimates
+    return RowEstimates(
+        np.ascontiguousarray(estimates.log_rows[:, :lanes]),
+        np.ascontiguousarray(estimates.log_distinct[:, :lanes]),
+        np.ascontiguousarray(estimates.log_selectivity[:, :lanes]),
+    )
+
+
 class _BlockPlanner:
-    """Search, recosting and choice for one block; shared by threads."""
+    """Search, assessment and choice for one block; shared by threads."""
 
     def __init__(
         self, block: Block, cost_model: CostModel, scenarios: tuple[str, ...], backend: str | None
@@ -214,105 +223,56 @@ class _BlockPlanner:
         self._scenarios = scenarios
         self._cost_model = cost_model
         self._planner = Planner(block.graph, backend=backend)
-        self._recoster = Recoster(self._planner, cost_model)
-        self._defaults: dict[JoinTree, tuple[bytes, NDArray[Any]]] = {}
+        # Every plan is costed in every scenario; only those of the first ones are looked for in large graphs.
+        lanes = len(scenarios)
+        self._searched = lanes
+        if self._planner.pairs * lanes > SEARCHED_PAIRS:
+            self._searched = max(min(lanes, SEARCHED_PAIRS // self._planner.pairs), 1)
+        self._assessor = Assessor(self._planner, cost_model, backend)
 
     def plan(
         self, estimates: RowEstimates, default: JoinTree | None, rule: Rule, times: dict[str, int]
     ) -> _BlockProposal:
         """Candidates and choice; nanoseconds are added to ``times``."""
         start = perf_counter_ns()
-        found = self._planner.search(estimates, self._cost_model)
+        found = self._planner.search(_first_lanes(estimates, self._searched), self._cost_model)
         searched = perf_counter_ns()
-        times["search"] += searched - start
-        lanes = len(found)
-        keys = _keys(found)
-        firsts: dict[bytes, int] = {}
-        for lane, key in enumerate(keys):
-            firsts.setdefault(key, lane)
-        reason, own = "", None
-        if default is None:
-            reason = "the engine's own join order of this block is not known"
-        else:
+        own, reason = None, "the engine's own join order of this block is not known"
+        if default is not None:
             try:
-                own = self._own(default)
+                own = self._planner.compile(default)
             except InvalidInput as error:
                 reason = f"the engine's own join tree does not fit: {error}"
-        taken = list(firsts.values())
-        position = None
-        if own is None:
-            plans = found[taken]
-        elif own[0] in firsts:
-            plans = found[taken]
-            position = list(firsts).index(own[0])
-        else:
-            plans = np.empty((len(taken) + 1, found.shape[1]), PLAN_NODE)
-            plans[:-1] = found[taken]
-            plans[-1] = own[1]
-            position = len(taken)
-        if len(firsts) == 1 and len(plans) == 1:
-            # One plan is the cheapest of every scenario: the search has costed it in all of them.
-            costs = [found["cost"][:, -1].tolist()]
-        else:
-            costs = self._recoster.recost(plans, estimates).tolist()
-        recosted = perf_counter_ns()
-        times["recost"] += recosted - searched
-        if position is None:
-            choice = Choice(None, reason)
-        else:
-            choice = choose(costs, position, rule)
-        names = self._names(keys, firsts, lanes)
-        if position is not None:
-            names = (
-                [*names, "default"]
-                if position == len(names)
-                else [
-                    f"default = {name}" if number == position else name for number, name in enumerate(names)
-                ]
-            )
+        plans, costs, which = self._assessor.assess(found, own, estimates)
+        assessed = perf_counter_ns()
+        position = which[-1]
+        choice = Choice(None, reason) if position < 0 else choose(costs, position, rule)
         algorithm = self._planner.algorithm
         candidates = [
             Candidate(
-                names[number],
+                name,
                 self.index,
                 Plan(self._relations, plans[number], algorithm if number != position else "default"),
                 tuple(costs[number]),
                 number == choice.chosen,
             )
-            for number in range(len(plans))
+            for number, name in enumerate(self._names(which, len(plans)))
         ]
         tree = None if choice.chosen is None else candidates[choice.chosen].plan.tree()
-        times["choice"] += perf_counter_ns() - recosted
+        times["search"] += searched - start
+        times["recost"] += assessed - searched
+        times["choice"] += perf_counter_ns() - assessed
         return _BlockProposal(candidates, choice.reason, tree)
 
-    def _own(self, tree: JoinTree) -> tuple[bytes, NDArray[Any]]:
-        """Key and nodes of the engine's own tree, remembered: there are few per template."""
-        found = self._defaults.get(tree)
-        if found is None:
-            nodes = self._planner.compile(tree)
-            found = (_keys(nodes.reshape(1, -1))[0], nodes)
-            if len(self._defaults) >= _KEPT_TREES:
-                self._defaults.clear()
-            self._defaults[tree] = found
-        return found
-
-    def _names(self, keys: list[bytes], firsts: dict[bytes, int], lanes: int) -> list[str]:
-        """A plan is named after the scenarios in which it is the cheapest."""
-        if len(firsts) == 1:
-            return ["all scenarios" if lanes > 1 else self._scenarios[0]]
-        names: dict[bytes, list[str]] = {key: [] for key in firsts}
-        for name, key in zip(self._scenarios, keys, strict=True):
-            names[key].append(name)
-        return [", ".join(entry) for entry in names.values()]
-
-
-def _keys(plans: NDArray[Any]) -> list[bytes]:
-    """One key per plan: its join tree with build sides, whatever its rows, costs and operators."""
-    count = len(plans)
-    if not plans.size:
-        return [b""] * count
-    # The first four fields of a node are int32: operator, relation, left, right.
-    fields = plans.view(np.int32).reshape(count, plans.shape[1], -1)[:, :, 1:4]
-    raw = fields.tobytes()
-    length = len(raw) // count
-    return [raw[start : start + length] for start in range(0, len(raw), length)]
+    def _names(self, which: list[int], count: int) -> list[str]:
+        """Plans are named after the scenarios in which they are the cheapest; the engine's is ``default``."""
+        *lanes, own = which
+        names: list[str] = [""] * count
+        if lanes.count(0) == len(self._scenarios) > 1:
+            names[0] = "all scenarios"
+        else:
+            for scenario, number in zip(self._scenarios, lanes, strict=False):
+                names[number] = f"{names[number]}, {scenario}" if names[number] else scenario
+        if own >= 0:
+            names[own] = f"default = {names[own]}" if names[own] else "default"
+        return names

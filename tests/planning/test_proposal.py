@@ -263,6 +263,17 @@ def test_large_blocks_are_planned():
     assert all(len(entry.plan.nodes) == 2 * count - 1 for entry in found.candidates)
 
 
+def test_fewer_scenarios_are_searched_in_large_graphs(monkeypatch):
+    monkeypatch.setattr("godb_fast.planning.proposal.SEARCHED_PAIRS", 25)
+    few = planner(star()).propose(["7", "8"], None, {0: BAD})
+    monkeypatch.setattr("godb_fast.planning.proposal.SEARCHED_PAIRS", 10**6)
+    all_ = planner(star()).propose(["7", "8"], None, {0: BAD})
+    assert Planner(star().graph).pairs == 12
+    assert all(len(entry.costs) == 8 for entry in few.candidates)
+    assert not any("perturbed" in entry.name for entry in few.candidates)
+    assert few.candidates[0].costs == all_.candidates[0].costs
+
+
 def test_a_literal_that_matches_nothing():
     null = block(STAR, JOINS, {"a": kind_is("a", Constant(None))})
     found = planner(null).propose([], None, {0: BAD})
