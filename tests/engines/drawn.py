@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+import numpy as np
+
 from godb_fast.core import (
     Block,
     ColumnRef,
@@ -115,15 +117,43 @@ def draw(rng: random.Random, *, self_joins: bool = False, most: int = 7) -> Draw
         by_relation.append((Comparison(operator, ColumnRef(number, column), (Slot(0),)),) if column else ())
         if column:
             filters.append(text)
-    bare = QueryGraph.from_edges(
-        tuple(relation.alias for relation in relations), [(a, b) for a, b, _ in joins]
-    )
-    graph = QueryGraph(bare.relations, bare.edges, predicates=tuple(predicates))
+    graph = _graph(tuple(relation.alias for relation in relations), predicates)
     block = Block(0, None, "main", relations, graph, tuple(by_relation))
     output = rng.choice(
         ["count(*)", f"min(r0.s), max(r{count - 1}.f1), count(*)", "sum(r0.id)", "count(DISTINCT r0.v)"]
     )
     return Drawn(Template(0, "", "duckdb", blocks=(block,)), tuple(joins), tuple(filters), output)
+
+
+def _graph(names: tuple[str, ...], predicates: list[JoinPredicate]) -> QueryGraph:
+    """The graph with its equivalence classes and the edges that follow from them."""
+    classes: list[set[ColumnRef]] = []
+    for predicate in predicates:
+        if predicate.operator == "=" and predicate.left is not None and predicate.right is not None:
+            joined = {predicate.left, predicate.right}
+            touched = [entry for entry in classes if entry & joined]
+            classes = [entry for entry in classes if not entry & joined] + [joined.union(*touched)]
+    edges = {
+        (entry.left.relation, entry.right.relation) for entry in predicates if entry.left and entry.right
+    }
+    columns: list[ColumnRef] = []
+    starts = [0]
+    for entry in classes:
+        # One column per relation, as the class of a graph has it.
+        chosen = {column.relation: column for column in sorted(entry, key=lambda column: column.name)}
+        columns.extend(chosen[relation] for relation in sorted(chosen))
+        starts.append(len(columns))
+        edges |= {
+            (one.relation, two.relation) for one in entry for two in entry if one.relation < two.relation
+        }
+    return QueryGraph(
+        names,
+        np.array(sorted(edges), np.int64),
+        class_start=np.array(starts),
+        class_member=np.array([column.relation for column in columns], np.int64),
+        class_columns=tuple(columns),
+        predicates=tuple(predicates),
+    )
 
 
 def random_tree(rng: random.Random, drawn: Drawn) -> JoinTree:

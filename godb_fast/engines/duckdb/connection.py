@@ -6,14 +6,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from godb_fast.engines.base import CancelToken, Parameters
 from godb_fast.engines.duckdb.instance import Instance, Settings, import_duckdb
-from godb_fast.engines.duckdb.watchdog import WATCHDOG, Alarm
-from godb_fast.errors import EngineError, QueryCancelled, QueryTimeout, ResultTooLarge
+from godb_fast.engines.duckdb.watchdog import REPEAT_S, WATCHDOG, Alarm
+from godb_fast.errors import EngineBusy, EngineError, QueryCancelled, QueryTimeout, ResultTooLarge
 
 Answer = TypeVar("Answer")
 
@@ -22,6 +22,27 @@ ROWS_ONLY = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CO
 
 #: Rows fetched at a time while a result is bounded.
 FETCH_ROWS = 65_536
+
+
+class _Stopper:
+    """Stops one statement, also one that is just about to start; without effect once closed."""
+
+    def __init__(self, interrupt: Callable[[], None]) -> None:
+        self._interrupt = interrupt
+        self._lock = threading.Lock()
+        self._alarm: Alarm | None = None
+        self._open = True
+
+    def stop(self) -> None:
+        with self._lock:
+            if self._open and self._alarm is None:
+                self._alarm = WATCHDOG.arm(0.0, self._interrupt)
+
+    def close(self) -> None:
+        with self._lock:
+            self._open = False
+            if self._alarm is not None:
+                self._alarm.disarm()
 
 
 class Connection:
@@ -99,11 +120,12 @@ class Connection:
         with ExitStack() as stack:
             stack.enter_context(self._lock)
             if self.instance is not None:
-                limits = [limit for limit in (timeout_s, busy_after_s) if limit is not None]
-                self.instance.enter(settings, min(limits) if limits else None)
+                self._take_turn(self.instance, settings, timeout_s, busy_after_s)
                 stack.callback(self.instance.leave)
             if cancel is not None:
-                stack.enter_context(cancel.on_cancel(self.raw.interrupt))
+                stopper = _Stopper(self.raw.interrupt)
+                stack.callback(stopper.close)
+                stack.enter_context(cancel.on_cancel(stopper.stop))
                 if cancel.cancelled:
                     raise QueryCancelled("cancelled before it started")
             alarm: Alarm | None = None
@@ -129,6 +151,18 @@ class Connection:
                     raise KeyboardInterrupt from error
                 raise self.translated(error) from error
 
+    @staticmethod
+    def _take_turn(
+        instance: Instance, settings: Settings, timeout_s: float | None, busy_after_s: float | None
+    ) -> None:
+        limits = [limit for limit in (timeout_s, busy_after_s) if limit is not None]
+        try:
+            instance.enter(settings, min(limits) if limits else None)
+        except EngineBusy as error:
+            if settings:
+                raise
+            raise QueryTimeout(f"did not start within its time limit of {timeout_s:g} s: {error}") from error
+
     def _called(self, work: Callable[[], Answer]) -> Answer:
         if not (
             self.interruptible
@@ -142,9 +176,10 @@ class Connection:
         try:
             return future.result()
         except KeyboardInterrupt:
-            self.raw.interrupt()
             # The statement must have ended before anybody uses the connection again.
-            future.exception()
+            while not future.done():
+                self.raw.interrupt()
+                wait((future,), REPEAT_S)
             raise
 
     def abandon(self) -> None:

@@ -173,6 +173,15 @@ class DuckDBEngine:
             )
         return Capabilities(join_trees=True, isolated=True, profile=True, cancel=True)
 
+    @property
+    def interruptible(self) -> bool:
+        """Whether Ctrl-C stops a running statement at once (for command lines; costs a thread switch)."""
+        return self._connection.interruptible
+
+    @interruptible.setter
+    def interruptible(self, wanted: bool) -> None:
+        self._connection.interruptible = wanted
+
     def environment(self) -> str:
         """Database, search path and a hash of the settings that may change results."""
         stamp = self._stamp()

@@ -14,6 +14,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+#: Seconds between calls of ``stop`` while the statement does not end: a call that comes before DuckDB has
+#: started it has no effect.
+REPEAT_S: Final = 0.02
+
 
 class Alarm:
     """One armed deadline. After :meth:`disarm` returned, ``stop`` will not be called any more."""
@@ -57,7 +61,7 @@ class Watchdog:
         self._sweep_at = 64
 
     def arm(self, seconds: float, stop: Callable[[], None]) -> Alarm:
-        """Call ``stop`` after ``seconds``, unless disarmed before; it must be quick and not raise."""
+        """Call ``stop`` after ``seconds``, and again until disarmed; it must be quick and not raise."""
         alarm = Alarm(time.monotonic() + seconds, stop)
         with self._condition:
             if len(self._heap) >= self._sweep_at:
@@ -80,6 +84,9 @@ class Watchdog:
                     self._condition.wait(wait if self._heap else None)
                 alarm = heapq.heappop(self._heap)[2]
             alarm.fire()
+            if alarm.armed:
+                with self._condition:
+                    heapq.heappush(self._heap, (time.monotonic() + REPEAT_S, next(self._order), alarm))
             del alarm
 
 

@@ -1,0 +1,312 @@
+"""Statements under other settings take turns; every path puts the settings back."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+
+from godb_fast.core import Steering
+from godb_fast.engines.base import Rendered
+from godb_fast.engines.duckdb import DuckDBEngine
+from godb_fast.engines.duckdb.instance import JOIN_TREE_SETTINGS, parse_settings, setting_statement
+from godb_fast.engines.duckdb.turns import Turns
+from godb_fast.errors import EngineBusy, EngineError, InvalidInput, QueryTimeout
+
+BEFORE = tuple(setting_statement(name, value) for name, value in JOIN_TREE_SETTINGS)
+OURS = "join_order,build_side_probe_side"
+SETTING = "SELECT current_setting('disabled_optimizers')"
+SLOW = "SELECT count(*) FROM range(100000) a(x), range(1000000) b(y) WHERE (x * y) % 7 = 3"
+
+
+@pytest.fixture
+def engine() -> Iterator[DuckDBEngine]:
+    with DuckDBEngine.open() as opened:
+        yield opened
+
+
+def steered(sql: str) -> Rendered:
+    return Rendered(sql, before=BEFORE)
+
+
+def value(engine: DuckDBEngine, statement: Rendered | None = None) -> str:
+    return str(engine.run(statement or Rendered(SETTING)).rows[0][0])
+
+
+# -- the lock -------------------------------------------------------------------------------------------
+
+
+def test_no_two_groups_overlap_and_everybody_comes_to_turn() -> None:
+    switches: list[tuple[object, bool]] = []
+    turns = Turns(lambda group, entering: switches.append((group, entering)))
+    inside: dict[str, int] = {"A": 0, "B": 0, "C": 0}
+    overlaps, done, together = [], [], []
+    guard = threading.Lock()
+
+    def work(seed: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(30):
+            group = rng.choice("ABC")
+            assert turns.acquire(group)
+            with guard:
+                inside[group] += 1
+                overlaps.append(sum(1 for count in inside.values() if count) > 1)
+                together.append(inside[group])
+            time.sleep(rng.random() * 1e-4)
+            with guard:
+                inside[group] -= 1
+            turns.release()
+        done.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert sorted(done) == list(range(8))
+    assert not any(overlaps)
+    assert max(together) > 1, "one group's holders run side by side"
+    # Entering and leaving alternate, for the same group.
+    assert all(one[0] == two[0] for one, two in zip(switches[::2], switches[1::2], strict=True))
+    assert [entering for _, entering in switches] == [True, False] * (len(switches) // 2)
+
+
+def test_a_waiting_group_is_not_overtaken() -> None:
+    turns = Turns(lambda group, entering: None)
+    order: list[str] = []
+    assert turns.acquire("A")
+
+    def enter(group: str) -> None:
+        assert turns.acquire(group)
+        order.append(group)
+        turns.release()
+
+    waiting = threading.Thread(target=enter, args=("B",))
+    waiting.start()
+    time.sleep(0.05)
+    late = threading.Thread(target=enter, args=("A",))
+    late.start()
+    time.sleep(0.05)
+    assert order == [], "a late A does not pass the waiting B"
+    turns.release()
+    waiting.join()
+    late.join()
+    assert order == ["B", "A"]
+
+
+def test_waiting_ends_at_its_limit_and_lets_others_through() -> None:
+    turns = Turns(lambda group, entering: None)
+    assert turns.acquire("A")
+    assert not turns.acquire("B", timeout_s=0.02)
+    assert turns.acquire("A", timeout_s=0.02), "the B that gave up is not waited for"
+
+
+def test_a_switch_that_fails_takes_no_turn() -> None:
+    def switch(group: object, entering: bool) -> None:
+        if group == "broken" and entering:
+            raise OSError("no")
+
+    turns = Turns(switch)
+    with pytest.raises(OSError, match="no"):
+        turns.acquire("broken")
+    assert turns.acquire("fine", timeout_s=0.02)
+
+
+# -- settings -------------------------------------------------------------------------------------------
+
+
+def test_the_setting_holds_during_a_steered_statement_only(engine: DuckDBEngine) -> None:
+    assert value(engine, steered(SETTING)) == OURS
+    assert value(engine) == ""
+
+
+def test_a_users_own_value_stays_in_force(engine: DuckDBEngine) -> None:
+    engine.run(Rendered("SET disabled_optimizers = 'top_n,join_order'"))
+    assert set(value(engine, steered(SETTING)).split(",")) == {"top_n", *OURS.split(",")}
+    assert set(value(engine).split(",")) == {"top_n", "join_order"}
+    engine.run(Rendered("RESET disabled_optimizers"))
+    assert value(engine, steered(SETTING)) == OURS
+    assert value(engine) == ""
+
+
+def test_only_settings_that_can_be_put_back_are_taken(engine: DuckDBEngine) -> None:
+    assert parse_settings(("SET GLOBAL a_b = 'it''s'",)) == (("a_b", "it's"),)
+    for text in ("SET disabled_optimizers = 'x'", "DROP TABLE t", "SET GLOBAL a = 'b'; DROP TABLE t"):
+        with pytest.raises(InvalidInput, match="cannot be put back"):
+            engine.run(Rendered("SELECT 1", before=(text,)))
+    with pytest.raises(InvalidInput, match="no instance-wide setting 'search_path'"):
+        engine.run(Rendered("SELECT 1", before=("SET GLOBAL search_path = 'main'",)))
+    # The first of two was set, then put back.
+    with pytest.raises(InvalidInput, match="no instance-wide setting"):
+        engine.run(Rendered("SELECT 1", before=(*BEFORE, "SET GLOBAL no_such = 'x'")))
+    assert value(engine) == ""
+
+
+def test_only_a_select_outside_transactions_is_steered(engine: DuckDBEngine) -> None:
+    with pytest.raises(InvalidInput, match="only a single SELECT is steered"):
+        engine.run(steered("CREATE TABLE t AS SELECT 1 AS x"))
+    with pytest.raises(InvalidInput, match="only a single SELECT is steered"):
+        engine.run(steered("SELECT 1; SELECT 2"))
+    engine.run(Rendered("BEGIN"))
+    with pytest.raises(EngineError, match="a transaction is open"):
+        engine.run(steered("SELECT 1"))
+    assert engine.run(Rendered("SELECT 1")).rows == [(1,)], "the transaction goes on"
+    engine.run(Rendered("COMMIT"))
+
+
+def test_a_steered_statement_does_not_wait_forever(engine: DuckDBEngine) -> None:
+    other = engine.cursor()
+    stopped: list[type[BaseException]] = []
+
+    def default() -> None:
+        try:
+            other.run(Rendered(SLOW), timeout_s=2)
+        except EngineError as error:
+            stopped.append(type(error))
+
+    thread = threading.Thread(target=default)
+    thread.start()
+    time.sleep(0.1)
+    with pytest.raises(EngineBusy, match="take turns"):
+        engine.run(steered("SELECT 1"), timeout_s=0.1)
+    # Default statements go on beside each other.
+    assert engine.run(Rendered("SELECT 1"), timeout_s=1).rows == [(1,)]
+    thread.join()
+    assert stopped == [QueryTimeout]
+    assert engine.run(steered("SELECT 1")).rows == [(1,)]
+    other.close()
+
+
+def test_a_default_statement_waits_for_steered_ones_at_most_its_limit(engine: DuckDBEngine) -> None:
+    other = engine.cursor()
+    ended: list[type[BaseException]] = []
+
+    def steer() -> None:
+        try:
+            other.run(steered(SLOW), timeout_s=1)
+        except EngineError as error:
+            ended.append(type(error))
+
+    thread = threading.Thread(target=steer)
+    thread.start()
+    time.sleep(0.1)
+    with pytest.raises(QueryTimeout, match="did not start within"):
+        engine.run(Rendered(SETTING), timeout_s=0.1)
+    # Once it may start, the setting is gone.
+    assert value(engine) == ""
+    thread.join()
+    assert ended == [QueryTimeout]
+    other.close()
+
+
+def test_steered_statements_run_side_by_side(engine: DuckDBEngine) -> None:
+    cursors = [engine.cursor() for _ in range(3)]
+    barrier = threading.Barrier(3, timeout=20)
+    ended: list[str] = []
+
+    def work(cursor: DuckDBEngine) -> None:
+        # All three hold the turn when the slowest one reads the setting.
+        barrier.wait()
+        sql = f"SELECT current_setting('disabled_optimizers') FROM range(3000000) r(i) WHERE i % {id(cursor)} = 0"
+        ended.append(value(cursor, steered(sql)))
+        cursor.close()
+
+    threads = [threading.Thread(target=work, args=(cursor,)) for cursor in cursors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ended == [OURS] * 3
+    assert value(engine) == ""
+
+
+def test_a_limit_that_ends_before_the_statement_starts_still_stops_it(engine: DuckDBEngine) -> None:
+    for limit in (1e-6, 1e-4, 1e-3):
+        with pytest.raises(QueryTimeout):
+            engine.run(steered(SLOW), timeout_s=limit)
+        assert value(engine) == ""
+
+
+@pytest.mark.parametrize("before", [(), BEFORE], ids=["default", "steered"])
+def test_control_c_stops_a_statement_and_puts_settings_back(before: tuple[str, ...]) -> None:
+    if os.name == "nt":
+        pytest.skip("no signal can be sent to oneself here")
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        pytest.skip("SIGINT is handled otherwise in this process")
+    with DuckDBEngine.open(interruptible=True) as engine:
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(Rendered(SLOW, before=before), timeout_s=60)
+        timer.join()
+        assert value(engine) == ""
+        assert engine.run(Rendered("SELECT 42")).rows == [(42,)]
+
+
+# -- borrowed connections -------------------------------------------------------------------------------
+
+
+def test_a_borrowed_connection_is_never_steered_by_settings() -> None:
+    connection = duckdb.connect()
+    bystander = connection.cursor()
+    bystander.execute("CREATE TABLE a AS SELECT i FROM range(1000) r(i)")
+    bystander.execute("CREATE TABLE b AS SELECT i FROM range(10) r(i)")
+    sql = "SELECT count(*) FROM b JOIN a USING (i)"
+
+    def plan() -> str:
+        return str(bystander.execute(f"EXPLAIN {sql}").fetchall())
+
+    before = plan()
+    engine = DuckDBEngine.borrow(connection)
+    capabilities = engine.capabilities
+    assert not capabilities.join_trees
+    assert not capabilities.isolated
+    assert "not opened by godb_fast" in capabilities.reason
+    with pytest.raises(EngineError, match="not opened by godb_fast"):
+        engine.run(steered(sql))
+    engine.run(Rendered(sql), profile=True)
+    engine.explain(sql)
+    assert plan() == before
+    assert bystander.execute(SETTING).fetchall() == [("",)]
+    with pytest.raises(InvalidInput, match="borrowed"):
+        engine.cursor()
+    engine.close()
+
+
+def test_profiling_leaves_a_callers_profiling_as_it_was() -> None:
+    connection = duckdb.connect()
+    connection.execute("SET enable_profiling = 'no_output'")
+    engine = DuckDBEngine.borrow(connection)
+    asked = "SELECT current_setting('enable_profiling'), current_setting('profiling_output')"
+    before = connection.execute(asked).fetchall()
+    assert engine.run(Rendered("SELECT 1"), profile=True).plan is not None
+    assert connection.execute(asked).fetchall() == before
+    with pytest.raises(EngineError):
+        engine.run(Rendered("SELECT CAST('x' AS INTEGER)"), profile=True)
+    with pytest.raises(QueryTimeout):
+        engine.run(Rendered(SLOW), profile=True, timeout_s=0.1)
+    assert connection.execute(asked).fetchall() == before
+
+
+def test_a_profile_within_a_callers_transaction_is_left_out() -> None:
+    engine = DuckDBEngine.borrow(duckdb.connect())
+    engine.run(Rendered("BEGIN"))
+    assert engine.run(Rendered("SELECT 1"), profile=True).plan is None
+    with pytest.raises(EngineError):
+        engine.run(Rendered("SELECT CAST('x' AS INTEGER)"), profile=True)
+    assert engine.in_transaction()
+    engine.run(Rendered("ROLLBACK"))
+    assert engine.run(Rendered("SELECT 1"), profile=True).plan is not None
+
+
+def test_hints_are_refused(engine: DuckDBEngine) -> None:
+    from godb_fast.core import Template
+
+    with pytest.raises(InvalidInput, match="no hints"):
+        engine.render(Template(0, "", "duckdb"), (), Steering(hints=("HashJoin(a b)",)))
