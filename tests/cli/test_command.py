@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -313,6 +314,27 @@ def test_a_reader_that_goes_away_costs_no_traceback(shop, queries):
     process.wait()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pseudo-terminals")
+def test_a_terminal_gets_colour_and_a_progress_bar(shop, queries):
+    leader, follower = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "godb_fast", "run", str(shop), str(queries), "--repetitions", "1"],
+        stdin=follower, stdout=follower, stderr=follower, env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
+    )  # fmt: skip
+    os.close(follower)
+    seen = b""
+    # Reading fails once the other end is closed.
+    with contextlib.suppress(OSError):
+        while chunk := os.read(leader, 65536):
+            seen += chunk
+    os.close(leader)
+    assert process.wait() == 0
+    text = seen.decode()
+    assert "comparing: by city" in text
+    assert "\x1b[" in text
+    assert "3 of 3 the same" in text
+
+
 # -- demo ------------------------------------------------------------------------------------------------------
 
 
@@ -344,7 +366,7 @@ def test_demo_builds_compares_and_keeps(tmp_path):
 
 @pytest.mark.slow
 def test_demo_on_all_templates_keeps_every_answer(tmp_path):
-    done = godb("demo", "--scale", 0.02, "--queries", 2, "--repetitions", 1, "--json", tmp_path / "demo.json")
+    done = godb("demo", "--scale", 0.25, "--queries", 2, "--repetitions", 1, "--json", tmp_path / "demo.json")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     raw = json.loads((tmp_path / "demo.json").read_text())
     assert raw["summary"]["different"] == raw["summary"]["failed"] == raw["summary"]["disobeyed"] == 0

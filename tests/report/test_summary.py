@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -182,3 +183,21 @@ def test_settings_are_checked():
         Settings(repetitions=0)
     with pytest.raises(InvalidInput, match="above 0"):
         Settings(timeout_s=0)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_narrow_terminal_gets_colour_and_trees_under_each_other(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = Terminal()
+    render(GAIN, summarize(GAIN), console(stream))
+    text = stream.getvalue()
+    assert "\x1b[" in text
+    assert "(chain#1)" in text
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()]
+    # The engine's tree of five nodes stands between the two titles.
+    assert lines.index("ours") - lines.index("engine") == 6
