@@ -7,6 +7,9 @@ nothing is looked up and trees with cross products cost like any other.
 ln rows(L ∪ R) is ln rows(L) + ln rows(R), less for each equivalence class with members on both sides the
 larger of the two sides' least ln distinct, plus ln selectivity of each predicate and the correction of each
 outer, semi or anti join that the union completes (see ``cardinality``, which sums the same in other order).
+
+A steered engine is told a tree and chooses the operators itself, so plans are told apart by their trees, and
+each join costs the cheaper of a hash and a merge join in each lane. Index joins are not for this kernel.
 """
 
 from __future__ import annotations
@@ -164,7 +167,7 @@ class Assessor:
         found : PLAN_NODE array, shape (L, 2n - 1)
             The cheapest plan of each lane that was searched.
         own : PLAN_NODE array, shape (2n - 1,), or None
-            One more plan; operators of -1 stand for the cheapest hash or merge join.
+            One more plan.
         plans, costs : PLAN_NODE array, shape (L + 1, 2n - 1); float64 array, shape (L + 1, K)
             Written: the distinct plans, with rows and costs of lane 0; their costs in every lane.
         which : int64 array, shape (L + 1,)
@@ -272,7 +275,7 @@ class Assessor:
             for k in range(lanes):
                 self.sums[offset + k] += self.sums[48 + k]
         for i in range(self.predicates):
-            if self.predicate_sets[i] & ~inside == 0:
+            if self.predicate_sets[i] != 0 and self.predicate_sets[i] & ~inside == 0:
                 for k in range(lanes):
                     self.sums[offset + k] += log_selectivity[i * lanes + k]
 
@@ -341,14 +344,21 @@ class Assessor:
         slot: cython.longlong
         left_slot: cython.longlong
         right_slot: cython.longlong
+        one: cython.longlong = 1
         value: cython.double
+        other: cython.double
         for at in range(self.width):
             node = first + at
             relation = nodes[10 * node + 1]
             if relation >= 0:
                 for k in range(lanes):
                     self.logs[at * lanes + k] = log_rows[relation * lanes + k]
-                    self.rows[at * lanes + k] = bounded_exp(log_rows[relation * lanes + k])
+                for i in range(self.predicates):
+                    if self.predicate_sets[i] == one << relation:
+                        for k in range(lanes):
+                            self.logs[at * lanes + k] += log_selectivity[i * lanes + k]
+                for k in range(lanes):
+                    self.rows[at * lanes + k] = bounded_exp(self.logs[at * lanes + k])
                     self.totals[at * lanes + k] = self.model[0] * self.rows[at * lanes + k]
                 for group in range(self.classes):
                     i = self.entries[group * self.size + relation]
@@ -399,30 +409,44 @@ class Assessor:
             operator = nodes[10 * node]
             for k in range(lanes):
                 self.rows[at * lanes + k] = bounded_exp(self.logs[at * lanes + k])
-                value = self._join(operator, left * lanes + k, right * lanes + k)
+                left_slot = left * lanes + k
+                right_slot = right * lanes + k
+                if operator == 4:
+                    other = self.rows[right_slot] if self.rows[right_slot] > 1.0 else 1.0
+                    value = self.totals[left_slot] + self.totals[right_slot]
+                    value += self.model[2] * self.rows[left_slot] * other
+                else:
+                    value = self._hash(left_slot, right_slot)
+                    if self.model[5] < 1e999:
+                        other = self._merge(left_slot, right_slot)
+                        value = other if other < value else value
                 self.totals[at * lanes + k] = value + self.model[3] * self.rows[at * lanes + k]
-            if operator < 0:
+            if operator != 4:
+                # What the best guess prefers is written down.
                 nodes[10 * node] = 1
+                if self.model[5] < 1e999 and self._merge(left * lanes, right * lanes) < self._hash(
+                    left * lanes, right * lanes
+                ):
+                    nodes[10 * node] = 3
 
     @cython.cfunc
     @cython.nogil
     @cython.inline
     @cython.exceptval(check=False)
-    def _join(
-        self, operator: cython.longlong, left: cython.longlong, right: cython.longlong
-    ) -> cython.double:
-        """Cost of a join before its output, from its inputs' rows and costs."""
-        inputs: cython.double = self.totals[left] + self.totals[right]
+    def _hash(self, left: cython.longlong, right: cython.longlong) -> cython.double:
+        """Cost of a hash join before its output, from its inputs' rows and costs."""
+        return (self.totals[left] + self.model[2] * self.rows[left]) + (
+            self.totals[right] + self.model[1] * self.rows[right]
+        )
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.inline
+    @cython.exceptval(check=False)
+    def _merge(self, left: cython.longlong, right: cython.longlong) -> cython.double:
+        """The same of a merge join."""
         probes: cython.double = self.rows[left]
         builds: cython.double = self.rows[right]
-        cost: cython.double
-        other: cython.double
-        if operator == 4:
-            return inputs + self.model[2] * probes * (builds if builds > 1.0 else 1.0)
-        if operator == 2:
-            return self.totals[left] + self.model[4] * probes
-        cost = (self.totals[left] + self.model[2] * probes) + (self.totals[right] + self.model[1] * builds)
-        if operator == 3 or (operator < 0 and self.model[5] < 1e999):
-            other = inputs + self.model[5] * (probes * log(1.0 + probes) + builds * log(1.0 + builds))
-            cost = other if operator == 3 or other < cost else cost
-        return cost
+        return (self.totals[left] + self.model[5] * probes * log(1.0 + probes)) + (
+            self.totals[right] + self.model[5] * builds * log(1.0 + builds)
+        )

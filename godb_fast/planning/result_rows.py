@@ -66,6 +66,6 @@ def inner_rows(graph: QueryGraph, rows: RowEstimates, mask: int) -> Floats:
             part = rows.log_distinct[entries]
             total = total - (part.sum(axis=0) - part.min(axis=0))
     for entry, (start, stop) in enumerate(pairwise(graph.selective_start.tolist())):
-        if all(mask >> relation & 1 for relation in graph.selective_member[start:stop].tolist()):
+        if stop > start and all(mask >> one & 1 for one in graph.selective_member[start:stop].tolist()):
             total = total + rows.log_selectivity[entry]
     return np.asarray(total)
