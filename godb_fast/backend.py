@@ -24,7 +24,7 @@ from godb_fast.errors import BackendUnavailable
 BACKENDS: Final = ("cython", "numba", "python")
 #: Topics that Numba compiles; the others (lexer, plan objects) run as Python under the Numba backend.
 JITTED: Final = frozenset(
-    {"cardinality", "costing", "enumeration", "extraction", "features", "greedy", "linearized"}
+    {"cardinality", "costing", "enumeration", "extraction", "features", "greedy", "linearized", "plain"}
 )
 
 _lock = threading.RLock()

@@ -1,4 +1,4 @@
-"""Dynamic programming over csgs: the cheapest cost of each, for one row scenario.
+"""Dynamic programming over csgs: the cheapest cost of each, in K row scenarios (lanes) at once.
 
 A pair's cost is separable: each set S has a cost as probe side ``a[S]`` (its own cost plus what probing with
 its rows costs), as build side ``b[S]``, as either input of a merge join ``m[S]`` and as the probing side of
@@ -7,9 +7,10 @@ needs is its *mode*: 0 C_out, +1 hash joins with sides of different cost, +2 mer
 *oriented* (the first of the pair is the left input, because of ordering constraints); and whether there are
 *lookups*, the sets from which one indexed relation can be split off.
 
-``model`` is the coefficients' array: scan, build, probe, output, lookup, sort. Tables are indexed by slot: a
-csg's index, or its mask where a kernel says so. Which pair was best is not recorded here but found again for
-the few sets of the final plan (extraction), except where pairs are streamed.
+``model`` is the coefficients' array: scan, build, probe, output, lookup, sort. Tables have one row of
+``lanes`` costs per slot: a csg's index, or its mask where a kernel says so. Which pair was best is not
+recorded but found again for the few sets of the final plan (extraction): so the inner loops are additions and
+minima, over four lanes at a time that registers hold.
 """
 
 import cython
@@ -34,7 +35,10 @@ def settle(
     m: cython.p_double,
     x: cython.p_double,
 ) -> cython.void:
-    """Enter a set's final cost into the tables. Coefficients of 0 are skipped: rows may be infinite."""
+    """Enter a set's final cost in one lane. Coefficients of 0 are skipped: rows may be infinite.
+
+    ``slot`` and ``index`` are the places of that lane in the tables and in ``x``.
+    """
     a[slot] = cost
     if mode & 1 != 0:
         if model[2] > 0.0:
@@ -110,14 +114,437 @@ def pair_cost(
 
 @cython.cfunc
 @cython.nogil
+@cython.inline
 @cython.exceptval(check=False)
-def replay_pairs(
+def listed_four(
+    pair: cython.longlong,
+    stop: cython.longlong,
+    pairs: cython.p_int,
+    lanes: cython.longlong,
+    lane: cython.longlong,
+    mode: cython.longlong,
+    a: cython.p_double,
+    b: cython.p_double,
+    best: cython.p_double,
+) -> cython.void:
+    """The best pair of a list in four lanes, mode 0 or 1, into ``best``."""
+    left: cython.longlong
+    right: cython.longlong
+    cost: cython.double
+    first: cython.double = 1e999
+    second: cython.double = 1e999
+    third: cython.double = 1e999
+    fourth: cython.double = 1e999
+    if mode == 0:
+        while pair < stop:
+            left = pairs[2 * pair] * lanes + lane
+            right = pairs[2 * pair + 1] * lanes + lane
+            cost = a[left] + a[right]
+            first = cost if cost < first else first
+            cost = a[left + 1] + a[right + 1]
+            second = cost if cost < second else second
+            cost = a[left + 2] + a[right + 2]
+            third = cost if cost < third else third
+            cost = a[left + 3] + a[right + 3]
+            fourth = cost if cost < fourth else fourth
+            pair += 1
+    else:
+        while pair < stop:
+            left = pairs[2 * pair] * lanes + lane
+            right = pairs[2 * pair + 1] * lanes + lane
+            cost = a[left] + b[right]
+            first = cost if cost < first else first
+            cost = b[left] + a[right]
+            first = cost if cost < first else first
+            cost = a[left + 1] + b[right + 1]
+            second = cost if cost < second else second
+            cost = b[left + 1] + a[right + 1]
+            second = cost if cost < second else second
+            cost = a[left + 2] + b[right + 2]
+            third = cost if cost < third else third
+            cost = b[left + 2] + a[right + 2]
+            third = cost if cost < third else third
+            cost = a[left + 3] + b[right + 3]
+            fourth = cost if cost < fourth else fourth
+            cost = b[left + 3] + a[right + 3]
+            fourth = cost if cost < fourth else fourth
+            pair += 1
+    best[lane] = first
+    best[lane + 1] = second
+    best[lane + 2] = third
+    best[lane + 3] = fourth
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def listed_one(
+    pair: cython.longlong,
+    stop: cython.longlong,
+    pairs: cython.p_int,
+    lanes: cython.longlong,
+    lane: cython.longlong,
+    mode: cython.longlong,
+    oriented: cython.longlong,
+    a: cython.p_double,
+    b: cython.p_double,
+    m: cython.p_double,
+) -> cython.double:
+    """The best pair of a list in one lane, any mode."""
+    left: cython.longlong
+    right: cython.longlong
+    cost: cython.double
+    best: cython.double = 1e999
+    if mode == 0:
+        while pair < stop:
+            left = pairs[2 * pair] * lanes + lane
+            right = pairs[2 * pair + 1] * lanes + lane
+            cost = a[left] + a[right]
+            best = cost if cost < best else best
+            pair += 1
+    elif mode == 1 and oriented == 0:
+        while pair < stop:
+            left = pairs[2 * pair] * lanes + lane
+            right = pairs[2 * pair + 1] * lanes + lane
+            cost = a[left] + b[right]
+            best = cost if cost < best else best
+            cost = b[left] + a[right]
+            best = cost if cost < best else best
+            pair += 1
+    else:
+        while pair < stop:
+            left = pairs[2 * pair] * lanes + lane
+            right = pairs[2 * pair + 1] * lanes + lane
+            cost = pair_cost(left, right, mode, oriented, a, b, m)
+            best = cost if cost < best else best
+            pair += 1
+    return best
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def tree_four(
+    whole: cython.longlong,
+    below: cython.p_longlong,
+    lanes: cython.longlong,
+    lane: cython.longlong,
+    mode: cython.longlong,
+    a: cython.p_double,
+    b: cython.p_double,
+    best: cython.p_double,
+) -> cython.void:
+    """The best tree split in four lanes, mode 0 or 1, into ``best``."""
+    left: cython.longlong
+    right: cython.longlong
+    rest: cython.longlong = whole
+    following: cython.longlong = rest & (rest - 1)
+    cost: cython.double
+    first: cython.double = 1e999
+    second: cython.double = 1e999
+    third: cython.double = 1e999
+    fourth: cython.double = 1e999
+    if mode == 0:
+        while following != 0:
+            right = whole & below[lowest(rest)]
+            left = (whole ^ right) * lanes + lane
+            right = right * lanes + lane
+            cost = a[left] + a[right]
+            first = cost if cost < first else first
+            cost = a[left + 1] + a[right + 1]
+            second = cost if cost < second else second
+            cost = a[left + 2] + a[right + 2]
+            third = cost if cost < third else third
+            cost = a[left + 3] + a[right + 3]
+            fourth = cost if cost < fourth else fourth
+            rest = following
+            following = rest & (rest - 1)
+    else:
+        while following != 0:
+            right = whole & below[lowest(rest)]
+            left = (whole ^ right) * lanes + lane
+            right = right * lanes + lane
+            cost = a[left] + b[right]
+            first = cost if cost < first else first
+            cost = b[left] + a[right]
+            first = cost if cost < first else first
+            cost = a[left + 1] + b[right + 1]
+            second = cost if cost < second else second
+            cost = b[left + 1] + a[right + 1]
+            second = cost if cost < second else second
+            cost = a[left + 2] + b[right + 2]
+            third = cost if cost < third else third
+            cost = b[left + 2] + a[right + 2]
+            third = cost if cost < third else third
+            cost = a[left + 3] + b[right + 3]
+            fourth = cost if cost < fourth else fourth
+            cost = b[left + 3] + a[right + 3]
+            fourth = cost if cost < fourth else fourth
+            rest = following
+            following = rest & (rest - 1)
+    best[lane] = first
+    best[lane + 1] = second
+    best[lane + 2] = third
+    best[lane + 3] = fourth
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def tree_one(
+    whole: cython.longlong,
+    below: cython.p_longlong,
+    lanes: cython.longlong,
+    lane: cython.longlong,
+    mode: cython.longlong,
+    a: cython.p_double,
+    b: cython.p_double,
+    m: cython.p_double,
+) -> cython.double:
+    """The best tree split in one lane, any mode."""
+    left: cython.longlong
+    right: cython.longlong
+    rest: cython.longlong = whole
+    following: cython.longlong = rest & (rest - 1)
+    cost: cython.double
+    best: cython.double = 1e999
+    if mode == 0:
+        while following != 0:
+            right = whole & below[lowest(rest)]
+            left = (whole ^ right) * lanes + lane
+            right = right * lanes + lane
+            cost = a[left] + a[right]
+            best = cost if cost < best else best
+            rest = following
+            following = rest & (rest - 1)
+    elif mode == 1:
+        while following != 0:
+            right = whole & below[lowest(rest)]
+            left = (whole ^ right) * lanes + lane
+            right = right * lanes + lane
+            cost = a[left] + b[right]
+            best = cost if cost < best else best
+            cost = b[left] + a[right]
+            best = cost if cost < best else best
+            rest = following
+            following = rest & (rest - 1)
+    else:
+        while following != 0:
+            right = whole & below[lowest(rest)]
+            left = (whole ^ right) * lanes + lane
+            right = right * lanes + lane
+            cost = pair_cost(left, right, mode, 0, a, b, m)
+            best = cost if cost < best else best
+            rest = following
+            following = rest & (rest - 1)
+    return best
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def subset_four(
+    whole: cython.longlong,
+    lanes: cython.longlong,
+    lane: cython.longlong,
+    mode: cython.longlong,
+    a: cython.p_double,
+    b: cython.p_double,
+    best: cython.p_double,
+) -> cython.void:
+    """The best subset split in four lanes, mode 0 or 1, into ``best``."""
+    left: cython.longlong
+    right: cython.longlong
+    within: cython.longlong = whole & (whole - 1)
+    part: cython.longlong = within
+    cost: cython.double
+    first: cython.double = 1e999
+    second: cython.double = 1e999
+    third: cython.double = 1e999
+    fourth: cython.double = 1e999
+    if mode == 0:
+        while part != 0:
+            left = (whole ^ part) * lanes + lane
+            right = part * lanes + lane
+            cost = a[left] + a[right]
+            first = cost if cost < first else first
+            cost = a[left + 1] + a[right + 1]
+            second = cost if cost < second else second
+            cost = a[left + 2] + a[right + 2]
+            third = cost if cost < third else third
+            cost = a[left + 3] + a[right + 3]
+            fourth = cost if cost < fourth else fourth
+            part = (part - 1) & within
+    else:
+        while part != 0:
+            left = (whole ^ part) * lanes + lane
+            right = part * lanes + lane
+            cost = a[left] + b[right]
+            first = cost if cost < first else first
+            cost = b[left] + a[right]
+            first = cost if cost < first else first
+            cost = a[left + 1] + b[right + 1]
+            second = cost if cost < second else second
+            cost = b[left + 1] + a[right + 1]
+            second = cost if cost < second else second
+            cost = a[left + 2] + b[right + 2]
+            third = cost if cost < third else third
+            cost = b[left + 2] + a[right + 2]
+            third = cost if cost < third else third
+            cost = a[left + 3] + b[right + 3]
+            fourth = cost if cost < fourth else fourth
+            cost = b[left + 3] + a[right + 3]
+            fourth = cost if cost < fourth else fourth
+            part = (part - 1) & within
+    best[lane] = first
+    best[lane + 1] = second
+    best[lane + 2] = third
+    best[lane + 3] = fourth
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def subset_one(
+    whole: cython.longlong,
+    lanes: cython.longlong,
+    lane: cython.longlong,
+    mode: cython.longlong,
+    a: cython.p_double,
+    b: cython.p_double,
+    m: cython.p_double,
+) -> cython.double:
+    """The best subset split in one lane, any mode."""
+    left: cython.longlong
+    right: cython.longlong
+    within: cython.longlong = whole & (whole - 1)
+    part: cython.longlong = within
+    cost: cython.double
+    best: cython.double = 1e999
+    if mode == 0:
+        while part != 0:
+            left = (whole ^ part) * lanes + lane
+            right = part * lanes + lane
+            cost = a[left] + a[right]
+            best = cost if cost < best else best
+            part = (part - 1) & within
+    elif mode == 1:
+        while part != 0:
+            left = (whole ^ part) * lanes + lane
+            right = part * lanes + lane
+            cost = a[left] + b[right]
+            best = cost if cost < best else best
+            cost = b[left] + a[right]
+            best = cost if cost < best else best
+            part = (part - 1) & within
+    else:
+        while part != 0:
+            left = (whole ^ part) * lanes + lane
+            right = part * lanes + lane
+            cost = pair_cost(left, right, mode, 0, a, b, m)
+            best = cost if cost < best else best
+            part = (part - 1) & within
+    return best
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def finish(
+    slot: cython.longlong,
+    index: cython.longlong,
+    lanes: cython.longlong,
+    rows: cython.p_double,
+    mode: cython.longlong,
+    lookup_ends: cython.p_int,
+    lookup_left: cython.p_int,
+    lookups: cython.longlong,
+    model: cython.p_double,
+    best: cython.p_double,
+    a: cython.p_double,
+    b: cython.p_double,
+    m: cython.p_double,
+    x: cython.p_double,
+) -> cython.void:
+    """Settle a join of every lane from its cheapest inputs, ``best``, and from index joins."""
+    k: cython.longlong
+    asked: cython.longlong
+    cost: cython.double
+    other: cython.double
+    for k in range(lanes):
+        cost = best[k]
+        if lookups != 0:
+            for asked in range(lookup_ends[index - 1] if index > 0 else 0, lookup_ends[index]):
+                other = x[lookup_left[asked] * lanes + k]
+                cost = other if other < cost else cost
+        cost = joined_cost(cost, rows[index * lanes + k], model)
+        settle(
+            slot * lanes + k,
+            index * lanes + k,
+            cost,
+            rows[index * lanes + k],
+            mode,
+            lookups,
+            model,
+            a,
+            b,
+            m,
+            x,
+        )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def finish_scan(
+    slot: cython.longlong,
+    index: cython.longlong,
+    lanes: cython.longlong,
+    rows: cython.p_double,
+    mode: cython.longlong,
+    lookups: cython.longlong,
+    model: cython.p_double,
+    a: cython.p_double,
+    b: cython.p_double,
+    m: cython.p_double,
+    x: cython.p_double,
+) -> cython.void:
+    """Settle one relation in every lane."""
+    k: cython.longlong
+    size: cython.double
+    for k in range(lanes):
+        size = rows[index * lanes + k]
+        settle(
+            slot * lanes + k,
+            index * lanes + k,
+            scan_cost(size, model),
+            size,
+            mode,
+            lookups,
+            model,
+            a,
+            b,
+            m,
+            x,
+        )
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def search_pairs(
     count: cython.longlong,
     sets: cython.p_longlong,
     ends: cython.p_int,
     pairs: cython.p_int,
     lanes: cython.longlong,
-    lane: cython.longlong,
     rows: cython.p_double,
     mode: cython.longlong,
     oriented: cython.longlong,
@@ -125,193 +552,116 @@ def replay_pairs(
     lookup_left: cython.p_int,
     lookups: cython.longlong,
     model: cython.p_double,
+    best: cython.p_double,
     a: cython.p_double,
     b: cython.p_double,
     m: cython.p_double,
     x: cython.p_double,
 ) -> cython.void:
-    """Search over a pair list grouped by union; slots are csg indices."""
+    """Search over a pair list grouped by union; slots are csg indices. ``best`` has room for 16 numbers."""
     i: cython.longlong
-    pair: cython.longlong = 0
+    lane: cython.longlong
+    start: cython.longlong = 0
     stop: cython.longlong
-    asked: cython.longlong = 0
-    best: cython.double
-    cost: cython.double
-    other: cython.double
-    size: cython.double
+    whole: cython.longlong
     for i in range(count):
-        size = rows[i * lanes + lane]
-        if sets[i] & (sets[i] - 1) == 0:
-            settle(i, i, scan_cost(size, model), size, mode, lookups, model, a, b, m, x)
+        whole = sets[i]
+        if whole & (whole - 1) == 0:
+            finish_scan(i, i, lanes, rows, mode, lookups, model, a, b, m, x)
             continue
         stop = ends[i]
-        best = 1e999
-        if mode == 0:
-            while pair < stop:
-                cost = a[pairs[2 * pair]] + a[pairs[2 * pair + 1]]
-                best = cost if cost < best else best
-                pair += 1
-        elif mode == 1 and oriented == 0:
-            while pair < stop:
-                cost = a[pairs[2 * pair]] + b[pairs[2 * pair + 1]]
-                other = b[pairs[2 * pair]] + a[pairs[2 * pair + 1]]
-                best = cost if cost < best else best
-                best = other if other < best else best
-                pair += 1
-        else:
-            while pair < stop:
-                cost = pair_cost(pairs[2 * pair], pairs[2 * pair + 1], mode, oriented, a, b, m)
-                best = cost if cost < best else best
-                pair += 1
-        if lookups != 0:
-            stop = lookup_ends[i]
-            while asked < stop:
-                cost = x[lookup_left[asked]]
-                best = cost if cost < best else best
-                asked += 1
-        settle(i, i, joined_cost(best, size, model), size, mode, lookups, model, a, b, m, x)
+        lane = 0
+        while mode < 2 and oriented == 0 and lane + 4 <= lanes:
+            listed_four(start, stop, pairs, lanes, lane, mode, a, b, best)
+            lane += 4
+        while lane < lanes:
+            best[lane] = listed_one(start, stop, pairs, lanes, lane, mode, oriented, a, b, m)
+            lane += 1
+        start = stop
+        finish(i, i, lanes, rows, mode, lookup_ends, lookup_left, lookups, model, best, a, b, m, x)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def split_trees(
+def search_trees(
     count: cython.longlong,
     sets: cython.p_longlong,
     below: cython.p_longlong,
     lanes: cython.longlong,
-    lane: cython.longlong,
     rows: cython.p_double,
     mode: cython.longlong,
     lookup_ends: cython.p_int,
     lookup_left: cython.p_int,
     lookups: cython.longlong,
     model: cython.p_double,
+    best: cython.p_double,
     a: cython.p_double,
     b: cython.p_double,
     m: cython.p_double,
     x: cython.p_double,
 ) -> cython.void:
-    """Search of an acyclic graph by tree splits; slots are masks, ``below`` the subtree masks."""
+    """Search of an acyclic graph by tree splits; slots are masks, ``below`` the subtree masks.
+
+    ``best`` has room for 16 numbers.
+    """
     i: cython.longlong
-    asked: cython.longlong = 0
-    stop: cython.longlong
+    lane: cython.longlong
     whole: cython.longlong
-    rest: cython.longlong
-    lower: cython.longlong
-    following: cython.longlong
-    best: cython.double
-    cost: cython.double
-    other: cython.double
-    size: cython.double
     for i in range(count):
-        size = rows[i * lanes + lane]
         whole = sets[i]
-        rest = whole
-        following = rest & (rest - 1)
-        if following == 0:
-            settle(whole, i, scan_cost(size, model), size, mode, lookups, model, a, b, m, x)
+        if whole & (whole - 1) == 0:
+            finish_scan(whole, i, lanes, rows, mode, lookups, model, a, b, m, x)
             continue
-        best = 1e999
-        if mode == 0:
-            while following != 0:
-                lower = whole & below[lowest(rest)]
-                cost = a[lower] + a[whole ^ lower]
-                best = cost if cost < best else best
-                rest = following
-                following = rest & (rest - 1)
-        elif mode == 1:
-            while following != 0:
-                lower = whole & below[lowest(rest)]
-                cost = a[whole ^ lower] + b[lower]
-                other = b[whole ^ lower] + a[lower]
-                best = cost if cost < best else best
-                best = other if other < best else best
-                rest = following
-                following = rest & (rest - 1)
-        else:
-            while following != 0:
-                lower = whole & below[lowest(rest)]
-                cost = pair_cost(whole ^ lower, lower, mode, 0, a, b, m)
-                best = cost if cost < best else best
-                rest = following
-                following = rest & (rest - 1)
-        if lookups != 0:
-            stop = lookup_ends[i]
-            while asked < stop:
-                cost = x[lookup_left[asked]]
-                best = cost if cost < best else best
-                asked += 1
-        settle(whole, i, joined_cost(best, size, model), size, mode, lookups, model, a, b, m, x)
+        lane = 0
+        while mode < 2 and lane + 4 <= lanes:
+            tree_four(whole, below, lanes, lane, mode, a, b, best)
+            lane += 4
+        while lane < lanes:
+            best[lane] = tree_one(whole, below, lanes, lane, mode, a, b, m)
+            lane += 1
+        finish(whole, i, lanes, rows, mode, lookup_ends, lookup_left, lookups, model, best, a, b, m, x)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def split_subsets(
+def search_subsets(
     count: cython.longlong,
     sets: cython.p_longlong,
     lanes: cython.longlong,
-    lane: cython.longlong,
     rows: cython.p_double,
     mode: cython.longlong,
     lookup_ends: cython.p_int,
     lookup_left: cython.p_int,
     lookups: cython.longlong,
     model: cython.p_double,
+    best: cython.p_double,
     a: cython.p_double,
     b: cython.p_double,
     m: cython.p_double,
     x: cython.p_double,
 ) -> cython.void:
-    """Search by all splits of each csg (DPsub); slots are masks.
+    """Search by subset splits; slots are masks, infinite from the start for disconnected sets.
 
-    Slots of disconnected sets hold infinity from the start, so that no split is tested for connectivity.
+    ``best`` has room for 16 numbers.
     """
     i: cython.longlong
-    asked: cython.longlong = 0
-    stop: cython.longlong
+    lane: cython.longlong
     whole: cython.longlong
-    within: cython.longlong
-    part: cython.longlong
-    best: cython.double
-    cost: cython.double
-    other: cython.double
-    size: cython.double
     for i in range(count):
-        size = rows[i * lanes + lane]
         whole = sets[i]
-        within = whole & (whole - 1)
-        if within == 0:
-            settle(whole, i, scan_cost(size, model), size, mode, lookups, model, a, b, m, x)
+        if whole & (whole - 1) == 0:
+            finish_scan(whole, i, lanes, rows, mode, lookups, model, a, b, m, x)
             continue
-        best = 1e999
-        # The part without the lowest relation stands for both orders of a split.
-        part = within
-        if mode == 0:
-            while part != 0:
-                cost = a[part] + a[whole ^ part]
-                best = cost if cost < best else best
-                part = (part - 1) & within
-        elif mode == 1:
-            while part != 0:
-                cost = a[whole ^ part] + b[part]
-                other = b[whole ^ part] + a[part]
-                best = cost if cost < best else best
-                best = other if other < best else best
-                part = (part - 1) & within
-        else:
-            while part != 0:
-                cost = pair_cost(whole ^ part, part, mode, 0, a, b, m)
-                best = cost if cost < best else best
-                part = (part - 1) & within
-        if lookups != 0:
-            stop = lookup_ends[i]
-            while asked < stop:
-                cost = x[lookup_left[asked]]
-                best = cost if cost < best else best
-                asked += 1
-        settle(whole, i, joined_cost(best, size, model), size, mode, lookups, model, a, b, m, x)
+        lane = 0
+        while mode < 2 and lane + 4 <= lanes:
+            subset_four(whole, lanes, lane, mode, a, b, best)
+            lane += 4
+        while lane < lanes:
+            best[lane] = subset_one(whole, lanes, lane, mode, a, b, m)
+            lane += 1
+        finish(whole, i, lanes, rows, mode, lookup_ends, lookup_left, lookups, model, best, a, b, m, x)
 
 
 @cython.cfunc
@@ -322,13 +672,13 @@ def settle_until(
     stop: cython.longlong,
     sets: cython.p_longlong,
     lanes: cython.longlong,
-    lane: cython.longlong,
     rows: cython.p_double,
     mode: cython.longlong,
     lookup_ends: cython.p_int,
     lookup_left: cython.p_int,
     lookups: cython.longlong,
     model: cython.p_double,
+    found: cython.p_double,
     best: cython.p_double,
     a: cython.p_double,
     b: cython.p_double,
@@ -337,32 +687,25 @@ def settle_until(
 ) -> cython.void:
     """Settle the csgs from ``start`` up to (not including) ``stop``, all of whose pairs have been seen."""
     i: cython.longlong
-    asked: cython.longlong
-    size: cython.double
-    cost: cython.double
+    k: cython.longlong
     for i in range(start, stop):
-        size = rows[i * lanes + lane]
         if sets[i] & (sets[i] - 1) == 0:
-            cost = scan_cost(size, model)
+            finish_scan(i, i, lanes, rows, mode, lookups, model, a, b, m, x)
         else:
-            cost = best[i]
-            if lookups != 0:
-                for asked in range(0 if i == 0 else lookup_ends[i - 1], lookup_ends[i]):
-                    cost = x[lookup_left[asked]] if x[lookup_left[asked]] < cost else cost
-            cost = joined_cost(cost, size, model)
-        settle(i, i, cost, size, mode, lookups, model, a, b, m, x)
+            for k in range(lanes):
+                best[k] = found[i * lanes + k]
+            finish(i, i, lanes, rows, mode, lookup_ends, lookup_left, lookups, model, best, a, b, m, x)
 
 
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
-def replay_stream(
+def search_stream(
     settled: cython.longlong,
     filled: cython.longlong,
     chunk: cython.p_int,
     sets: cython.p_longlong,
     lanes: cython.longlong,
-    lane: cython.longlong,
     rows: cython.p_double,
     mode: cython.longlong,
     oriented: cython.longlong,
@@ -370,8 +713,8 @@ def replay_stream(
     lookup_left: cython.p_int,
     lookups: cython.longlong,
     model: cython.p_double,
+    found: cython.p_double,
     best: cython.p_double,
-    choice: cython.p_int,
     a: cython.p_double,
     b: cython.p_double,
     m: cython.p_double,
@@ -379,9 +722,10 @@ def replay_stream(
 ) -> cython.longlong:
     """Search over one chunk of streamed pairs; returns how many csgs are settled by now.
 
-    ``best`` holds infinity at first; ``choice[2 i]`` and ``choice[2 i + 1]`` receive csg i's best pair.
+    ``found`` holds infinity at first; it receives what each csg's cheapest inputs cost, by lane.
     """
     i: cython.longlong
+    k: cython.longlong
     left: cython.longlong
     right: cython.longlong
     both: cython.longlong
@@ -390,19 +734,17 @@ def replay_stream(
     for i in range(filled):
         left = chunk[3 * i]
         right = chunk[3 * i + 1]
-        both = chunk[3 * i + 2]
+        both = chunk[3 * i + 2] * lanes
         later = left if left > right else right
         if later >= settled:
             settle_until(
-                settled, later + 1, sets, lanes, lane, rows, mode, lookup_ends, lookup_left, lookups, model,
+                settled, later + 1, sets, lanes, rows, mode, lookup_ends, lookup_left, lookups, model, found,
                 best, a, b, m, x,
             )  # fmt: skip
             settled = later + 1
-        cost = pair_cost(left, right, mode, oriented, a, b, m)
-        if cost < best[both] or choice[2 * both] < 0:
-            best[both] = cost
-            choice[2 * both] = left
-            choice[2 * both + 1] = right
+        for k in range(lanes):
+            cost = pair_cost(left * lanes + k, right * lanes + k, mode, oriented, a, b, m)
+            found[both + k] = cost if cost < found[both + k] else found[both + k]
     return settled
 
 
@@ -436,86 +778,3 @@ def paired(
 ) -> cython.double:
     """:func:`pair_cost` for other modules."""
     return pair_cost(left, right, mode, oriented, a, b, m)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def recost(
-    nodes: cython.longlong,
-    node_int: cython.p_int,
-    indexed: cython.longlong,
-    lanes: cython.longlong,
-    rows: cython.p_double,
-    model: cython.p_double,
-    costs: cython.p_double,
-) -> cython.void:
-    """Cost of every node of a given plan in every lane, shape (nodes, lanes), from its nodes' rows.
-
-    ``node_int`` views a PLAN_NODE array; an operator of -1 asks for the cheapest one
-    with the inputs as they stand. ``indexed`` is the mask of relations that an index join can look up.
-    """
-    i: cython.longlong
-    k: cython.longlong
-    operator: cython.longlong
-    left: cython.longlong
-    right: cython.longlong
-    one: cython.longlong = 1
-    probes: cython.double
-    builds: cython.double
-    cost: cython.double
-    other: cython.double
-    for i in range(nodes):
-        operator = node_int[10 * i]
-        if node_int[10 * i + 1] >= 0:
-            for k in range(lanes):
-                costs[i * lanes + k] = scan_cost(rows[i * lanes + k], model)
-            continue
-        left = node_int[10 * i + 2] * lanes
-        right = node_int[10 * i + 3] * lanes
-        for k in range(lanes):
-            probes = rows[left + k]
-            builds = rows[right + k]
-            cost = 1e999
-            if operator == 1 or operator == -1:
-                other = costs[left + k]
-                if model[2] > 0.0:
-                    other += model[2] * probes
-                cost = costs[right + k]
-                if model[1] > 0.0:
-                    cost += model[1] * builds
-                cost = other + cost
-            if operator == 3 or (operator == -1 and model[5] < 1e999):
-                other = costs[left + k] + costs[right + k]
-                if model[5] > 0.0:
-                    other = (costs[left + k] + model[5] * probes * log(1.0 + probes)) + (
-                        costs[right + k] + model[5] * builds * log(1.0 + builds)
-                    )
-                cost = other if other < cost else cost
-            if operator == 2 or (
-                operator == -1
-                and model[4] < 1e999
-                and node_int[10 * node_int[10 * i + 3] + 1] >= 0
-                and (indexed >> node_int[10 * node_int[10 * i + 3] + 1]) & one != 0
-            ):
-                other = costs[left + k]
-                if model[4] > 0.0:
-                    other += model[4] * probes
-                cost = other if other < cost else cost
-            if operator == 4:
-                cost = costs[left + k] + costs[right + k]
-                if model[2] > 0.0:
-                    cost += model[2] * probes * (builds if builds > 1.0 else 1.0)
-            costs[i * lanes + k] = joined_cost(cost, rows[i * lanes + k], model)
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def first_invalid(count: cython.longlong, rows: cython.p_double) -> cython.longlong:
-    """Where the first row count stands that is negative or not a number; -1 if there is none."""
-    i: cython.longlong
-    for i in range(count):
-        if not rows[i] >= 0.0:
-            return i
-    return -1

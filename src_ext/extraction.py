@@ -8,6 +8,7 @@ as build side (right); the input that holds the relation of lowest number on the
 import cython
 from cython.cimports.godb_fast._kernels.costing import joined, paired, scanned
 from cython.cimports.godb_fast._kernels.enumeration import find, lowest, orientations
+from cython.cimports.libc.math import log
 
 
 @cython.cfunc
@@ -25,6 +26,7 @@ def extract(
     below: cython.p_longlong,
     ends: cython.p_int,
     pairs: cython.p_int,
+    built: cython.p_int,
     lookup_ends: cython.p_int,
     lookup_left: cython.p_int,
     lookups: cython.longlong,
@@ -48,7 +50,7 @@ def extract(
     """Write one lane's plan to the nodes from ``node`` on; its cost.
 
     ``kind`` says how a csg's pairs are found again: 0 in the pair list, 1 by tree splits, 2 by subset splits,
-    3 in ``pairs`` as the choice recorded for each csg. ``named`` and ``names`` are the csgs and relations in
+    3 among the csgs. ``named`` and ``names`` are the csgs and relations in
     the caller's numbering. ``out_*`` are three views of one PLAN_NODE array.
     """
     one: cython.longlong = 1
@@ -94,7 +96,15 @@ def extract(
             pair = 0 if csg == 0 else ends[csg - 1]
             stop = ends[csg]
             while pair < stop:
-                cost = paired(pairs[2 * pair], pairs[2 * pair + 1], mode, oriented, a, b, m)
+                cost = paired(
+                    pairs[2 * pair] * lanes + lane,
+                    pairs[2 * pair + 1] * lanes + lane,
+                    mode,
+                    oriented,
+                    a,
+                    b,
+                    m,
+                )
                 if cost < best or left < 0:
                     best = cost
                     left = pairs[2 * pair]
@@ -105,7 +115,7 @@ def extract(
             while within & (within - 1) != 0:
                 part = whole & below[lowest(within)]
                 within &= within - 1
-                cost = paired(whole ^ part, part, mode, 0, a, b, m)
+                cost = paired((whole ^ part) * lanes + lane, part * lanes + lane, mode, 0, a, b, m)
                 if cost < best or left < 0:
                     best = cost
                     left = whole ^ part
@@ -117,7 +127,7 @@ def extract(
             part = within
             stop = 0
             while part != 0:
-                cost = paired(whole ^ part, part, mode, 0, a, b, m)
+                cost = paired((whole ^ part) * lanes + lane, part * lanes + lane, mode, 0, a, b, m)
                 if cost < best:
                     best = cost
                     left = whole ^ part
@@ -129,15 +139,38 @@ def extract(
             left = find(left, slots, wrap, sets)
             right = find(right, slots, wrap, sets)
         else:
-            left = pairs[2 * csg]
-            right = pairs[2 * csg + 1]
-            best = paired(left, right, mode, oriented, a, b, m)
+            # Only csgs with the same lowest relation can be its first part; they lie together, before it.
+            within = whole & -whole
+            pair = csg - 1
+            while pair >= 0 and sets[pair] & within != 0 and sets[pair] & (within - 1) == 0:
+                part = sets[pair]
+                stop = -1
+                if part & ~whole == 0:
+                    stop = find(whole ^ part, slots, wrap, sets)
+                if stop >= 0:
+                    allowed = 3
+                    if oriented != 0:
+                        allowed = orientations(part, sets[stop], operators, constraints, free)
+                        if built[pair] == 0 or built[stop] == 0:
+                            allowed = 0
+                    straight = 1e999
+                    crossed = 1e999
+                    if allowed & 1 != 0:
+                        straight = paired(pair * lanes + lane, stop * lanes + lane, mode, 1, a, b, m)
+                    if allowed & 2 != 0:
+                        crossed = paired(stop * lanes + lane, pair * lanes + lane, mode, 1, a, b, m)
+                    cost = crossed if crossed < straight else straight
+                    if allowed & 3 != 0 and (cost <= best or left < 0):
+                        best = cost
+                        left = pair
+                        right = stop
+                pair -= 1
         operator = 1
         if lookups != 0:
             pair = 0 if csg == 0 else lookup_ends[csg - 1]
             stop = lookup_ends[csg]
             while pair < stop:
-                cost = x[lookup_left[pair]]
+                cost = x[lookup_left[pair] * lanes + lane]
                 if cost < best:
                     best = cost
                     operator = 2
@@ -146,11 +179,11 @@ def extract(
         if operator == 2:
             right = find(whole ^ sets[left], slots, wrap, sets)
         else:
-            left_slot = left
-            right_slot = right
+            left_slot = left * lanes + lane
+            right_slot = right * lanes + lane
             if kind == 1 or kind == 2:
-                left_slot = sets[left]
-                right_slot = sets[right]
+                left_slot = sets[left] * lanes + lane
+                right_slot = sets[right] * lanes + lane
             allowed = 3
             if oriented != 0:
                 allowed = orientations(sets[left], sets[right], operators, constraints, free)
@@ -197,3 +230,74 @@ def extract(
         stack[2 * depth + 3] = at - 1
         depth += 2
     return out_double[5 * (node + 2 * size - 2) + 4]
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def recost(
+    nodes: cython.longlong,
+    node_int: cython.p_int,
+    indexed: cython.longlong,
+    lanes: cython.longlong,
+    rows: cython.p_double,
+    model: cython.p_double,
+    costs: cython.p_double,
+) -> cython.void:
+    """Cost of every node of a given plan in every lane, shape (nodes, lanes), from its nodes' rows.
+
+    ``node_int`` views a PLAN_NODE array; an operator of -1 asks for the cheapest one
+    with the inputs as they stand. ``indexed`` is the mask of relations that an index join can look up.
+    """
+    i: cython.longlong
+    k: cython.longlong
+    operator: cython.longlong
+    left: cython.longlong
+    right: cython.longlong
+    one: cython.longlong = 1
+    probes: cython.double
+    builds: cython.double
+    cost: cython.double
+    other: cython.double
+    for i in range(nodes):
+        operator = node_int[10 * i]
+        if node_int[10 * i + 1] >= 0:
+            for k in range(lanes):
+                costs[i * lanes + k] = scanned(rows[i * lanes + k], model)
+            continue
+        left = node_int[10 * i + 2] * lanes
+        right = node_int[10 * i + 3] * lanes
+        for k in range(lanes):
+            probes = rows[left + k]
+            builds = rows[right + k]
+            cost = 1e999
+            if operator == 1 or operator == -1:
+                other = costs[left + k]
+                if model[2] > 0.0:
+                    other += model[2] * probes
+                cost = costs[right + k]
+                if model[1] > 0.0:
+                    cost += model[1] * builds
+                cost = other + cost
+            if operator == 3 or (operator == -1 and model[5] < 1e999):
+                other = costs[left + k] + costs[right + k]
+                if model[5] > 0.0:
+                    other = (costs[left + k] + model[5] * probes * log(1.0 + probes)) + (
+                        costs[right + k] + model[5] * builds * log(1.0 + builds)
+                    )
+                cost = other if other < cost else cost
+            if operator == 2 or (
+                operator == -1
+                and model[4] < 1e999
+                and node_int[10 * node_int[10 * i + 3] + 1] >= 0
+                and (indexed >> node_int[10 * node_int[10 * i + 3] + 1]) & one != 0
+            ):
+                other = costs[left + k]
+                if model[4] > 0.0:
+                    other += model[4] * probes
+                cost = other if other < cost else cost
+            if operator == 4:
+                cost = costs[left + k] + costs[right + k]
+                if model[2] > 0.0:
+                    cost += model[2] * probes * (builds if builds > 1.0 else 1.0)
+            costs[i * lanes + k] = joined(cost, rows[i * lanes + k], model)

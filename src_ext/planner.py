@@ -18,13 +18,11 @@ from cython.cimports.godb_fast._kernels.cardinality import (
     list_bases,
 )
 from cython.cimports.godb_fast._kernels.costing import (
-    first_invalid,
-    recost,
-    replay_pairs,
-    replay_stream,
+    search_pairs,
+    search_stream,
+    search_subsets,
+    search_trees,
     settle_until,
-    split_subsets,
-    split_trees,
 )
 from cython.cimports.godb_fast._kernels.enumeration import (
     find,
@@ -36,7 +34,14 @@ from cython.cimports.godb_fast._kernels.enumeration import (
     stream_pairs,
     stream_splits,
 )
-from cython.cimports.godb_fast._kernels.extraction import extract
+from cython.cimports.godb_fast._kernels.extraction import extract, recost
+from cython.cimports.godb_fast._kernels.plain import (
+    count_invalid,
+    plain_pairs,
+    plain_stream,
+    plain_subsets,
+    plain_trees,
+)
 
 #: Triples per chunk of streamed pairs: stays in the first-level cache.
 CHUNK = 1024
@@ -89,6 +94,7 @@ class Planner:
     lookups: cython.longlong
     lanes: cython.longlong
     reserved: cython.longlong
+    spread: cython.longlong
     adjacency: cython.p_longlong
     below: cython.p_longlong
     names: cython.p_longlong
@@ -117,12 +123,11 @@ class Planner:
     stack: cython.p_longlong
     chunk: cython.p_int
     oriented: cython.p_int
-    choice: cython.p_int
     a: cython.p_double
     b: cython.p_double
     m: cython.p_double
     x: cython.p_double
-    best: cython.p_double
+    found: cython.p_double
     rows: cython.p_double
     logs: cython.p_double
     least: cython.p_double
@@ -133,7 +138,8 @@ class Planner:
         self.layout = layout
         self.held = {}
         self.lanes = 0
-        self.reserved = -1
+        self.reserved = 0
+        self.spread = 0
         self.count = -1
         self.pair_count = -1
         self.kind = -1
@@ -162,7 +168,8 @@ class Planner:
         self.slot_count = other.slot_count
         self.lookups = other.lookups
         self.lanes = 0
-        self.reserved = -1
+        self.reserved = 0
+        self.spread = 0
         self._take_layout()
         self.sets = longs(self.held["sets"])
         self.near = longs(self.held["near"])
@@ -206,7 +213,7 @@ class Planner:
     def _own(self):
         """Scratch memory that no two threads may share."""
         streamed: cython.longlong = CHUNK if self.kind == 3 else 1
-        self.stack = longs(self._hold("stack", numpy.zeros(5 * 64 + 2, numpy.int64)))
+        self.stack = longs(self._hold("stack", numpy.zeros(3 * 64 * 64 + 3, numpy.int64)))
         self.least = doubles(self._hold("least", numpy.zeros(16)))
         self.chunk = ints(self._hold("chunk", numpy.empty(3 * streamed, numpy.int32)))
         oriented = 6 * streamed if self.operators != 0 else 1
@@ -235,7 +242,7 @@ class Planner:
         # Dense where that wastes little: one load instead of a probe.
         self.wrap = 0
         self.slot_count = 0
-        if size <= 12 or (size <= 28 and (1 << size) <= 16 * self.count):
+        if size <= 12 or (size <= 28 and (1 << size) <= 64 * self.count):
             self.slot_count = 1 << size
             slots = numpy.full(self.slot_count, -1, numpy.int32)
         else:
@@ -303,7 +310,7 @@ class Planner:
             self.ends = ints(self._hold("ends", numpy.zeros(1, numpy.int32)))
             self.pairs = ints(self._hold("pairs", numpy.zeros(1, numpy.int32)))
             self.kind = 3
-            if self.operators == 0 and self.wrap == 0:
+            if self.operators == 0 and self.size <= 22:
                 if self.acyclic != 0:
                     self.kind = 1
                 elif float(numpy.ldexp(0.5, degrees).sum()) <= 4.0 * counted:
@@ -402,26 +409,26 @@ class Planner:
         if lanes > self.lanes:
             self.rows = doubles(self._hold("rows", numpy.empty(count * lanes)))
             self.logs = doubles(self._hold("logs", numpy.empty(count * lanes)))
-            self.corrections = doubles(self._hold("corrections", numpy.empty(self.operators * lanes + 1)))
-            self.operator_logs = doubles(
-                self._hold("operator_logs", numpy.empty(2 * self.operators * lanes + 1))
-            )
+            factors = numpy.empty(self.operators * lanes + 1)
+            self.corrections = doubles(self._hold("corrections", factors))
+            masks = numpy.empty(2 * self.operators * lanes + 1)
+            self.operator_logs = doubles(self._hold("operator_logs", masks))
+            streamed = count * lanes if self.kind == 3 else 1
+            self.found = doubles(self._hold("found", numpy.empty(streamed)))
             self.lanes = lanes
-            self.reserved = -1
-        if self.reserved < 0 or mode & ~self.reserved != 0:
-            if self.reserved > 0:
+            self.spread = 0
+        # Subset splits read the slots of disconnected sets, which must be infinite: in the rows of lanes that
+        # these searches use, so that another number of lanes needs them written anew.
+        if self.spread == 0 or mode & ~self.reserved != 0 or (self.kind == 2 and self.spread != lanes):
+            if self.spread != 0:
                 mode |= self.reserved
-            slots = self.slot_count if self.kind == 1 or self.kind == 2 else count
-            # Disconnected sets cost infinity, now and for ever.
+            slots = (1 << self.size if self.kind == 1 or self.kind == 2 else count) * self.lanes
             self.a = doubles(self._hold("a", numpy.full(slots, numpy.inf)))
             self.b = doubles(self._hold("b", numpy.full(slots if mode & 1 else 1, numpy.inf)))
             self.m = doubles(self._hold("m", numpy.full(slots if mode & 2 else 1, numpy.inf)))
-            self.x = doubles(self._hold("x", numpy.full(count if self.lookups else 1, numpy.inf)))
-            self.best = doubles(self._hold("best", numpy.empty(count if self.kind == 3 else 1)))
-            self.choice = ints(
-                self._hold("choice", numpy.empty(2 * count if self.kind == 3 else 1, numpy.int32))
-            )
+            self.x = doubles(self._hold("x", numpy.empty(count * self.lanes if self.lookups else 1)))
             self.reserved = mode
+        self.spread = lanes
 
     @property
     def algorithm(self):
@@ -442,6 +449,11 @@ class Planner:
     def pair_total(self):
         """Number of csg-cmp pairs."""
         return self.pair_count
+
+    @property
+    def arrays(self):
+        """Every array by name, for inspection."""
+        return {**self.layout, **self.held}
 
     @property
     def buildable(self):
@@ -525,12 +537,12 @@ class Planner:
     def search(self, lanes: cython.longlong, rows, model, out) -> cython.longlong:
         """Cheapest plan of every lane into ``out``, a PLAN_NODE array of shape (lanes, 2n - 1).
 
-        ``rows`` has shape (count, lanes); None: what :meth:`estimate` found. Returns where in ``rows`` a
-        number stands that is negative or NaN (nothing is searched then), or -1.
+        ``rows`` has shape (count, lanes); None: what :meth:`estimate` found. Returns how many of them are
+        negative or NaN; nothing is searched unless there are none.
         """
         mode: cython.longlong = 0
         lane: cython.longlong
-        invalid: cython.longlong = -1
+        invalid: cython.longlong
         lookups: cython.longlong = self.lookups
         model_at: cython.p_double = doubles(model)
         rows_at: cython.p_double
@@ -543,26 +555,26 @@ class Planner:
             mode |= 2
         if not model_at[4] < 1e999:
             lookups = 0
-        if lanes > self.lanes or self.reserved < 0 or mode & ~self.reserved != 0:
+        if lanes > self.lanes or self.spread != lanes or mode & ~self.reserved != 0:
             self._reserve(lanes, mode)
         if rows is None:
             rows_at = self.rows
         else:
             rows_at = doubles(rows)
-            invalid = first_invalid(self.count * lanes, rows_at)
-            if invalid >= 0:
+            invalid = count_invalid(self.count * lanes, rows_at)
+            if invalid != 0:
                 return invalid
         with cython.nogil:
+            self._search(lanes, rows_at, mode, lookups, model_at)
             for lane in range(lanes):
-                self._search(lanes, lane, rows_at, mode, lookups, model_at)
                 extract(
                     self.size, self.kind, lane * (2 * self.size - 1), self.sets, self.named, self.names,
                     self.slots, self.wrap, self.below, self.ends,
-                    self.choice if self.kind == 3 else self.pairs, self.lookup_ends, self.lookup_left,
+                    self.pairs, self.built, self.lookup_ends, self.lookup_left,
                     lookups, self.operators, self.constraints, self.free, lanes, lane, rows_at, mode,
                     model_at, self.a, self.b, self.m, self.x, self.stack, int_at, long_at, double_at,
                 )  # fmt: skip
-        return invalid
+        return 0
 
     @cython.cfunc
     @cython.nogil
@@ -570,66 +582,104 @@ class Planner:
     def _search(
         self,
         lanes: cython.longlong,
-        lane: cython.longlong,
         rows: cython.p_double,
         mode: cython.longlong,
         lookups: cython.longlong,
         model: cython.p_double,
     ) -> cython.void:
+        oriented: cython.longlong = 1 if self.operators != 0 else 0
+        plain: cython.longlong = 0
+        if lanes == 1 and mode == 0 and lookups == 0 and model[0] == 0.0 and model[3] > 0.0:
+            plain = 1
+        if self.kind == 0:
+            if plain != 0:
+                plain_pairs(self.count, self.sets, self.ends, self.pairs, rows, model[3], self.a)
+            else:
+                search_pairs(
+                    self.count, self.sets, self.ends, self.pairs, lanes, rows, mode, oriented,
+                    self.lookup_ends, self.lookup_left, lookups, model, self.least, self.a, self.b, self.m,
+                    self.x,
+                )  # fmt: skip
+        elif self.kind == 1:
+            if plain != 0:
+                plain_trees(self.count, self.sets, self.below, rows, model[3], self.a)
+            else:
+                search_trees(
+                    self.count, self.sets, self.below, lanes, rows, mode, self.lookup_ends, self.lookup_left,
+                    lookups, model, self.least, self.a, self.b, self.m, self.x,
+                )  # fmt: skip
+        elif self.kind == 2:
+            if plain != 0:
+                plain_subsets(self.count, self.sets, rows, model[3], self.a)
+            else:
+                search_subsets(
+                    self.count, self.sets, lanes, rows, mode, self.lookup_ends, self.lookup_left, lookups,
+                    model, self.least, self.a, self.b, self.m, self.x,
+                )  # fmt: skip
+        else:
+            self._stream(lanes, rows, mode, oriented, lookups, model)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _stream(
+        self,
+        lanes: cython.longlong,
+        rows: cython.p_double,
+        mode: cython.longlong,
+        oriented: cython.longlong,
+        lookups: cython.longlong,
+        model: cython.p_double,
+    ) -> cython.void:
         i: cython.longlong
         filled: cython.longlong
-        settled: cython.longlong
-        oriented: cython.longlong = 1 if self.operators != 0 else 0
-        if self.kind == 0:
-            replay_pairs(
-                self.count, self.sets, self.ends, self.pairs, lanes, lane, rows, mode, oriented,
-                self.lookup_ends, self.lookup_left, lookups, model, self.a, self.b, self.m, self.x,
-            )  # fmt: skip
-        elif self.kind == 1:
-            split_trees(
-                self.count, self.sets, self.below, lanes, lane, rows, mode, self.lookup_ends,
-                self.lookup_left, lookups, model, self.a, self.b, self.m, self.x,
-            )  # fmt: skip
-        elif self.kind == 2:
-            split_subsets(
-                self.count, self.sets, lanes, lane, rows, mode, self.lookup_ends, self.lookup_left, lookups,
-                model, self.a, self.b, self.m, self.x,
-            )  # fmt: skip
-        else:
-            for i in range(self.count):
-                self.best[i] = 1e999
-                self.choice[2 * i] = -1
-            self.stack[0] = 0
-            self.stack[1] = 0
-            settled = 0
-            while self.stack[0] != self.count:
-                if self.acyclic != 0:
-                    filled = stream_splits(
-                        self.count, 1024, self.below, self.sets, self.slots, self.wrap, self.stack, self.chunk
-                    )
-                else:
-                    filled = stream_pairs(
-                        self.count, 1024, self.adjacency, self.sets, self.near, self.slots, self.wrap,
-                        self.stack, self.chunk,
-                    )  # fmt: skip
-                if oriented != 0:
-                    filled = orient_pairs(
-                        filled, self.chunk, self.sets, self.operators, self.constraints, self.free,
-                        self.built, self.oriented,
-                    )  # fmt: skip
-                settled = replay_stream(
-                    settled, filled, self.oriented if oriented != 0 else self.chunk, self.sets, lanes, lane,
-                    rows, mode, oriented, self.lookup_ends, self.lookup_left, lookups, model, self.best,
-                    self.choice, self.a, self.b, self.m, self.x,
+        settled: cython.longlong = 0
+        plain: cython.longlong = 0
+        if lanes == 1 and mode == 0 and lookups == 0 and oriented == 0 and model[0] == 0.0 and model[3] > 0.0:
+            plain = 1
+        for i in range(self.count * lanes):
+            if plain != 0:
+                self.a[i] = 0.0 if self.sets[i] & (self.sets[i] - 1) == 0 else 1e999
+            else:
+                self.found[i] = 1e999
+        self.stack[0] = 0
+        self.stack[1] = 0
+        while self.stack[0] != self.count:
+            if self.acyclic != 0:
+                filled = stream_splits(
+                    self.count, 1024, self.below, self.sets, self.slots, self.wrap, self.stack, self.chunk
+                )
+            else:
+                filled = stream_pairs(
+                    self.count, 1024, self.adjacency, self.sets, self.near, self.slots, self.wrap, self.stack,
+                    self.chunk,
                 )  # fmt: skip
-            settle_until(
-                settled, self.count, self.sets, lanes, lane, rows, mode, self.lookup_ends, self.lookup_left,
-                lookups, model, self.best, self.a, self.b, self.m, self.x,
+            if oriented != 0:
+                filled = orient_pairs(
+                    filled, self.chunk, self.sets, self.operators, self.constraints, self.free, self.built,
+                    self.oriented,
+                )  # fmt: skip
+            if plain != 0:
+                settled = plain_stream(settled, filled, self.chunk, self.sets, rows, model[3], self.a)
+                continue
+            settled = search_stream(
+                settled, filled, self.oriented if oriented != 0 else self.chunk, self.sets, lanes, rows, mode,
+                oriented, self.lookup_ends, self.lookup_left, lookups, model, self.found,
+                self.least, self.a, self.b, self.m, self.x,
             )  # fmt: skip
+        if plain != 0:
+            for i in range(settled, self.count):
+                if self.sets[i] & (self.sets[i] - 1) != 0:
+                    self.a[i] += model[3] * rows[i]
+            return
+        settle_until(
+            settled, self.count, self.sets, lanes, rows, mode, self.lookup_ends, self.lookup_left, lookups,
+            model, self.found, self.least, self.a, self.b, self.m, self.x,
+        )  # fmt: skip
 
 
 def recost_nodes(lanes: cython.longlong, rows, model, indexed: cython.longlong, nodes, costs):
-    """Cost of every node of a plan in every lane; see ``costing.recost``."""
+    """Cost of every node of a plan in every lane; see ``extraction.recost``."""
     count: cython.longlong = len(nodes)
     nodes_at: cython.p_int = ints(nodes)
     rows_at: cython.p_double = doubles(rows)

@@ -343,8 +343,8 @@ class Planner:
             # NumPy's scalars warn where C is silent: of infinite rows.
             with np.errstate(all="ignore"):
                 invalid = native.search(lanes, rows, model, out)
-        if invalid >= 0 and rows is not None:
-            number, lane = divmod(invalid, lanes)
+        if invalid and rows is not None:
+            number, lane = (int(at[0]) for at in np.nonzero(~(rows >= 0)))
             mask = int(self.sets[first + number])
             raise InvalidInput(
                 f"rows of {{{self.graph.names(mask)}}} are {rows[number, lane]} in lane {lane}; "
