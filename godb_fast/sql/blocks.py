@@ -250,9 +250,8 @@ class BlockReader:
     # -- the finished block -------------------------------------------------------------------------
 
     def _finish(self, draft: Draft, node: exp.Select, block: Block) -> Block:
-        clauses = draft.clauses
-        if clauses is None or clauses.origin < 0:
-            raise CannotPlan("a FROM clause whose text cannot be found")
+        own = [source.span for source in draft.scope.sources]
+        clauses = self.places.check_from(draft.clauses, own)
         if id(node) in self._naming:
             raise CannotPlan("its text is the name of an output column")
         tokens = self.places.tokens
@@ -328,9 +327,9 @@ class BlockReader:
     def _stars(self, draft: Draft, node: exp.Select) -> None:
         """``*`` as the list of the relations, in the order of FROM."""
         for entry in node.expressions:
-            if not isinstance(entry, (exp.Star, exp.Column)) and entry.find(exp.Columns) is not None:
-                raise CannotPlan("COLUMNS(…) depends on the order of FROM")
             if not isinstance(entry, exp.Star):
+                if not isinstance(entry, exp.Column):
+                    _check_stars(entry)
                 continue
             if any(entry.args.values()):
                 raise CannotPlan("a star with EXCLUDE, REPLACE or RENAME")
@@ -363,6 +362,17 @@ class BlockReader:
             if entry.arg_key == "expressions" and not isinstance(entry, (exp.Alias, exp.Column)):
                 raise CannotPlan(f"an unnamed expression over {name} of USING")
             token = self.places.token(column.this)
+            words = self.places.tokens.words
+            if (
+                entry is column
+                and entry.arg_key == "expressions"
+                and not (
+                    words[token - 1] in ("select", ",", "distinct", "all")
+                    and (token + 1 == len(words) or words[token + 1] in (",", "from", ")"))
+                )
+            ):
+                # The parser drops what changes nothing, such as a plus sign; the name keeps it.
+                raise CannotPlan(f"an unnamed expression over {name} of USING")
             alias = draft.sources[merged[name]].alias_text
             draft.edits[token] = f"{alias}.{self.places.tokens.texts[token]}"
 
@@ -441,6 +451,19 @@ def _aggregates(node: exp.Expression) -> bool:
         if not isinstance(part, (exp.Select, exp.SetOperation)):
             stack.extend(part.iter_expressions())
     return False
+
+
+def _check_stars(entry: exp.Expression) -> None:
+    """Refuse what shows several columns in the order of FROM, unless it is a plain star."""
+    stack = [entry]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, exp.Columns):
+            raise CannotPlan("COLUMNS(…) depends on the order of FROM")
+        if isinstance(part, exp.Star) and not isinstance(part.parent, exp.Count):
+            raise CannotPlan("a star inside of an expression")
+        if not isinstance(part, (exp.Select, exp.SetOperation)):
+            stack.extend(part.iter_expressions())
 
 
 def _mentions(body: exp.Expression, name: str, dialect: str) -> bool:

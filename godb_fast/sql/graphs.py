@@ -9,6 +9,7 @@ import numpy as np
 
 from godb_fast.core import And, ColumnRef, JoinKind, JoinPredicate, Or, Predicate, QueryGraph, Segments
 from godb_fast.core.conflicts import Conjunct, OperatorTree, OrderingConstraints, resolve
+from godb_fast.errors import InvalidInput
 from godb_fast.sql.draft import Condition, Draft, family
 from godb_fast.sql.predicates import PredicateReader
 from godb_fast.sql.scopes import CannotPlan
@@ -34,7 +35,11 @@ def assemble(draft: Draft, reader: PredicateReader, texts: Mapping[int, Segments
     """
     assert draft.tree is not None
     conjuncts = [Conjunct(entry.mask, entry.strong & entry.mask) for entry in draft.conditions]
-    placed = resolve(len(draft.sources), draft.tree, conjuncts, draft.where)
+    try:
+        placed = resolve(len(draft.sources), draft.tree, conjuncts, draft.where)
+    except InvalidInput as problem:
+        # An ON clause that names a relation which only joins later: the engine has the last word.
+        raise CannotPlan(str(problem)) from None
     if placed.reason is not None:
         raise CannotPlan(placed.reason)
     numbers = sorted({*placed.joins, *(entry for held in placed.operators for entry in held.predicates)})

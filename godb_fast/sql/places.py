@@ -20,6 +20,7 @@ class Places:
     def __init__(self, tokens: Tokens) -> None:
         self.tokens = tokens
         self._selects = selects(tokens)
+        self._claimed: dict[int, exp.Expression] = {}
 
     @property
     def selects(self) -> int:
@@ -64,7 +65,19 @@ class Places:
         for clauses in self._selects:
             if clauses.select < token < clauses.end and (best is None or clauses.select > best.select):
                 best = clauses
+        if best is not None and self._claimed.setdefault(best.select, node) is not node:
+            # A query without a SELECT of its own (DuckDB's FROM t) inside of another.
+            return None
         return best
+
+    def check_from(self, clauses: Clauses | None, spans: list[Span]) -> Clauses:
+        """The clauses, if a FROM clause holds all the given relations."""
+        if clauses is None or clauses.origin < 0:
+            raise CannotPlan("a FROM clause whose text cannot be found")
+        end = clauses.where if clauses.where >= 0 else clauses.body_end
+        if not all(clauses.origin < start and stop <= end for start, stop in spans):
+            raise CannotPlan("a relation that does not stand in the FROM clause")
+        return clauses
 
     def where(self, node: exp.Expression, clauses: Clauses | None) -> list[tuple[exp.Expression, Span]]:
         """Conjuncts of a WHERE clause with their tokens."""
@@ -159,7 +172,8 @@ class Writer:
         text = tokens.texts[number]
         follows = number == self._last + 1
         after_slot = follows and tokens.slots[number - 1] >= 0
-        if slot >= 0:
+        follows_dot = number > 0 and tokens.words[number - 1] == "."
+        if slot >= 0 or (changed is not None and not follows_dot):
             spaced = not self._glued
         elif after_slot:
             spaced = text not in (")", ",", "]", ";")

@@ -128,6 +128,7 @@ def _join_relations(reader: BlockReader, draft: Draft, found: Membership, ctes: 
             relations.add_sources(leaf)
         if relations.reasons:
             raise CannotPlan(relations.reasons[0])
+        reader.places.check_from(inner.clauses, [source.span for source in inner.sources])
         if len({source.alias for source in inner.sources}) < len(inner.sources):
             raise CannotPlan("a relation twice in the subquery")
         inner.scope.sources = inner.sources
