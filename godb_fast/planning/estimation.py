@@ -128,7 +128,9 @@ class TemplateEstimator:
         ]
         for prepared in (*below.values(), *operands):
             prepared.is_read = True
-        estimator = BlockEstimator(block, self.distributions, self.scenarios, below, operands, self._backend)
+        estimator = BlockEstimator(
+            block, self.distributions, self.scenarios, below, operands, self._unknown, self._backend
+        )
         # How large the block is with average literals: what distributions of its columns rest on.
         outputs: dict[int, Floats] = {}
         for other in self._blocks.values():
@@ -156,6 +158,7 @@ class BlockEstimator:
         scenarios: Scenarios,
         below: Mapping[int, BlockEstimator],
         operands: Sequence[BlockEstimator],
+        unknown: Values,
         backend: str | None,
     ) -> None:
         self.block = block
@@ -173,7 +176,7 @@ class BlockEstimator:
             self._largest = self._without_graph()
             return
         self._graph = block.graph
-        self._prepare_relations(block)
+        self._prepare_relations(block, unknown)
         self._prepare_joins(block.graph)
         self._joined = joins_share(block.graph, self._log_distinct, self._log_selectivity)
         self._group_columns = [self.column(column.relation, column.name) for column in block.group_by]
@@ -220,13 +223,14 @@ class BlockEstimator:
     def _table_rows(self, relation: Relation) -> float | None:
         return None if relation.table is None else self._distributions.rows(relation.table)
 
-    def _prepare_relations(self, block: Block) -> None:
+    def _prepare_relations(self, block: Block, unknown: Values) -> None:
         count = len(block.relations)
         self._weights = self._scenarios.row_weights(f"rows {self.index}", count)
         self._highest = np.full(count, MAX_LOG_ROWS)
         self._fixed: list[tuple[float, float, float, float]] = []
         self._filtered: list[tuple[int, float, Callable[[Values], Any]]] = []
         self._derived: list[tuple[int, int]] = []
+        self._typical_shares = [1.0] * count
         missing: list[str] = []
         for i, relation in enumerate(block.relations):
             spread = 0.0
@@ -248,6 +252,7 @@ class BlockEstimator:
             filters = block.filters[i] if i < len(block.filters) else ()
             if filters:
                 conjunction = Conjunction(filters, self._columns_of(i))
+                self._typical_shares[i] = math.exp(conjunction.evaluate(unknown)[0])
                 self._filtered.append((i, base, conjunction.evaluate))
         self.missing = tuple(missing)
 
@@ -264,7 +269,8 @@ class BlockEstimator:
         ]
         parts: dict[str, list[float]] = {name: [] for name in ("best", "uniform", "upper", "lower", "spread")}
         for start, stop in pairwise(graph.class_start.tolist()):
-            effective = effective_distinct(self._class_columns[start:stop])
+            shares = [self._typical_shares[relation] for relation in graph.class_member[start:stop].tolist()]
+            effective = effective_distinct(self._class_columns[start:stop], shares)
             for name, entries in parts.items():
                 entries.extend(getattr(effective, name))
         vectors = {name: np.array(entries, np.float64) for name, entries in parts.items()}

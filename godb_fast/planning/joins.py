@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from godb_fast.core import ColumnKind
 from godb_fast.planning.distribution import (
@@ -180,7 +180,23 @@ class EffectiveDistinct:
     spread: tuple[float, ...]
 
 
-def effective_distinct(columns: Sequence[Distribution]) -> EffectiveDistinct:
+def filtered_bound(left: Distribution, right: Distribution, left_share: float, right_share: float) -> float:
+    """The most that ``left = right`` can keep of the cross product of two *filtered* tables.
+
+    A filter is independent of the join in the best guess. At worst it keeps exactly the rows that match most:
+    each row of the left meets as many rows of the right as the right's most common value has, all of which
+    pass. ``left_share`` and ``right_share`` are what the filters keep of each table.
+    """
+    return min(
+        left.most_common_share / max(left_share, TINY),
+        right.most_common_share / max(right_share, TINY),
+        1.0,
+    )
+
+
+def effective_distinct(
+    columns: Sequence[Distribution], shares: Sequence[float] | None = None
+) -> EffectiveDistinct:
     """Distinct counts that reproduce pair selectivities in the form of :class:`RowEstimates`.
 
     There, a set that holds several members of a class is divided by their counts, except for the least. For
@@ -188,13 +204,22 @@ def effective_distinct(columns: Sequence[Distribution]) -> EffectiveDistinct:
     members are put in order of their true distinct counts; each then gets the geometric mean of the inverse
     selectivities of its pairs with the members before it. So two foreign keys to one key keep their own
     (skewed) selectivity when joined directly, and each join with the key itself counts the key's rows.
+
+    ``shares`` is what the filters of each member's relation typically keep. ``upper`` goes half of the way
+    (of logarithms) from the best guess to the bound that they allow, since not all joins of a query are at
+    their worst: moderators write more than others, but not all of a forum.
     """
+    kept = [1.0] * len(columns) if shares is None else shares
     count = len(columns)
     order = sorted(range(count), key=lambda member: (columns[member].distinct, columns[member].unique))
     logs = {name: [0.0] * count for name in ("best", "uniform", "upper", "lower", "spread")}
     for rank in range(1, count):
         member = order[rank]
-        pairs = [equality(columns[earlier], columns[member]) for earlier in order[:rank]]
+        pairs = []
+        for earlier in order[:rank]:
+            pair = equality(columns[earlier], columns[member])
+            bound = filtered_bound(columns[earlier], columns[member], kept[earlier], kept[member])
+            pairs.append(replace(pair, upper=max(pair.upper, math.sqrt(pair.best * bound))))
         for name in ("best", "uniform", "upper", "lower"):
             inverse = -math.fsum(math.log(getattr(pair, name)) for pair in pairs) / rank
             logs[name][member] = max(inverse, 0.0)

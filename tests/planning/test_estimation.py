@@ -118,6 +118,20 @@ def test_common_values_know_skew(shop):
     assert rows(statistics, one, lane=pessimistic) >= actual
 
 
+def test_the_pessimist_expects_filters_to_keep_what_matches_most(shop):
+    _, statistics = shop
+    filtered = block({"s": SALES, "g": GOODS}, ["s.good = g.id"], {"g": is_("g.price", "=", 7.0)})
+    plain = block({"s": SALES, "g": GOODS}, ["s.good = g.id"])
+    pessimistic = Scenarios(8).names.index("pessimistic")
+    # Unfiltered, each sale has exactly one good.
+    assert rows(statistics, plain, lane=pessimistic) == pytest.approx(20_000)
+    common = statistics.column("sales", "good").common_shares[0]
+    one = math.exp(estimator(statistics, filtered).estimates(())[0].log_rows[1, pessimistic])
+    assert (
+        3 * rows(statistics, filtered) < rows(statistics, filtered, lane=pessimistic) < 20_000 * common * one
+    )
+
+
 def test_nulls_do_not_join(shop):
     connection, statistics = shop
     one = block({"s": SALES, "v": VIEWS}, ["s.coupon = v.coupon"])
