@@ -68,3 +68,4 @@ class TestBorrowed(EngineContract):
         # It stays the caller's.
         assert self.connection.execute("SELECT 1").fetchall() == [(1,)]
         self.connection.close()
+        del self.connection

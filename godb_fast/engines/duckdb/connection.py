@@ -94,6 +94,8 @@ class Connection:
         """Statement types of a text (``SELECT``, ``INSERT`` …) as DuckDB's parser sees them."""
         try:
             return tuple(str(entry.type).rpartition(".")[2] for entry in self.raw.extract_statements(sql))
+        except (TypeError, UnicodeError) as error:
+            raise EngineError("the statement's text cannot be written as UTF-8") from error
         except Exception as error:
             raise self.translated(error) from error
 

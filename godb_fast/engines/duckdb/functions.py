@@ -88,7 +88,7 @@ def built_in_functions() -> dict[str, Function]:
         return found
 
 
-def why_impure(name: str, depth: int = 0) -> str | None:
+def why_impure(name: str, seen: frozenset[str] = frozenset()) -> str | None:
     """Why a built-in function may not be called twice; None if it may."""
     catalogue = built_in_functions()
     function = catalogue.get(name)
@@ -99,12 +99,11 @@ def why_impure(name: str, depth: int = 0) -> str | None:
         return None
     if function.volatile:
         return f"{name}() is volatile"
-    if depth > 8:
-        return f"{name}() is defined too deeply"
     for definition in function.definitions:
         for called in re.findall(r'([a-z_][a-z0-9_]*)"?\s*\(', definition.lower()):
-            if called in catalogue and called != name:
-                reason = why_impure(called, depth + 1)
+            # Macros may be named like a function that they call, so names can go in circles.
+            if called in catalogue and called != name and called not in seen:
+                reason = why_impure(called, seen | {name})
                 if reason is not None:
                     return f"{name}() calls {reason}"
     return None

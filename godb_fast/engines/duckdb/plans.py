@@ -101,7 +101,8 @@ def _single(raw: dict[str, Any], children: tuple[PhysicalNode, ...], profiled: b
     return PhysicalNode(
         operator=operator,
         kind=kind,
-        table=quirks.plain_name(info["Table"]) if info.get("Table") else None,
+        # A name with a line break comes as several texts.
+        table=quirks.plain_name("\n".join(_texts(info.get("Table")))) or None,
         predicates=tuple(text for name in _CONDITIONS for text in _texts(info.get(name))),
         columns=tuple(quirks.plain_name(name) for name in _texts(info.get("Projections"))),
         join_type=info.get("Join Type"),

@@ -102,7 +102,10 @@ class DuckDBStatistics:
 
     @property
     def epoch(self) -> str:
-        """Changes with the schema, and when a table whose statistics were used grew or shrank by a tenth."""
+        """Changes with the schema, and when a table whose statistics were used grew by a tenth.
+
+        Deleted rows count once DuckDB has cleared them away at a checkpoint.
+        """
         self._refresh()
         return f"{self.schema.epoch}.{self._generation}"
 
