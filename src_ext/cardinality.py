@@ -11,6 +11,10 @@ With ``e`` the inner join's expected matches per left row, rows(L ∪ R) / rows(
 relations, the inner join's factor ``e`` becomes: ``max(1, e)`` for a left join (no left row is lost),
 ``min(1, e)`` for a semi join (no left row comes twice), ``max(0.1, 1 - e)`` for an anti join (estimates of
 "no match" are too uncertain to go below a tenth).
+
+Exponentials would dominate the time, one per set and lane. Where no product can leave the range of doubles
+(:func:`take_factors` bounds it), every term's exponential is taken once and sets multiply them; where one
+could, sets add logarithms. A search uses one way for all of its sets.
 """
 
 import cython
@@ -149,9 +153,156 @@ def rows_of_log(value: cython.double) -> cython.double:
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def take_factors(
+    size: cython.longlong,
+    members: cython.longlong,
+    selective: cython.longlong,
+    operators: cython.longlong,
+    lanes: cython.longlong,
+    names: cython.p_longlong,
+    log_rows: cython.p_double,
+    log_distinct: cython.p_double,
+    log_selectivity: cython.p_double,
+    corrections: cython.p_double,
+    factors: cython.p_double,
+) -> cython.longlong:
+    """1 if rows may be multiplied, and then what to multiply: the terms' exponentials.
+
+    ``factors`` receives, ``lanes`` numbers each: relations in the planner's numbering, class members (one
+    over their distinct count), selective predicates, operators' corrections.
+    """
+    i: cython.longlong
+    k: cython.longlong
+    at: cython.longlong
+    value: cython.double
+    up: cython.double
+    down: cython.double
+    for k in range(lanes):
+        up = 0.0
+        down = 0.0
+        for i in range(size):
+            value = log_rows[names[i] * lanes + k]
+            up += value if value > 0.0 else 0.0
+            down += value if value < 0.0 else 0.0
+        for i in range(members):
+            value = log_distinct[i * lanes + k]
+            up -= value if value < 0.0 else 0.0
+            down -= value if value > 0.0 else 0.0
+        for i in range(selective):
+            value = log_selectivity[i * lanes + k]
+            up += value if value > 0.0 else 0.0
+            down += value if value < 0.0 else 0.0
+        for i in range(operators):
+            value = corrections[i * lanes + k]
+            up += value if value > 0.0 else 0.0
+            down += value if value < 0.0 else 0.0
+        if not (up < 600.0 and down > -600.0):
+            return 0
+    at = 0
+    for i in range(size):
+        for k in range(lanes):
+            factors[at + k] = exp(log_rows[names[i] * lanes + k])
+        at += lanes
+    for i in range(members * lanes):
+        factors[at + i] = exp(-log_distinct[i])
+    at += members * lanes
+    for i in range(selective * lanes):
+        factors[at + i] = exp(log_selectivity[i])
+    at += selective * lanes
+    for i in range(operators * lanes):
+        factors[at + i] = exp(corrections[i])
+    return 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def multiply_relation(
+    relation: cython.longlong,
+    within: cython.longlong,
+    source: cython.longlong,
+    target: cython.longlong,
+    lanes: cython.longlong,
+    first_member: cython.longlong,
+    first_selective: cython.longlong,
+    first_operator: cython.longlong,
+    class_starts: cython.p_int,
+    classes: cython.p_int,
+    class_sets: cython.p_longlong,
+    class_entries: cython.p_int,
+    predicate_starts: cython.p_int,
+    predicates: cython.p_int,
+    predicate_sets: cython.p_longlong,
+    predicate_entries: cython.p_int,
+    factors: cython.p_double,
+    least: cython.p_double,
+    rows: cython.p_double,
+) -> cython.void:
+    """As :func:`add_relation`, on rows instead of their logarithms; ``first_*`` are places in ``factors``."""
+    k: cython.longlong
+    i: cython.longlong
+    group: cython.longlong
+    rest: cython.longlong
+    entry: cython.longlong
+    own: cython.longlong
+    at: cython.longlong = relation * lanes
+    one: cython.longlong = 1
+    value: cython.double
+    for k in range(lanes):
+        if source < 0:
+            rows[target + k] = factors[at + k]
+        else:
+            rows[target + k] = rows[source + k] * factors[at + k]
+    for i in range(class_starts[relation], class_starts[relation + 1]):
+        group = classes[i]
+        rest = class_sets[group] & within
+        if rest == 0:
+            continue
+        entry = first_member + class_entries[64 * group + lowest(rest)] * lanes
+        own = first_member + class_entries[64 * group + relation] * lanes
+        rest &= rest - 1
+        if rest == 0:
+            for k in range(lanes):
+                value = factors[entry + k]
+                value = factors[own + k] if factors[own + k] < value else value
+                rows[target + k] *= value
+            continue
+        for k in range(lanes):
+            least[k] = factors[entry + k]
+        while rest != 0:
+            entry = first_member + class_entries[64 * group + lowest(rest)] * lanes
+            rest &= rest - 1
+            for k in range(lanes):
+                least[k] = factors[entry + k] if factors[entry + k] > least[k] else least[k]
+        for k in range(lanes):
+            value = least[k]
+            value = factors[own + k] if factors[own + k] < value else value
+            rows[target + k] *= value
+    within |= one << relation
+    for i in range(predicate_starts[relation], predicate_starts[relation + 1]):
+        group = predicates[i]
+        if predicate_sets[group] & ~within != 0:
+            continue
+        entry = predicate_entries[group]
+        if entry >= 0:
+            entry = first_selective + entry * lanes
+        else:
+            entry = first_operator + (-1 - entry) * lanes
+        for k in range(lanes):
+            rows[target + k] *= factors[entry + k]
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def estimate_masks(
     count: cython.longlong,
     masks: cython.p_longlong,
+    multiplied: cython.longlong,
+    first_member: cython.longlong,
+    first_selective: cython.longlong,
+    first_operator: cython.longlong,
+    factors: cython.p_double,
     corrected: cython.longlong,
     sets: cython.p_longlong,
     slots: cython.p_int,
@@ -176,7 +327,8 @@ def estimate_masks(
     least: cython.p_double,
     logs: cython.p_double,
 ) -> cython.void:
-    """ln rows of any masks, connected or not, at ``logs[i * lanes]``; 0 for the empty set.
+    """ln rows of any masks, connected or not, at ``logs[i * lanes]``, 0 for the empty set; or rows, if
+    ``multiplied``.
 
     A csg is built up as :func:`estimate_sets` builds it, so that both agree to the bit; other sets by
     descending relation. ``chain`` has room for 64 numbers.
@@ -194,7 +346,7 @@ def estimate_masks(
     for i in range(count):
         at = i * lanes
         for k in range(lanes):
-            logs[at + k] = 0.0
+            logs[at + k] = 1.0 if multiplied != 0 else 0.0
         steps = 0
         csg = find(masks[i], slots, wrap, sets) if masks[i] != 0 else -1
         if csg >= 0:
@@ -213,6 +365,15 @@ def estimate_masks(
         while steps > 0:
             steps -= 1
             relation = chain[steps]
+            if multiplied != 0:
+                multiply_relation(
+                    relation, within, source, at, lanes, first_member, first_selective, first_operator,
+                    class_starts, classes, class_sets, class_entries, predicate_starts, predicates,
+                    predicate_sets, predicate_entries, factors, least, logs,
+                )  # fmt: skip
+                within |= one << relation
+                source = at
+                continue
             add_relation(
                 relation, within, source, at, corrected, lanes, names, class_starts, classes, class_sets,
                 class_entries, predicate_starts, predicates, predicate_sets, predicate_entries, log_rows,
@@ -261,6 +422,11 @@ def correct_operators(
 @cython.exceptval(check=False)
 def estimate_sets(
     count: cython.longlong,
+    multiplied: cython.longlong,
+    first_member: cython.longlong,
+    first_selective: cython.longlong,
+    first_operator: cython.longlong,
+    factors: cython.p_double,
     sets: cython.p_longlong,
     bases: cython.p_int,
     added: cython.p_int,
@@ -289,6 +455,13 @@ def estimate_sets(
     one: cython.longlong = 1
     for i in range(count):
         source = bases[i] * lanes if bases[i] >= 0 else -1
+        if multiplied != 0:
+            multiply_relation(
+                added[i], sets[i] ^ (one << added[i]), source, i * lanes, lanes, first_member,
+                first_selective, first_operator, class_starts, classes, class_sets, class_entries,
+                predicate_starts, predicates, predicate_sets, predicate_entries, factors, least, rows,
+            )  # fmt: skip
+            continue
         add_relation(
             added[i], sets[i] ^ (one << added[i]), source, i * lanes, 1, lanes, names, class_starts, classes,
             class_sets, class_entries, predicate_starts, predicates, predicate_sets, predicate_entries,

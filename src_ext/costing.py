@@ -477,6 +477,22 @@ def finish(
     asked: cython.longlong
     cost: cython.double
     other: cython.double
+    size: cython.double
+    output: cython.double = model[3]
+    probe: cython.double = model[2]
+    build: cython.double = model[1]
+    # The common models: every coefficient that the mode needs is there, and so are no special cases.
+    if lookups == 0 and output > 0.0 and mode == 0:
+        for k in range(lanes):
+            a[slot * lanes + k] = best[k] + output * rows[index * lanes + k]
+        return
+    if lookups == 0 and output > 0.0 and mode == 1 and probe > 0.0 and build > 0.0:
+        for k in range(lanes):
+            size = rows[index * lanes + k]
+            cost = best[k] + output * size
+            a[slot * lanes + k] = cost + probe * size
+            b[slot * lanes + k] = cost + build * size
+        return
     for k in range(lanes):
         cost = best[k]
         if lookups != 0:

@@ -16,6 +16,7 @@ from cython.cimports.godb_fast._kernels.cardinality import (
     estimate_sets,
     exponentials,
     list_bases,
+    take_factors,
 )
 from cython.cimports.godb_fast._kernels.costing import (
     search_pairs,
@@ -72,7 +73,8 @@ class Planner:
         number of each relation), ``constraints`` and ``operator_sets`` (operators: kind, left,
         right; left, left | right), ``free`` (neighbours by edges, without operators), ``indexed`` (mask), and
         the estimates' structure: ``class_starts``, ``classes``, ``class_sets``, ``class_entries``,
-        ``predicate_starts``, ``predicates``, ``predicate_sets``, ``predicate_entries``.
+        ``predicate_starts``, ``predicates``, ``predicate_sets``, ``predicate_entries``; ``members`` and
+        ``selective`` (how many class members and selective predicates the caller's graph has).
     budget : int
         The most csg-cmp pairs that are searched exactly; beyond it ``algorithm`` is empty.
     list_bytes : int
@@ -133,6 +135,10 @@ class Planner:
     least: cython.p_double
     corrections: cython.p_double
     operator_logs: cython.p_double
+    factors: cython.p_double
+    members: cython.longlong
+    selective: cython.longlong
+    multiplied: cython.longlong
 
     def __init__(self, layout, budget: cython.longlong, list_bytes: cython.longlong):
         self.layout = layout
@@ -195,6 +201,8 @@ class Planner:
         self.acyclic = len(layout["below"])
         self.operators = len(layout["constraints"]) // 3
         self.indexed = layout["indexed"]
+        self.members = layout["members"]
+        self.selective = layout["selective"]
         self.adjacency = longs(layout["adjacency"])
         self.below = longs(layout["below"])
         self.names = longs(layout["names"])
@@ -342,8 +350,8 @@ class Planner:
         kept: cython.longlong
         with cython.nogil:
             kept = orient_pairs(
-                filled, self.chunk, self.sets, self.operators, self.constraints, self.free,
-                self.built, self.oriented,
+                filled, self.chunk, self.sets, self.operators, self.constraints, self.free, self.built,
+                self.oriented,
             )  # fmt: skip
         return kept
 
@@ -413,6 +421,8 @@ class Planner:
             self.corrections = doubles(self._hold("corrections", factors))
             masks = numpy.empty(2 * self.operators * lanes + 1)
             self.operator_logs = doubles(self._hold("operator_logs", masks))
+            factors = numpy.empty((self.size + self.members + self.selective + self.operators) * lanes)
+            self.factors = doubles(self._hold("factors", factors))
             streamed = count * lanes if self.kind == 3 else 1
             self.found = doubles(self._hold("found", numpy.empty(streamed)))
             self.lanes = lanes
@@ -483,18 +493,20 @@ class Planner:
         log_distinct_at: cython.p_double = doubles(log_distinct)
         log_selectivity_at: cython.p_double = doubles(log_selectivity)
         with cython.nogil:
-            self._correct(lanes, log_rows_at, log_distinct_at, log_selectivity_at)
+            self._prepare(lanes, log_rows_at, log_distinct_at, log_selectivity_at)
             estimate_sets(
-                self.count, self.sets, self.bases, self.added, lanes, self.names, self.class_starts,
-                self.classes, self.class_sets, self.class_entries, self.predicate_starts, self.predicates,
-                self.predicate_sets, self.predicate_entries, log_rows_at, log_distinct_at, log_selectivity_at,
-                self.corrections, self.least, self.logs, self.rows,
+                self.count, self.multiplied, self.size * lanes, (self.size + self.members) * lanes,
+                (self.size + self.members + self.selective) * lanes, self.factors, self.sets, self.bases,
+                self.added, lanes, self.names, self.class_starts, self.classes, self.class_sets,
+                self.class_entries, self.predicate_starts, self.predicates, self.predicate_sets,
+                self.predicate_entries, log_rows_at, log_distinct_at, log_selectivity_at, self.corrections,
+                self.least, self.logs, self.rows,
             )  # fmt: skip
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def _correct(
+    def _prepare(
         self,
         lanes: cython.longlong,
         log_rows: cython.p_double,
@@ -503,13 +515,17 @@ class Planner:
     ) -> cython.void:
         if self.operators != 0:
             estimate_masks(
-                2 * self.operators, self.operator_sets, 0, self.sets, self.slots, self.wrap, self.bases,
-                self.added, self.stack, lanes, self.names, self.class_starts, self.classes, self.class_sets,
-                self.class_entries, self.predicate_starts, self.predicates, self.predicate_sets,
-                self.predicate_entries, log_rows, log_distinct, log_selectivity, self.corrections, self.least,
-                self.operator_logs,
+                2 * self.operators, self.operator_sets, 0, 0, 0, 0, self.factors, 0, self.sets, self.slots,
+                self.wrap, self.bases, self.added, self.stack, lanes, self.names, self.class_starts,
+                self.classes, self.class_sets, self.class_entries, self.predicate_starts, self.predicates,
+                self.predicate_sets, self.predicate_entries, log_rows, log_distinct, log_selectivity,
+                self.corrections, self.least, self.operator_logs,
             )  # fmt: skip
             correct_operators(self.operators, self.constraints, lanes, self.operator_logs, self.corrections)
+        self.multiplied = take_factors(
+            self.size, self.members, self.selective, self.operators, lanes, self.names, log_rows,
+            log_distinct, log_selectivity, self.corrections, self.factors,
+        )  # fmt: skip
 
     def estimate_masks(self, masks, lanes: cython.longlong, log_rows, log_distinct, log_selectivity, rows):
         """Rows of any masks in the planner's numbering, shape (count, lanes) into ``rows``."""
@@ -521,14 +537,17 @@ class Planner:
         log_selectivity_at: cython.p_double = doubles(log_selectivity)
         rows_at: cython.p_double = doubles(rows)
         with cython.nogil:
-            self._correct(lanes, log_rows_at, log_distinct_at, log_selectivity_at)
+            self._prepare(lanes, log_rows_at, log_distinct_at, log_selectivity_at)
             estimate_masks(
-                count, masks_at, 1, self.sets, self.slots, self.wrap, self.bases, self.added, self.stack,
-                lanes, self.names, self.class_starts, self.classes, self.class_sets, self.class_entries,
-                self.predicate_starts, self.predicates, self.predicate_sets, self.predicate_entries,
-                log_rows_at, log_distinct_at, log_selectivity_at, self.corrections, self.least, rows_at,
+                count, masks_at, self.multiplied, self.size * lanes, (self.size + self.members) * lanes,
+                (self.size + self.members + self.selective) * lanes, self.factors, 1, self.sets, self.slots,
+                self.wrap, self.bases, self.added, self.stack, lanes, self.names, self.class_starts,
+                self.classes, self.class_sets, self.class_entries, self.predicate_starts, self.predicates,
+                self.predicate_sets, self.predicate_entries, log_rows_at, log_distinct_at, log_selectivity_at,
+                self.corrections, self.least, rows_at,
             )  # fmt: skip
-            exponentials(count * lanes, rows_at, rows_at)
+            if self.multiplied == 0:
+                exponentials(count * lanes, rows_at, rows_at)
 
     def own_rows(self, lanes):
         """The buffer that :meth:`estimate` fills, shape (count, lanes)."""
@@ -569,10 +588,10 @@ class Planner:
             for lane in range(lanes):
                 extract(
                     self.size, self.kind, lane * (2 * self.size - 1), self.sets, self.named, self.names,
-                    self.slots, self.wrap, self.below, self.ends,
-                    self.pairs, self.built, self.lookup_ends, self.lookup_left,
-                    lookups, self.operators, self.constraints, self.free, lanes, lane, rows_at, mode,
-                    model_at, self.a, self.b, self.m, self.x, self.stack, int_at, long_at, double_at,
+                    self.slots, self.wrap, self.below, self.ends, self.pairs, self.built, self.lookup_ends,
+                    self.lookup_left, lookups, self.operators, self.constraints, self.free, lanes, lane,
+                    rows_at, mode, model_at, self.a, self.b, self.m, self.x, self.stack, int_at, long_at,
+                    double_at,
                 )  # fmt: skip
         return 0
 
@@ -664,8 +683,8 @@ class Planner:
                 continue
             settled = search_stream(
                 settled, filled, self.oriented if oriented != 0 else self.chunk, self.sets, lanes, rows, mode,
-                oriented, self.lookup_ends, self.lookup_left, lookups, model, self.found,
-                self.least, self.a, self.b, self.m, self.x,
+                oriented, self.lookup_ends, self.lookup_left, lookups, model, self.found, self.least, self.a,
+                self.b, self.m, self.x,
             )  # fmt: skip
         if plain != 0:
             for i in range(settled, self.count):

@@ -101,6 +101,8 @@ def layout(graph: QueryGraph, part: Sequence[int], indexed: Sequence[bool] = ())
         "operator_sets": _longs(operator_sets),
         "indexed": renamed(sum(1 << i for i in part if indexed[i])) if len(indexed) else 0,
     }
+    arrays["members"] = graph.class_member.size
+    arrays["selective"] = graph.selective_start.size - 1
     arrays.update(_classes(graph, work))
     arrays.update(_predicates(graph, work, operators))
     return arrays
