@@ -157,6 +157,7 @@ class Assessor:
         plans,
         costs,
         which,
+        summary,
     ):
         """Distinct plans among ``found`` and ``own``, with their costs.
 
@@ -172,6 +173,9 @@ class Assessor:
             Written: the distinct plans, with rows and costs of lane 0; their costs in every lane.
         which : int64 array, shape (L + 1,)
             Written: which plan is the cheapest of each searched lane, then which ``own`` is (-1: None).
+        summary : float64 array, shape (L + 1, 3)
+            Written per plan: cost in lane 0; the largest ratio, over lanes, to the cost of ``own`` (1: None);
+            excess over the cheapest plan of each lane (``planning.choice.summarize``).
 
         Returns
         -------
@@ -191,6 +195,7 @@ class Assessor:
         plans_double: cython.p_double = doubles(plans)
         costs_at: cython.p_double = doubles(costs)
         which_at: cython.p_longlong = longs(which)
+        summary_at: cython.p_double = doubles(summary)
         log_rows_at: cython.p_double = doubles(log_rows)
         log_distinct_at: cython.p_double = doubles(log_distinct) if len(log_distinct) else log_rows_at
         log_selectivity_at: cython.p_double = (
@@ -232,7 +237,50 @@ class Assessor:
                     plans_double[5 * (plan * width + i) + 4] = self.totals[i * lanes]
                 for lane in range(lanes):
                     costs_at[plan * lanes + lane] = self.totals[(width - 1) * lanes + lane]
+            self._summarize(count, lanes, which_at[searched], costs_at, summary_at)
         return count
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _summarize(
+        self,
+        count: cython.longlong,
+        lanes: cython.longlong,
+        own: cython.longlong,
+        costs: cython.p_double,
+        summary: cython.p_double,
+    ) -> cython.void:
+        plan: cython.longlong
+        lane: cython.longlong
+        cheapest: cython.double
+        cost: cython.double
+        ratio: cython.double
+        weight: cython.double
+        for plan in range(count):
+            summary[3 * plan] = costs[plan * lanes]
+            summary[3 * plan + 1] = 1.0 if own < 0 else 0.0
+            summary[3 * plan + 2] = 0.0
+        for lane in range(lanes):
+            cheapest = costs[lane]
+            for plan in range(1, count):
+                cost = costs[plan * lanes + lane]
+                cheapest = cost if cost < cheapest else cheapest
+            weight = 0.5 if lane == 0 else 0.5 / (lanes - 1)
+            weight = 1.0 if lanes == 1 else weight
+            for plan in range(count):
+                cost = costs[plan * lanes + lane]
+                if cost > cheapest:
+                    ratio = log(cost / cheapest) if cheapest > 0.0 else 1e999
+                    summary[3 * plan + 2] += weight * ratio
+                if own >= 0:
+                    ratio = 1.0
+                    if cost != costs[own * lanes + lane]:
+                        ratio = 1e999
+                        if costs[own * lanes + lane] > 0.0:
+                            ratio = cost / costs[own * lanes + lane]
+                    if ratio > summary[3 * plan + 1]:
+                        summary[3 * plan + 1] = ratio
 
     @cython.cfunc
     @cython.nogil

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,32 @@ from numpy.typing import NDArray
 from godb_fast import backend as backends
 from godb_fast.core import PLAN_NODE, CostModel, PlanOperator, RowEstimates
 from godb_fast.core.relation_set import MAX_MASKED, relation_set
+from godb_fast.planning.choice import summarize
 from godb_fast.planning.search import Planner
 
 Floats = NDArray[np.float64]
 Nodes = NDArray[Any]
+
+
+class Assessment(NamedTuple):
+    """Candidate plans of one block.
+
+    Parameters
+    ----------
+    plans : PLAN_NODE array, shape (P, 2n - 1)
+        With rows and costs of lane 0.
+    costs : float64 array, shape (P, K)
+    which : list of int, length L + 1
+        For each of the L lanes that were searched the number of its plan; then that of the engine's own, -1
+        if it is not known.
+    summaries : list, length P
+        Per plan what :class:`~godb_fast.planning.choice.Summary` holds.
+    """
+
+    plans: Nodes
+    costs: Floats
+    which: list[int]
+    summaries: Sequence[Sequence[float]]
 
 
 class Assessor:
@@ -49,10 +72,8 @@ class Assessor:
                 cost_model.coefficients(),
             )
 
-    def assess(
-        self, found: Nodes, own: Nodes | None, estimates: RowEstimates
-    ) -> tuple[Nodes, list[list[float]], list[int]]:
-        """Distinct plans, their costs, and where each stands.
+    def assess(self, found: Nodes, own: Nodes | None, estimates: RowEstimates) -> Assessment:
+        """Distinct plans among ``found`` and ``own``, in this order, and their costs.
 
         Parameters
         ----------
@@ -60,14 +81,6 @@ class Assessor:
             The cheapest plans of the first L lanes, as the search returns them.
         own : PLAN_NODE array, shape (2n - 1,), or None
             The engine's own plan, as :meth:`Planner.compile` returns it.
-
-        Returns
-        -------
-        plans : PLAN_NODE array, shape (P, 2n - 1)
-            With rows and costs of lane 0.
-        costs : list of lists, P × K
-        which : list of int, length L + 1
-            For each of the L lanes the number of its plan; then that of ``own``, -1 if it is None.
         """
         searched, lanes = len(found), estimates.lanes
         if not self._small:
@@ -75,6 +88,7 @@ class Assessor:
         plans = np.empty((searched + 1, found.shape[1]), PLAN_NODE)
         costs = np.empty((searched + 1, lanes))
         which = np.empty(searched + 1, np.int64)
+        summary = np.empty((searched + 1, 3))
         try:
             kernel = self._pool.pop()
         except IndexError:
@@ -91,14 +105,13 @@ class Assessor:
                 plans,
                 costs,
                 which,
+                summary,
             )
         finally:
             self._pool.append(kernel)
-        return plans[:count], costs[:count].tolist(), which.tolist()
+        return Assessment(plans[:count], costs[:count], which.tolist(), summary[:count].tolist())
 
-    def _assess_large(
-        self, found: Nodes, own: Nodes | None, estimates: RowEstimates
-    ) -> tuple[Nodes, list[list[float]], list[int]]:
+    def _assess_large(self, found: Nodes, own: Nodes | None, estimates: RowEstimates) -> Assessment:
         """The same for graphs whose sets fit no mask; they take milliseconds to search anyway."""
         rows = [*found] if own is None else [*found, own]
         keys = [row[["relation", "left", "right"]].tobytes() for row in rows]
@@ -108,4 +121,6 @@ class Assessor:
         plans["operator"][plans["operator"] < 0] = PlanOperator.HASH_JOIN
         plans["cost"][:, -1] = costs[:, 0]
         which = [order.index(key) for key in keys]
-        return plans, costs.tolist(), which if own is not None else [*which, -1]
+        if own is None:
+            which.append(-1)
+        return Assessment(plans, costs, which, summarize(costs.tolist(), which[-1]))

@@ -1,11 +1,11 @@
-"""Which of a block's candidate plans to propose, if any: the rule, on a matrix of costs."""
+"""Which of a block's candidate plans to propose, if any: the rule, on costs per plan and scenario."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 #: A plan must be estimated this much cheaper than the engine's own in the best guess.
 DEFAULT_MARGIN: Final = 1.25
@@ -39,18 +39,43 @@ class Choice:
     reason: str
 
 
-def robustness(row: Sequence[float], cheapest: Sequence[float]) -> float:
-    """How far a plan's costs are from the ``cheapest`` plan's of each scenario; 0 is the cheapest everywhere.
+class Summary(NamedTuple):
+    """What the rule needs to know of one plan.
 
-    The weighted mean, over scenarios, of the logarithm of the plan's cost relative to the cheapest plan of
-    that scenario: half of the weight on the best guess, the rest shared by the other scenarios. In ratios no
-    scenario counts more because its rows are larger; the logarithm lets a plan that is ten times too dear in
-    one scenario pay for it; the maximum instead of the mean would leave the choice to the single worst
-    scenario, which the tolerance guards already.
+    Parameters
+    ----------
+    cost : float
+        In the best guess.
+    worst : float
+        The largest ratio, over all scenarios, of the plan's cost to that of the engine's own plan.
+    excess : float
+        How far the plan is from the cheapest one of each scenario; 0 is the cheapest everywhere. The weighted
+        mean, over scenarios, of the logarithm of its cost relative to the cheapest plan of that scenario:
+        half of the weight on the best guess, the rest shared by the other scenarios. In ratios no scenario
+        counts more because its rows are larger; the logarithm lets a plan that is ten times too dear in one
+        scenario pay for it; the maximum instead of the mean would leave the choice to the single worst
+        scenario, which the tolerance guards already.
     """
-    excess = list(map(_excess, row, cheapest))
-    others = len(excess) - 1
-    return 0.5 * excess[0] + 0.5 * sum(excess[1:]) / others if others else excess[0]
+
+    cost: float
+    worst: float
+    excess: float
+
+
+def summarize(costs: Sequence[Sequence[float]], default: int) -> list[Summary]:
+    """Summaries of the rows of a cost matrix, plans × scenarios; ``default``: the engine's own, or -1.
+
+    The kernel ``assessment`` computes the same.
+    """
+    cheapest = [min(column) for column in zip(*costs, strict=True)]
+    own = costs[default] if default >= 0 else None
+    found = []
+    for row in costs:
+        excess = list(map(_excess, row, cheapest))
+        others = len(excess) - 1
+        mean = 0.5 * excess[0] + 0.5 * sum(excess[1:]) / others if others else excess[0]
+        found.append(Summary(row[0], 1.0 if own is None else max(map(_ratio, row, own)), mean))
+    return found
 
 
 def _excess(cost: float, best: float) -> float:
@@ -65,40 +90,37 @@ def _ratio(cost: float, other: float) -> float:
     return cost / other if other > 0.0 else math.inf
 
 
-def choose(costs: Sequence[Sequence[float]], default: int, rule: Rule) -> Choice:
-    """Choose among the rows of a cost matrix; ``default`` is the row of the engine's own plan."""
-    own = costs[default]
-    cheapest = min(row[0] for row in costs)
-    if len(costs) == 1 or cheapest >= own[0]:
+def choose(plans: Sequence[Sequence[float]], default: int, rule: Rule) -> Choice:
+    """Choose among plans, each given as a :class:`Summary` (or a list of its three numbers).
+
+    ``default`` is the position of the engine's own plan.
+    """
+    own = plans[default][0]
+    cheapest = min([plan[0] for plan in plans])
+    if cheapest >= own:
         return Choice(None, "the engine's own plan is the cheapest")
-    if cheapest * rule.margin > own[0]:
+    if cheapest * rule.margin > own:
         return Choice(
             None,
             f"no plan is estimated {rule.margin:g} times cheaper than the engine's own "
-            f"(the cheapest: {_ratio(own[0], cheapest):.2f} times)",
+            f"(the cheapest: {_ratio(own, cheapest):.2f} times)",
         )
-    if own[0] - cheapest < rule.least_gain:
-        return Choice(None, f"the gain of {_duration(own[0] - cheapest)} is not worth steering")
-    fit: list[int] = []
+    if own - cheapest < rule.least_gain:
+        return Choice(None, f"the gain of {_duration(own - cheapest)} is not worth steering")
+    fit: list[tuple[float, float, int]] = []
     worst = math.inf
-    for position, row in enumerate(costs):
-        if position == default or row[0] * rule.margin > own[0] or own[0] - row[0] < rule.least_gain:
+    for position, (cost, dearest, excess) in enumerate(plans):
+        if position == default or cost * rule.margin > own or own - cost < rule.least_gain:
             continue
-        for mine, theirs in zip(row, own, strict=True):
-            if mine > theirs * rule.tolerance:
-                worst = min(worst, max(map(_ratio, row, own)))
-                break
+        if dearest > rule.tolerance:
+            worst = min(worst, dearest)
         else:
-            fit.append(position)
+            # Plans within a thousandth of each other are equally robust: the cheaper best guess decides.
+            fit.append((round(excess, 3), cost, position))
     if not fit:
         return Choice(None, f"the cheaper plans are {worst:.2f} times dearer in some scenario")
-    chosen = fit[0]
-    if len(fit) > 1:
-        # Plans within a thousandth of each other are equally robust: the cheaper best guess decides.
-        best = list(map(min, *costs))
-        chosen = min(fit, key=lambda one: (round(robustness(costs[one], best), 3), costs[one][0], one))
-    gain = _ratio(own[0], costs[chosen][0])
-    return Choice(chosen, f"estimated {gain:.2f} times cheaper, in no scenario clearly dearer")
+    _, cost, chosen = min(fit)
+    return Choice(chosen, f"estimated {_ratio(own, cost):.2f} times cheaper, in no scenario clearly dearer")
 
 
 def _duration(nanoseconds: float) -> str:

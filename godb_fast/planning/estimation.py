@@ -52,6 +52,38 @@ from godb_fast.planning.selectivity import EMPTY, Conjunction, Values
 EMPTY_LOG_ROWS: Final = math.log(0.01)
 
 
+class LazyValues:
+    """Values by slot, bound from the literals' texts when somebody needs them.
+
+    Parameters
+    ----------
+    values : sequence or None
+        Values that are bound already.
+    literals : sequence of str, optional
+        Texts by slot from which ``bind`` makes values; only if they alone determine them (no parameters).
+    """
+
+    __slots__ = ("_bind", "_values", "literals")
+
+    def __init__(
+        self,
+        values: Values | None,
+        literals: Sequence[Any] | None = None,
+        bind: Callable[[Sequence[Any]], Values] | None = None,
+    ) -> None:
+        self._values = values
+        self.literals = literals
+        self._bind = bind
+
+    def bound(self) -> Values:
+        """The values."""
+        if self._values is None:
+            assert self._bind is not None
+            assert self.literals is not None
+            self._values = self._bind(self.literals)
+        return self._values
+
+
 class TemplateEstimator:
     """Estimates for all blocks of one template, under one statistics epoch. Immutable; thread-safe.
 
@@ -89,7 +121,11 @@ class TemplateEstimator:
         self._wanted = frozenset(block.index for block in template.plannable)
 
     def estimates(self, values: Values) -> dict[int, RowEstimates]:
-        """Row estimates of each plannable block, for literals by slot."""
+        """Row estimates of each plannable block, for values by slot."""
+        return self.estimates_of(LazyValues(values))
+
+    def estimates_of(self, values: LazyValues) -> dict[int, RowEstimates]:
+        """Row estimates of each plannable block."""
         outputs: dict[int, Floats] = {}
         estimates: dict[int, RowEstimates] = {}
         for block in self._order:
@@ -135,7 +171,7 @@ class TemplateEstimator:
         outputs: dict[int, Floats] = {}
         for other in self._blocks.values():
             outputs[other.index] = other.typical
-        estimator.typical = estimator.output(estimator.estimate(self._unknown, outputs), outputs)
+        estimator.typical = estimator.output(estimator.estimate(LazyValues(self._unknown), outputs), outputs)
         self._blocks[index] = estimator
         return estimator
 
@@ -228,7 +264,7 @@ class BlockEstimator:
         self._weights = self._scenarios.row_weights(f"rows {self.index}", count)
         self._highest = np.full(count, MAX_LOG_ROWS)
         self._fixed: list[tuple[float, float, float, float]] = []
-        self._filtered: list[tuple[int, float, Callable[[Values], Any]]] = []
+        self._filtered: list[tuple[int, float, Conjunction]] = []
         self._derived: list[tuple[int, int]] = []
         self._typical_shares = [1.0] * count
         missing: list[str] = []
@@ -253,7 +289,7 @@ class BlockEstimator:
             if filters:
                 conjunction = Conjunction(filters, self._columns_of(i))
                 self._typical_shares[i] = math.exp(conjunction.evaluate(unknown)[0])
-                self._filtered.append((i, base, conjunction.evaluate))
+                self._filtered.append((i, base, conjunction))
         self.missing = tuple(missing)
 
     def _columns_of(self, relation: int) -> Callable[[str], Distribution]:
@@ -309,14 +345,20 @@ class BlockEstimator:
 
     # -- per query ------------------------------------------------------------------------------------
 
-    def estimate(self, values: Values, outputs: Mapping[int, Floats]) -> RowEstimates | None:
+    def estimate(self, values: LazyValues, outputs: Mapping[int, Floats]) -> RowEstimates | None:
         """Row estimates for literals by slot; ``outputs`` has ln rows of the blocks below."""
         if self.block.graph is None:
             return None
         entries = self._fixed.copy()
         empty: list[int] | None = None
-        for relation, base, evaluate in self._filtered:
-            combined = evaluate(values)
+        literals = values.literals
+        for relation, base, conjunction in self._filtered:
+            found = None if literals is None else conjunction.recall(literals)
+            if found is None:
+                found = conjunction.evaluate(values.bound())
+                if literals is not None:
+                    conjunction.remember(literals, found)
+            combined = found
             if combined is EMPTY:
                 empty = [relation] if empty is None else [*empty, relation]
                 continue
@@ -337,7 +379,7 @@ class BlockEstimator:
         if self._bound:
             log_distinct = log_distinct.copy()
             for bind in self._bound:
-                bind(values, log_distinct)
+                bind(values.bound(), log_distinct)
         return RowEstimates(log_rows, log_distinct, self._log_selectivity)
 
     def output(self, rows: RowEstimates | None, outputs: Mapping[int, Floats]) -> Floats:

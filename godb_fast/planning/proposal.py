@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter_ns
 from typing import Any, Final
 
@@ -26,12 +27,12 @@ from godb_fast.core import (
     Template,
 )
 from godb_fast.errors import InvalidInput
-from godb_fast.planning.assessing import Assessor
+from godb_fast.planning.assessing import Assessment, Assessor
 from godb_fast.planning.binding import Binder, Parameters
 from godb_fast.planning.calibration import DUCKDB
 from godb_fast.planning.choice import DEFAULT_MARGIN, LEAST_GAIN, TOLERANCE, Choice, Rule, choose
 from godb_fast.planning.columns import Distributions
-from godb_fast.planning.estimation import TemplateEstimator
+from godb_fast.planning.estimation import LazyValues, TemplateEstimator
 from godb_fast.planning.scenarios import DEFAULT_SCENARIOS, Scenarios
 from godb_fast.planning.search import Planner
 
@@ -48,8 +49,6 @@ class Proposal:
     ----------
     steering : Steering
         Join trees of the blocks to steer; empty means the engine's own plan.
-    candidates : tuple of Candidate
-        Every plan considered, with one cost per scenario; the engine's own is named ``default``.
     reason : str
         One sentence.
     block_reasons : tuple of (int, str)
@@ -59,10 +58,64 @@ class Proposal:
     """
 
     steering: Steering
-    candidates: tuple[Candidate, ...]
     reason: str
     block_reasons: tuple[tuple[int, str], ...]
     timings_us: Mapping[str, float] = field(default_factory=dict)
+    blocks: tuple[BlockProposal, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every plan considered, with one cost per scenario; the engine's own is named ``default``.
+
+        Made when first asked for: a tenth of what planning costs.
+        """
+        return tuple(candidate for block in self.blocks for candidate in block.candidates())
+
+
+@dataclass(frozen=True, eq=False)
+class BlockProposal:
+    """Candidates of one block, and which of them was chosen."""
+
+    index: int
+    relations: tuple[str, ...]
+    scenarios: tuple[str, ...]
+    algorithm: str
+    assessment: Assessment
+    choice: Choice
+
+    @property
+    def tree(self) -> JoinTree | None:
+        """The join tree to steer to, None for the engine's own plan."""
+        if self.choice.chosen is None:
+            return None
+        return Plan(self.relations, self.assessment.plans[self.choice.chosen]).tree()
+
+    def candidates(self) -> list[Candidate]:
+        """One candidate per distinct plan."""
+        plans, costs, which, _ = self.assessment
+        return [
+            Candidate(
+                name,
+                self.index,
+                Plan(self.relations, plans[number], "default" if number == which[-1] else self.algorithm),
+                tuple(cost),
+                number == self.choice.chosen,
+            )
+            for number, (name, cost) in enumerate(zip(self._names(), costs.tolist(), strict=True))
+        ]
+
+    def _names(self) -> list[str]:
+        """Plans are named after the scenarios in which they are the cheapest; the engine's is ``default``."""
+        *lanes, own = self.assessment.which
+        names = [""] * len(self.assessment.plans)
+        if lanes.count(0) == len(self.scenarios) > 1:
+            names[0] = "all scenarios"
+        else:
+            for scenario, number in zip(self.scenarios, lanes, strict=False):
+                names[number] = f"{names[number]}, {scenario}" if names[number] else scenario
+        if own >= 0:
+            names[own] = f"default = {names[own]}" if names[own] else "default"
+        return names
 
 
 class TemplatePlanner:
@@ -139,6 +192,8 @@ class TemplatePlanner:
 
     def estimates(self, literals: Sequence[Any], params: Parameters = None) -> dict[int, RowEstimates]:
         """Row estimates per plannable block, for literals' source texts in the order of the slots."""
+        if params is None and len(literals) == len(self.template.slots):
+            return self._estimator.estimates_of(LazyValues(None, literals, self._bind))
         return self._estimator.estimates(self._bind(literals, params))
 
     def propose(
@@ -169,14 +224,15 @@ class TemplatePlanner:
         rule = Rule(margin, self._tolerance, self._least_gain)
         trees = default_trees or {}
         steered: list[tuple[int, JoinTree]] = []
-        candidates: list[Candidate] = []
+        blocks: list[BlockProposal] = []
         reasons: list[tuple[int, str]] = []
         for block in self._blocks:
             found = block.plan(estimates[block.index], trees.get(block.index), rule, times)
-            candidates.extend(found.candidates)
-            reasons.append((block.index, found.reason))
-            if found.tree is not None:
-                steered.append((block.index, found.tree))
+            blocks.append(found)
+            reasons.append((block.index, found.choice.reason))
+            tree = found.tree
+            if tree is not None:
+                steered.append((block.index, tree))
         reasons.extend(self._left_alone)
         reasons.sort()
         if steered:
@@ -191,14 +247,7 @@ class TemplatePlanner:
         else:
             reason = "; ".join(f"block {number}: {text}" for number, text in told) or "no join to order"
         timings = {name: spent / 1e3 for name, spent in times.items()}
-        return Proposal(steering, tuple(candidates), reason, tuple(reasons), timings)
-
-
-@dataclass(frozen=True, eq=False)
-class _BlockProposal:
-    candidates: list[Candidate]
-    reason: str
-    tree: JoinTree | None = None
+        return Proposal(steering, reason, tuple(reasons), timings, tuple(blocks))
 
 
 def _first_lanes(estimates: RowEstimates, lanes: int) -> RowEstimates:
@@ -232,7 +281,7 @@ class _BlockPlanner:
 
     def plan(
         self, estimates: RowEstimates, default: JoinTree | None, rule: Rule, times: dict[str, int]
-    ) -> _BlockProposal:
+    ) -> BlockProposal:
         """Candidates and choice; nanoseconds are added to ``times``."""
         start = perf_counter_ns()
         found = self._planner.search(_first_lanes(estimates, self._searched), self._cost_model)
@@ -243,36 +292,16 @@ class _BlockPlanner:
                 own = self._planner.compile(default)
             except InvalidInput as error:
                 reason = f"the engine's own join tree does not fit: {error}"
-        plans, costs, which = self._assessor.assess(found, own, estimates)
+        assessment = self._assessor.assess(found, own, estimates)
         assessed = perf_counter_ns()
-        position = which[-1]
-        choice = Choice(None, reason) if position < 0 else choose(costs, position, rule)
-        algorithm = self._planner.algorithm
-        candidates = [
-            Candidate(
-                name,
-                self.index,
-                Plan(self._relations, plans[number], algorithm if number != position else "default"),
-                tuple(costs[number]),
-                number == choice.chosen,
-            )
-            for number, name in enumerate(self._names(which, len(plans)))
-        ]
-        tree = None if choice.chosen is None else candidates[choice.chosen].plan.tree()
+        position = assessment.which[-1]
+        if position >= 0:
+            choice = choose(assessment.summaries, position, rule)
+        else:
+            choice = Choice(None, reason)
         times["search"] += searched - start
         times["recost"] += assessed - searched
         times["choice"] += perf_counter_ns() - assessed
-        return _BlockProposal(candidates, choice.reason, tree)
-
-    def _names(self, which: list[int], count: int) -> list[str]:
-        """Plans are named after the scenarios in which they are the cheapest; the engine's is ``default``."""
-        *lanes, own = which
-        names: list[str] = [""] * count
-        if lanes.count(0) == len(self._scenarios) > 1:
-            names[0] = "all scenarios"
-        else:
-            for scenario, number in zip(self._scenarios, lanes, strict=False):
-                names[number] = f"{names[number]}, {scenario}" if names[number] else scenario
-        if own >= 0:
-            names[own] = f"default = {names[own]}" if names[own] else "default"
-        return names
+        return BlockProposal(
+            self.index, self._relations, self._scenarios, self._planner.algorithm, assessment, choice
+        )

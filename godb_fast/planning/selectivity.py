@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 from godb_fast.core import And, ColumnKind, Comparison, Constant, Not, Opaque, Or, Predicate, Slot
@@ -68,6 +69,9 @@ FUNCTION_DISTINCT: Final = {
     "minute": 60.0,
     "second": 60.0,
 }
+#: Estimates kept per relation and template, and the longest text or IN list that is kept.
+MAX_REMEMBERED: Final = 512
+LONG_LITERAL: Final = 100
 _CASE: Final = frozenset({"lower", "upper", "trim", "ltrim", "rtrim"})
 _RANGES: Final = frozenset({"<", "<=", ">", ">=", "between"})
 _NEGATED: Final = {
@@ -87,13 +91,44 @@ EMPTY: Final[Combined] = (-math.inf, -math.inf, -math.inf, 0.0)
 
 
 class Conjunction:
-    """All filters of one relation."""
+    """All filters of one relation.
 
-    __slots__ = ("_first", "terms")
+    What was estimated for the same literals before is remembered by their texts, for a bounded number of
+    them: literals repeat, and then need not even be read.
+    """
+
+    __slots__ = ("_first", "_key", "_remembered", "_slots", "terms")
 
     def __init__(self, filters: Iterable[Predicate], columns: Columns) -> None:
+        filters = tuple(filters)
         self.terms = _conjuncts(filters, columns)
         self._first = self.terms[0] if len(self.terms) == 1 else None
+        self._slots = sorted(_slots(filters))
+        self._key: Callable[[Sequence[Any]], Any] = (
+            itemgetter(*self._slots) if self._slots else lambda literals: None
+        )
+        self._remembered: dict[Any, Combined] = {}
+
+    def recall(self, literals: Sequence[Any]) -> Combined | None:
+        """What :meth:`evaluate` found for these literals' texts, if it is remembered."""
+        try:
+            return self._remembered.get(self._key(literals))
+        except TypeError:
+            # Literals given as lists cannot be looked up.
+            return None
+
+    def remember(self, literals: Sequence[Any], combined: Combined) -> None:
+        """Keep an estimate for the literals' texts, unless they are long."""
+        if any(
+            len(literals[slot]) > LONG_LITERAL for slot in self._slots if hasattr(literals[slot], "__len__")
+        ):
+            return
+        if len(self._remembered) >= MAX_REMEMBERED:
+            self._remembered.clear()
+        try:
+            self._remembered[self._key(literals)] = combined
+        except TypeError:
+            return
 
     def evaluate(self, values: Values) -> Combined:
         """Logarithms of the selectivity under three assumptions, and the spread of the first."""
@@ -125,6 +160,21 @@ class Conjunction:
         # How the conjuncts depend on each other is not known either: half of what it could matter.
         gap = 0.5 * (backed - product)
         return backed, product, logs[0], math.sqrt(variance + gap * gap)
+
+
+def _slots(filters: Iterable[Predicate]) -> set[int]:
+    """Slots that predicates read."""
+    found: set[int] = set()
+    stack = list(filters)
+    while stack:
+        predicate = stack.pop()
+        if isinstance(predicate, Comparison):
+            found.update(operand.index for operand in predicate.operands if isinstance(operand, Slot))
+        elif isinstance(predicate, Not):
+            stack.append(predicate.part)
+        elif isinstance(predicate, (And, Or)):
+            stack.extend(predicate.parts)
+    return found
 
 
 def _conjuncts(filters: Iterable[Predicate], columns: Columns) -> tuple[Term, ...]:

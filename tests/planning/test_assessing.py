@@ -17,6 +17,7 @@ from godb_fast.core import OPERATORS, PLAN_NODE, CostModel, Plan, PlanOperator, 
 from godb_fast.core.conflicts import resolve
 from godb_fast.planning.assessing import Assessor
 from godb_fast.planning.calibration import DUCKDB
+from godb_fast.planning.choice import summarize
 from godb_fast.planning.result_rows import inner_rows, joins_share, operator_corrections
 from godb_fast.planning.search import Planner
 
@@ -32,8 +33,8 @@ def check(graph, estimates, own, searched, model):
         planner = Planner(graph, backend=backend)
         found = planner.search(some, model)
         compiled = None if own is None else planner.compile(own)
-        plans, costs, which = Assessor(planner, model, backend).assess(found, compiled, estimates)
-        results.append((plans.tobytes(), costs, which))
+        plans, costs, which, summaries = Assessor(planner, model, backend).assess(found, compiled, estimates)
+        results.append((plans.tobytes(), costs.tolist(), which, summaries))
     assert all(entry == results[0] for entry in results)
     assert len(which) == searched + 1
     assert (which[-1] == -1) == (own is None)
@@ -45,6 +46,7 @@ def check(graph, estimates, own, searched, model):
     if own is not None:
         assert trees[which[-1]] == own
     assert np.allclose(costs, planner.recost(trees, estimates, model), rtol=1e-9)
+    assert np.allclose(summaries, summarize(costs.tolist(), which[-1]), rtol=1e-9, atol=1e-9)
     rows = oracle.rows_of(graph, estimates, 0)
     for plan, cost in zip(plans, costs, strict=True):
         assert plan["operator"].min() >= PlanOperator.SCAN
@@ -107,11 +109,10 @@ def test_cross_products():
 
 def test_one_relation():
     graph = QueryGraph(("a",), np.zeros((0, 2)))
-    plans, costs, which = Assessor(Planner(graph), DUCKDB).assess(
+    plans, costs, which, summaries = Assessor(Planner(graph), DUCKDB).assess(
         np.array([[(0, 0, -1, -1, 1, 5.0, 1.0)]], PLAN_NODE), None, RowEstimates.of(graph, [5.0])
     )
-    assert (plans["rows"].tolist(), costs, which) == (
-        [[pytest.approx(5.0)]],
-        [[pytest.approx(25.0)]],
-        [0, -1],
-    )
+    assert plans["rows"].tolist() == [[pytest.approx(5.0)]]
+    assert costs.tolist() == [[pytest.approx(25.0)]]
+    assert which == [0, -1]
+    assert summaries == [[pytest.approx(25.0), 1.0, 0.0]]

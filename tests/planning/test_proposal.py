@@ -78,8 +78,8 @@ def star(**options):
     return block(STAR, JOINS, {"a": kind_is("a", Slot(0)), "b": kind_is("b", Slot(1))}, **options)
 
 
-def planner(*blocks, statistics=None, **options):
-    plan = template(*blocks, slots=("integer", "integer"))
+def planner(*blocks, statistics=None, slots=("integer", "integer"), **options):
+    plan = template(*blocks, slots=slots)
     return TemplatePlanner(plan, statistics or Warehouse(), **options)
 
 
@@ -114,7 +114,8 @@ def test_literals_decide(backend):
         for literals in (["7", "0"], ["0", "7"])
     )
     assert (first, second) == ({0, 1}, {0, 2})
-    bound = planner(star()).propose(["$1", "$2"], [7, 0], {0: BAD})
+    parameters = planner(star(), slots=("parameter", "parameter"))
+    bound = parameters.propose(["$1", "$2"], [7, 0], {0: BAD})
     assert innermost(bound.steering.join_trees[0][1]) == {0, 1}
 
 
@@ -312,3 +313,23 @@ def test_distributions_are_shared_per_epoch():
     statistics.epoch = "2"
     assert planner(star(), statistics=statistics).epoch == "2"
     assert len(asked) == 2 * first
+
+
+def test_remembered_literals_change_nothing():
+    forgetful, mindful = planner(star()), planner(star())
+    for _ in range(2):
+        for first in range(0, 900, 7):
+            literals = (str(first), str(first * 13 % 1000))
+            values = forgetful._bind(literals)
+            fresh = forgetful._estimator.estimates(values)[0]
+            again = mindful.estimates(literals)[0]
+            assert (fresh.log_rows == again.log_rows).all()
+    # Lists cannot be keys, and parameters are not in the text.
+    listed = mindful.estimates(["7", ["8", "9"]])[0].log_rows
+    assert (listed == forgetful._estimator.estimates([7.0, [8.0, 9.0]])[0].log_rows).all()
+    parameters = planner(star(), slots=("parameter", "parameter"))
+    seven, zero, unknown = (
+        parameters.estimates(("$1", "$2"), params)[0].log_rows[1, 0] for params in ([7, 0], [0, 7], None)
+    )
+    assert zero > unknown
+    assert zero > seven

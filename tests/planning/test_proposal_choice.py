@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from godb_fast.planning.choice import Rule, choose, robustness
+from godb_fast.planning.choice import Rule, choose, summarize
 
 MS = 1e6
 RULE = Rule(margin=1.25, tolerance=1.1, least_gain=MS)
@@ -16,7 +16,7 @@ RULE = Rule(margin=1.25, tolerance=1.1, least_gain=MS)
 
 def chosen(*rows, rule=RULE):
     """The row chosen, the last row being the engine's own plan."""
-    return choose(rows, len(rows) - 1, rule)
+    return choose(summarize(rows, len(rows) - 1), len(rows) - 1, rule)
 
 
 def test_a_cheaper_plan_in_all_scenarios_is_chosen():
@@ -52,8 +52,8 @@ def test_a_plan_that_fails_the_rule_leaves_the_next_best():
     fragile = [10 * MS, 100 * MS, 1 * MS, 1 * MS]
     steady = [70 * MS, 80 * MS, 70 * MS, 70 * MS]
     own = [100 * MS, 80 * MS, 90 * MS, 90 * MS]
-    best = list(map(min, fragile, steady, own))
-    assert robustness(fragile, best) < robustness(steady, best)
+    plans = summarize([fragile, steady, own], 2)
+    assert plans[0].excess < plans[1].excess
     assert chosen(fragile, steady, own).chosen == 1
 
 
@@ -73,9 +73,10 @@ COSTS = st.floats(0, 1e300) | st.just(math.inf)
 )
 def test_whatever_is_chosen_obeys_the_rule(costs):
     default = len(costs) - 1
-    found = choose(costs, default, RULE)
+    plans = summarize(costs, default)
+    found = choose(plans, default, RULE)
     assert found.reason
-    assert all(robustness(row, list(map(min, *costs, costs[0]))) >= 0 for row in costs)
+    assert all(plan.excess >= 0 and plan.worst >= 0 for plan in plans)
     if found.chosen is not None:
         mine, own = costs[found.chosen], costs[default]
         assert mine[0] * RULE.margin <= own[0]
