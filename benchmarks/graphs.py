@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,16 @@ def snowflake(size: int, seed: int) -> QueryGraph:
 
 
 def random_estimates(graph: QueryGraph, seed: int, lanes: int = 1) -> RowEstimates:
-    """Rows of 10 to a million; joins that keep between a thousandth and ten times the larger input."""
+    """Rows of 10 to a million, and joins that keep between a thousandth and ten times the larger input.
+
+    Where the graph has equivalence classes: columns with between the fifth root of the rows and all of them
+    as distinct counts.
+    """
     source = np.random.default_rng(seed)
     log_rows = source.uniform(np.log(10), np.log(1e6), (graph.size, lanes))
+    if graph.class_member.size:
+        share = source.uniform(0.2, 1.0, (graph.class_member.size, lanes))
+        return RowEstimates.from_logs(graph, log_rows, (), share * log_rows[graph.class_member])
     larger = np.maximum(log_rows[graph.edges[:, 0]], log_rows[graph.edges[:, 1]])
     selectivity = np.minimum(0.0, source.uniform(np.log(1e-3), np.log(10), larger.shape) - larger)
     return RowEstimates.from_logs(graph, log_rows, selectivity)
@@ -100,6 +108,41 @@ def ceb_graphs(folder: Path) -> Iterator[PublishedGraph]:
         masks = np.array([mask for mask, _ in entry["cards"]], np.int64)
         rows = [np.nan if rows is None else float(rows) for _, rows in entry["cards"]]
         yield PublishedGraph(entry["id"], entry["template"], graph, masks, np.array(rows))
+
+
+_ALIAS = re.compile(r"(\w+)\s+as\s+(\w+)", re.IGNORECASE)
+_EQUALITY = re.compile(r"\b([a-z]\w*)\.(\w+)\s*=\s*([a-z]\w*)\.(\w+)", re.IGNORECASE)
+
+
+def job_graphs(folder: Path) -> Iterator[tuple[str, QueryGraph]]:
+    """The 113 JOB queries' join graphs, with the equalities that follow by transitivity.
+
+    The texts are so regular that two patterns read them: ``table AS alias`` and ``a.x = b.y``.
+    """
+    import zstandard
+
+    path = folder / "imdb_sql" / "job.jsonl.zst"
+    with path.open("rb") as file:
+        text = zstandard.ZstdDecompressor().stream_reader(file).read()
+    for line in text.splitlines():
+        entry: dict[str, Any] = json.loads(line)
+        clauses = entry["sql"].split(" FROM ", 1)[1]
+        tables, conditions = re.split(r"\sWHERE\s", clauses, maxsplit=1)
+        aliases = [alias for _, alias in _ALIAS.findall(tables)]
+        classes: list[set[tuple[int, str]]] = []
+        for a, x, b, y in _EQUALITY.findall(conditions):
+            ends = {(aliases.index(a), x), (aliases.index(b), y)}
+            touched = [group for group in classes if group & ends]
+            classes = [group for group in classes if not group & ends] + [ends.union(*touched)]
+        members = [sorted({relation for relation, _ in group}) for group in classes]
+        edges = [pair for group in members for pair in itertools.combinations(group, 2)]
+        graph = QueryGraph(
+            tuple(aliases),
+            np.array(edges, np.int64),
+            class_start=np.cumsum([0, *map(len, members)]),
+            class_member=np.array([relation for group in members for relation in group], np.int64),
+        )
+        yield entry["id"], graph
 
 
 def naive_optimum(published: PublishedGraph) -> float:

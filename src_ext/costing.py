@@ -137,8 +137,8 @@ def listed_four(
     fourth: cython.double = 1e999
     if mode == 0:
         while pair < stop:
-            left = pairs[2 * pair] * lanes + lane
-            right = pairs[2 * pair + 1] * lanes + lane
+            left = (pairs[pair] & 65535) * lanes + lane
+            right = ((pairs[pair] >> 16) & 65535) * lanes + lane
             cost = a[left] + a[right]
             first = cost if cost < first else first
             cost = a[left + 1] + a[right + 1]
@@ -150,8 +150,8 @@ def listed_four(
             pair += 1
     else:
         while pair < stop:
-            left = pairs[2 * pair] * lanes + lane
-            right = pairs[2 * pair + 1] * lanes + lane
+            left = (pairs[pair] & 65535) * lanes + lane
+            right = ((pairs[pair] >> 16) & 65535) * lanes + lane
             cost = a[left] + b[right]
             first = cost if cost < first else first
             cost = b[left] + a[right]
@@ -198,15 +198,15 @@ def listed_one(
     best: cython.double = 1e999
     if mode == 0:
         while pair < stop:
-            left = pairs[2 * pair] * lanes + lane
-            right = pairs[2 * pair + 1] * lanes + lane
+            left = (pairs[pair] & 65535) * lanes + lane
+            right = ((pairs[pair] >> 16) & 65535) * lanes + lane
             cost = a[left] + a[right]
             best = cost if cost < best else best
             pair += 1
     elif mode == 1 and oriented == 0:
         while pair < stop:
-            left = pairs[2 * pair] * lanes + lane
-            right = pairs[2 * pair + 1] * lanes + lane
+            left = (pairs[pair] & 65535) * lanes + lane
+            right = ((pairs[pair] >> 16) & 65535) * lanes + lane
             cost = a[left] + b[right]
             best = cost if cost < best else best
             cost = b[left] + a[right]
@@ -214,8 +214,8 @@ def listed_one(
             pair += 1
     else:
         while pair < stop:
-            left = pairs[2 * pair] * lanes + lane
-            right = pairs[2 * pair + 1] * lanes + lane
+            left = (pairs[pair] & 65535) * lanes + lane
+            right = ((pairs[pair] >> 16) & 65535) * lanes + lane
             cost = pair_cost(left, right, mode, oriented, a, b, m)
             best = cost if cost < best else best
             pair += 1

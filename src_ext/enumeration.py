@@ -418,7 +418,11 @@ def group_pairs(
     ends: cython.p_int,
     grouped: cython.p_int,
 ) -> cython.void:
-    """Sort triples stably by their union: ``ends[i]`` is where the pairs of csg i end in ``grouped``."""
+    """Sort triples stably by their union: ``ends[i]`` is where the pairs of csg i end in ``grouped``.
+
+    A pair is one number: the first csg's index in its lower 16 bits, the second's in its upper ones.
+    """
+    second: cython.longlong
     i: cython.longlong
     at: cython.int
     total: cython.int = 0
@@ -434,5 +438,7 @@ def group_pairs(
     for i in range(pairs):
         at = ends[stream[3 * i + 2]]
         ends[stream[3 * i + 2]] = at + 1
-        grouped[2 * at] = stream[3 * i]
-        grouped[2 * at + 1] = stream[3 * i + 1]
+        second = stream[3 * i + 1]
+        # The upper half is signed: no backend may overflow 32 bits.
+        second = second - 65536 if second >= 32768 else second
+        grouped[at] = stream[3 * i] + second * 65536

@@ -96,19 +96,13 @@ def extract(
             pair = 0 if csg == 0 else ends[csg - 1]
             stop = ends[csg]
             while pair < stop:
-                cost = paired(
-                    pairs[2 * pair] * lanes + lane,
-                    pairs[2 * pair + 1] * lanes + lane,
-                    mode,
-                    oriented,
-                    a,
-                    b,
-                    m,
-                )
+                part = pairs[pair] & 65535
+                within = (pairs[pair] >> 16) & 65535
+                cost = paired(part * lanes + lane, within * lanes + lane, mode, oriented, a, b, m)
                 if cost < best or left < 0:
                     best = cost
-                    left = pairs[2 * pair]
-                    right = pairs[2 * pair + 1]
+                    left = part
+                    right = within
                 pair += 1
         elif kind == 1:
             within = whole

@@ -29,7 +29,7 @@ def plain_pairs(
         stop = ends[i]
         best = 1e999
         while pair < stop:
-            cost = a[pairs[2 * pair]] + a[pairs[2 * pair + 1]]
+            cost = a[pairs[pair] & 65535] + a[(pairs[pair] >> 16) & 65535]
             best = cost if cost < best else best
             pair += 1
         a[i] = best + output * rows[i]

@@ -266,7 +266,7 @@ class Planner:
 
     def _choose(self, budget: cython.longlong, list_bytes: cython.longlong):
         """Count the pairs, keep them if they are few, and pick the search."""
-        limit: cython.longlong = list_bytes // 8
+        limit: cython.longlong = list_bytes // 4
         capacity: cython.longlong
         filled: cython.longlong
         total: cython.longlong = 0
@@ -293,10 +293,10 @@ class Planner:
         else:
             legal = filled
         complete = self.stack[0] == count
-        keep = complete and legal <= limit
+        keep = complete and legal <= limit and count <= 65536
         if keep:
             ends = numpy.empty(count, numpy.int32)
-            grouped = numpy.empty(max(1, 2 * legal), numpy.int32)
+            grouped = numpy.empty(max(1, legal), numpy.int32)
             self.ends = ints(self._hold("ends", ends))
             self.pairs = ints(self._hold("pairs", grouped))
             with cython.nogil:
@@ -484,7 +484,8 @@ class Planner:
     def listed_pairs(self):
         """(left, right) masks of the kept pairs, in the caller's numbering."""
         named = self.held["named"]
-        return named[self.held["pairs"][: 2 * self.ends[self.count - 1]]].reshape(-1, 2)
+        packed = self.held["pairs"][: self.ends[self.count - 1]]
+        return named[numpy.stack([packed & 65535, (packed >> 16) & 65535], axis=1)]
 
     def estimate(self, lanes: cython.longlong, log_rows, log_distinct, log_selectivity):
         """Rows of every csg into the planner's own buffer, for :meth:`search` without rows."""

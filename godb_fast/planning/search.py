@@ -4,7 +4,7 @@ How a connected graph is searched follows from its shape and from its *counted* 
 number of relations alone:
 
 1. More than ``pair_budget`` pairs, or more than 62 relations: ``planning.large`` (linearized DP, greedy).
-2. Pairs that fit ``list_bytes`` (eight bytes each) are listed once, grouped by their union, and replayed by
+2. Pairs that fit ``list_bytes`` (four bytes each) are listed once, grouped by their union, and replayed by
    every search: by tree splits (``dptree``) if the graph is acyclic, else by DPccp (``dpccp``).
 3. More pairs than that are enumerated anew by every search. Where a table with one slot per mask wastes
    little (at most 12 relations, or at least one mask in 16 connected): tree splits for acyclic graphs, one
@@ -144,6 +144,11 @@ class Planner:
     def replayed(self) -> bool:
         """Whether searches replay kept pair lists."""
         return self.exact and all(native.listed for native in self._native)
+
+    @property
+    def natives(self) -> tuple[Any, ...]:
+        """The native planner of each connected component, for inspection; empty if not exact."""
+        return self._native
 
     def listed_pairs(self) -> NDArray[np.int64]:
         """The kept pairs as masks (left, right), shape (P, 2).

@@ -108,7 +108,8 @@ def test_the_budget_counts_pairs_not_relations(backend):
         (oracle.star, 10, "dptree", True),
         (oracle.star, 17, "dptree", False),
         (oracle.clique, 10, "dpccp", True),
-        (oracle.clique, 12, "dpsub", False),
+        (oracle.clique, 12, "dpccp", True),
+        (oracle.clique, 13, "dpsub", False),
         (oracle.cycle, 40, "dpccp", True),
     ],
 )
