@@ -2,6 +2,7 @@
 
 ``search`` needs nothing but a :class:`~godb_fast.core.QueryGraph` and row estimates, and numpy. The path
 from literals to a proposal is ``domains`` (a literal as a value of a column's domain), ``distribution`` (one
-column), ``selectivity`` (the filters of a relation), ``joins`` (column against column), ``scenarios`` (K
-assumptions side by side), ``estimation`` (the rows of a block) and ``proposal`` (candidates and the choice).
+column), ``comparisons`` and ``selectivity`` (the filters of a relation), ``joins`` (column against column),
+``scenarios`` (K assumptions side by side), ``estimation`` (the rows of a block), ``assessing`` and ``choice``
+(candidates, and which of them), all tied together in ``proposal``.
 """

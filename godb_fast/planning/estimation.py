@@ -29,6 +29,7 @@ from godb_fast.core import (
 )
 from godb_fast.core.estimates import MAX_LOG_ROWS
 from godb_fast.planning.columns import UNKNOWN_ROWS, UNKNOWN_ROWS_SPREAD, Distributions, derived_column
+from godb_fast.planning.comparisons import Values
 from godb_fast.planning.distribution import Distribution
 from godb_fast.planning.domains import UNKNOWN
 from godb_fast.planning.join_filters import bind_join_columns
@@ -46,7 +47,7 @@ from godb_fast.planning.result_rows import (
     operator_corrections,
 )
 from godb_fast.planning.scenarios import Floats, Scenarios
-from godb_fast.planning.selectivity import EMPTY, Conjunction, Values
+from godb_fast.planning.selectivity import EMPTY, Conjunction
 
 #: Rows left by a filter that cannot be true (a comparison with NULL, an empty range).
 EMPTY_LOG_ROWS: Final = math.log(0.01)

@@ -10,9 +10,10 @@ from typing import TypeAlias
 import numpy as np
 
 from godb_fast.core import Block, ColumnRef, Comparison, Predicate, QueryGraph
+from godb_fast.planning.comparisons import Values
 from godb_fast.planning.distribution import Distribution
 from godb_fast.planning.scenarios import Floats
-from godb_fast.planning.selectivity import Conjunction, Values
+from godb_fast.planning.selectivity import Conjunction
 
 #: Corrects ln distinct counts, shape (members, K), in place for literals by slot.
 Binding: TypeAlias = Callable[[Values, Floats], None]
