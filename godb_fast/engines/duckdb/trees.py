@@ -1,85 +1,44 @@
 """Join trees in DuckDB's plans: which tree a plan runs, and whether it is the one that was asked for.
 
-DuckDB's plans show tables, not aliases. Scans are matched to a template's relations by table; where a table
-is read more than once, by what the plan cannot show for the wrong relation: a scan that filters a column
-which the relation neither filters nor joins on, or by another text, or that does not deliver a column which
-the relation is joined on; a join of two sides that no predicate connects, or on columns that none compares.
-*Every* assignment that remains possible is considered: a tree counts only if all of them agree.
+DuckDB's plans show tables, not aliases. The relations of a block are matched to what one region of the plan
+joins (see :mod:`godb_fast.engines.duckdb.regions`), by table; where a table is read more than once, by what
+the plan cannot show for the wrong relation: a scan that filters a column which the relation neither filters
+nor joins on, or by another text, or that does not deliver a column which the relation is joined on; a join of
+two sides that no predicate connects, or on columns that none compares. *Every* assignment that remains
+possible is considered: a tree counts only if all of the best ones agree.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from godb_fast.core import (
     And,
+    Block,
     ColumnRef,
     Comparison,
     JoinTree,
     Not,
     Opaque,
     Or,
-    PhysicalNode,
     PhysicalPlan,
     Predicate,
     Slot,
     Steering,
     Template,
 )
-from godb_fast.core.relation_set import relation_set
-from godb_fast.engines.duckdb import quirks
+from godb_fast.engines.duckdb.regions import Item, Region, regions_of
 
-#: Assignments of scans to relations that are tried before a block counts as ambiguous.
-MAX_ASSIGNMENTS: Final = 5040
+#: Assignments of a block that are tried before it counts as ambiguous.
+MAX_ASSIGNMENTS: Final = 2000
 
-#: A relation of a block: (block number, relation number).
-Place = tuple[int, int]
 #: Literals of a statement by slot, as SQL text; several for an IN list.
 Literals = Sequence["str | Sequence[str]"]
-
-
-_PLAIN_CONDITION: Final = re.compile(r'\(?(\w+|"(?:[^"]|"")*") (?:=|<|>|<=|>=|!=) (\w+|"(?:[^"]|"")*")\)?')
-
-
-class _Impossible(Exception):
-    """An assignment of scans under which the plan makes no sense."""
-
-
-@dataclass
-class _Leaf:
-    """A node without inputs: what it reads, and the filters right above it."""
-
-    node: PhysicalNode
-    conditions: list[str]
-    #: Definitions of materialized CTEs that it stands in, outermost first.
-    inside: tuple[str, ...]
-
-
-@dataclass
-class _Need:
-    """What a relation must and may show in the plan."""
-
-    place: Place
-    table: str
-    columns: frozenset[str]
-    joined: frozenset[str]
-    #: Names that conditions on it may show; None if that is not known.
-    filtered: frozenset[str] | None
-    #: Columns that it compares with text, and what then stands in the condition on them.
-    texts: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass
-class _Group:
-    """Scans and relations of one table."""
-
-    needs: list[_Need] = field(default_factory=list)
-    leaves: list[int] = field(default_factory=list)
 
 
 def default_trees(
@@ -89,339 +48,260 @@ def default_trees(
 
     ``literals`` are those of the statement that was planned, as SQL text by slot; they tell self-joins apart.
     """
-    reading = _Reading(template, plan, literals)
-    found: dict[int, JoinTree] = {}
-    for block in template.plannable:
-        trees = set(itertools.islice(reading.trees(block.index), 2))
-        if len(trees) == 1:
-            tree = trees.pop()
-            if tree is not None:
-                found[block.index] = tree
-    return found
+    told = _told(template, plan, literals)
+    return {
+        block.index: next(iter(told[block.index]))
+        for block in template.plannable
+        if len(told[block.index]) == 1
+    }
 
 
 def obeyed(
     template: Template, steering: Steering, plan: PhysicalPlan, literals: Literals | None = None
 ) -> bool | None:
     """Whether a plan follows the steering's join trees; None if that cannot be told."""
-    reading = _Reading(template, plan, literals)
+    told = _told(template, plan, literals)
     certain = True
     for index, asked in steering.join_trees:
-        trees = set(reading.trees(index))
-        if None in trees or not trees:
-            certain = False
-        elif asked not in trees:
+        trees = told.get(index, set())
+        if trees and asked not in trees:
             return False
-        elif len(trees) > 1:
-            certain = False
+        certain = certain and len(trees) == 1
     return True if certain else None
 
 
-class _Reading:
-    """A plan's scans, and the ways in which they can be assigned to a template's relations."""
+@dataclass(frozen=True)
+class _Candidate:
+    """A tree of a block, read from a region under one assignment."""
 
-    def __init__(self, template: Template, plan: PhysicalPlan, literals: Literals | None) -> None:
-        self._template = template
-        self._wanted = list(_needs(template, literals))
-        self._nodes = list(plan.root.walk())
-        self._leaves = _leaves(plan.root)
-        self._readers: dict[int, list[Place]] = {}
-        for block in template.blocks:
-            for number, relation in enumerate(block.relations):
-                if relation.block is not None:
-                    self._readers.setdefault(relation.block, []).append((block.index, number))
-        self._groups = self._grouped()
+    region: int
+    tree: JoinTree
+    #: Whether all joins compare what the query compares, and how many scans belong to other blocks.
+    rank: tuple[bool, int]
+    #: Derived tables whose tables were joined with the block's own.
+    flattened: frozenset[int]
 
-    def _grouped(self) -> list[_Group]:
-        groups: dict[str, _Group] = {}
-        for need in self._wanted:
-            groups.setdefault(need.table.lower(), _Group()).needs.append(need)
-        empty: list[int] = []
-        for number, leaf in enumerate(self._leaves):
-            if leaf.node.operator == "EMPTY_RESULT":
-                empty.append(number)
-            elif leaf.node.table is not None:
-                shown = leaf.node.table.lower()
-                for table, group in groups.items():
-                    # 1.x shows the bare name; then tables of one name in two schemas share their scans.
-                    if table == shown or table.endswith("." + shown):
-                        group.leaves.append(number)
-        # What is provably empty is read from nowhere: such leaves stand for the relations that are missing.
-        short = [group for group in groups.values() if len(group.leaves) < len(group.needs)]
-        if empty and sum(len(group.needs) - len(group.leaves) for group in short) == len(empty):
-            merged = _Group()
-            for group in short:
-                merged.needs.extend(group.needs)
-                merged.leaves.extend(group.leaves)
-            merged.leaves.extend(empty)
-            return [group for group in groups.values() if group not in short] + [merged]
-        return list(groups.values())
 
-    def trees(self, block: int) -> Iterator[JoinTree | None]:
-        """The block's join tree under each possible assignment; None where there is none."""
-        below = self._blocks_below(block)
-        options: list[list[dict[int, Place]]] = []
-        total = 1
-        for group in self._groups:
-            if not any(need.place[0] in below for need in group.needs):
-                continue
-            matchings = list(itertools.islice(self._matchings(group), MAX_ASSIGNMENTS + 1))
-            total *= max(1, len(matchings))
-            if not matchings or total > MAX_ASSIGNMENTS:
-                yield None
-                return
-            options.append(matchings)
-        named: list[JoinTree | None] = []
-        unnamed: list[JoinTree | None] = []
-        for chosen in itertools.product(*options):
-            places: dict[int, Place] = {}
-            for matching in chosen:
-                places.update(matching)
-            with suppress(_Impossible):
-                tree, as_written = self._tree(block, places)
-                (named if as_written else unnamed).append(tree)
-        # Column names in join conditions decide, if they fit at all: derived conditions may be misnamed.
-        yield from named or unnamed
-
-    def _blocks_below(self, block: int) -> set[int]:
-        """The block and those that compute its relations."""
-        found, stack = set(), [block]
-        while stack:
-            index = stack.pop()
-            if index in found:
-                continue
-            found.add(index)
-            for relation in self._template.blocks[index].relations:
-                if relation.block is not None:
-                    stack.append(relation.block)
-        return found
-
-    def _matchings(self, group: _Group) -> Iterator[dict[int, Place]]:
-        """All ways to give each relation of a table a scan of its own."""
-        if len(group.leaves) != len(group.needs):
-            return
-        possible = [
-            [leaf for leaf in group.leaves if self._fits(need, self._leaves[leaf])] for need in group.needs
+def _told(template: Template, plan: PhysicalPlan, literals: Literals | None) -> dict[int, set[JoinTree]]:
+    """The trees that each block may have: one if it can be told, none or several if it cannot."""
+    regions = regions_of(plan)
+    candidates: dict[int, list[_Candidate]] = {}
+    for block in template.blocks:
+        if block.graph is not None and len(block.relations) > 1:
+            candidates[block.index] = _Matching(template, block, literals).candidates(regions)
+    # A region that one block fills is not another's, unless it was merged into it.
+    owners: dict[int, list[tuple[int, frozenset[int]]]] = {}
+    for index, found in candidates.items():
+        for entry in found:
+            if entry.rank == (True, 0):
+                owners.setdefault(entry.region, []).append((index, entry.flattened))
+    told: dict[int, set[JoinTree]] = {}
+    for index, found in candidates.items():
+        left = [
+            entry
+            for entry in found
+            if entry.rank[1] == 0
+            or all(owner == index or index in flattened for owner, flattened in owners.get(entry.region, ()))
         ]
-        order = sorted(range(len(possible)), key=lambda index: len(possible[index]))
-        taken: dict[int, Place] = {}
+        # Derived conditions may carry misleading names, so these decide only if they fit at all. What is not
+        # matched must be another block's; the assignment that leaves least is right.
+        best = max((entry.rank for entry in left), default=None)
+        told[index] = {entry.tree for entry in left if entry.rank == best}
+    return told
 
-        def assign(depth: int) -> Iterator[dict[int, Place]]:
-            if depth == len(order):
-                yield dict(taken)
-                return
-            need = group.needs[order[depth]]
-            for leaf in possible[order[depth]]:
-                if leaf not in taken:
-                    taken[leaf] = need.place
-                    yield from assign(depth + 1)
-                    del taken[leaf]
 
-        yield from assign(0)
+@dataclass(frozen=True)
+class _Need:
+    """A base table that a block reads, and what its scan must and may show.
 
-    @staticmethod
-    def _fits(need: _Need, leaf: _Leaf) -> bool:
-        if leaf.node.operator == "EMPTY_RESULT":
+    ``label`` is the relation of the block that it belongs to (a derived table may consist of several).
+    """
+
+    label: int
+    table: str
+    columns: frozenset[str]
+    joined: frozenset[str]
+    #: Names that conditions on it may show; None if that is not known.
+    filtered: frozenset[str] | None
+    #: Columns that it compares with text, and what then stands in the condition on them.
+    texts: tuple[tuple[str, str], ...]
+
+    def fits(self, item: Item) -> bool:
+        """Whether an item may be the scan of this table."""
+        if item.kind == "empty":
             return True
-        shown = (leaf.node.table or "").lower()
-        table = need.table.lower()
-        if table != shown and not table.endswith("." + shown):
+        if item.kind != "scan" or not any(_same_table(self.table, shown) for shown in item.tables):
             return False
-        delivered = {column.lower() for column in leaf.node.columns}
-        if delivered and not need.joined <= delivered:
+        delivered = {column.lower() for column in item.node.columns}
+        if delivered and not self.joined <= delivered:
             return False
-        if need.filtered is None:
+        if self.filtered is None:
             return True
         filtered = {
-            word for condition in leaf.conditions for word in _words(condition) if word in need.columns
+            word for condition in item.conditions for word in _words(condition) if word in self.columns
         }
-        if not filtered <= need.filtered:
+        if not filtered <= self.filtered:
             return False
-        together = " ".join(leaf.conditions)
-        return all(text in together for column, text in need.texts if column in filtered)
+        together = " ".join(item.conditions)
+        return all(text in together for column, text in self.texts if column in filtered)
 
-    # -- one assignment -----------------------------------------------------------------------------
 
-    def _tree(self, block: int, places: dict[int, Place]) -> tuple[JoinTree | None, bool]:
-        """The join tree under one assignment, and whether its joins compare what the query compares."""
-        as_written = True
-        labels: dict[int, int] = {}
-        for number, place in places.items():
-            relation = self._lifted(place, block, self._leaves[number])
-            if relation is not None:
-                labels[id(self._leaves[number].node)] = relation
-        labels.update(self._common_table_scans(block, places))
-        foreign = self._foreign(block, places)
-        built: dict[int, JoinTree | None] = {}
-        # Nodes below which relations of a block around this one were joined to ours.
-        mixed: set[int] = set()
-        for node in reversed(self._nodes):
-            if not node.children:
-                built[id(node)] = labels.get(id(node))
-                continue
-            if any(id(child) in mixed for child in node.children):
-                mixed.add(id(node))
-            below = [built[id(child)] for child in node.children]
-            known = [tree for tree in below if tree is not None]
-            if not known:
-                built[id(node)] = None
-            elif len(known) == 1 or all(tree == known[0] and isinstance(tree, int) for tree in known):
-                built[id(node)] = known[0]
-            elif node.kind in ("join", "cross_product") and len(node.children) == 2:
-                if id(node) in mixed:
-                    return None, as_written
-                left, right = set(_members(known[0])), set(_members(known[1]))
-                if left & right:
-                    return None, as_written
-                if node.kind == "join" and node.predicates:
-                    if not self._connected(block, left, right):
-                        raise _Impossible
-                    as_written = as_written and self._compares(block, node, left, right)
-                built[id(node)] = (known[0], known[1])
-            else:
-                # A delim join, or a CTE beside its reader: more than an order of joins.
-                return None, as_written
-            if any(id(child) in foreign for child in node.children):
-                foreign.add(id(node))
-                if known:
-                    mixed.add(id(node))
-        tree = built[id(self._nodes[0])]
-        count = len(self._template.blocks[block].relations)
-        if tree is None or sorted(_members(tree)) != list(range(count)):
-            return None, as_written
-        return tree, as_written
+@dataclass(frozen=True)
+class _Computed:
+    """A relation that another block computes, as one item of the plan."""
 
-    def _connected(self, block: int, left: set[int], right: set[int]) -> bool:
-        """Whether a predicate joins the two sides."""
-        graph = self._template.blocks[block].graph
-        if graph is None:
+    label: int
+    tables: tuple[str, ...]
+    common_table: bool
+
+    def fits(self, item: Item) -> bool:
+        """Whether an item may be what that block computes: it reads that block's tables."""
+        if item.kind == "empty":
             return True
-        for one, two in graph.edges.tolist():
-            if (one in left and two in right) or (one in right and two in left):
-                return True
-        one_side, other_side = relation_set(left), relation_set(right)
-        return any(
-            (operator.left & one_side and operator.right & other_side)
-            or (operator.left & other_side and operator.right & one_side)
-            for operator in graph.operators
-        ) or any(
-            predicate.relations & one_side and predicate.relations & other_side
-            for predicate in graph.predicates
-        )
-
-    def _compares(self, block: int, node: PhysicalNode, left: set[int], right: set[int]) -> bool:
-        """Whether each plain condition of a join compares columns that the query compares, on these sides."""
-        graph = self._template.blocks[block].graph
-        if graph is None:
+        if item.kind == "scan" or (item.kind == "cte" and not (self.common_table or self.tables)):
+            return False
+        if item.kind == "cte" and not item.tables and self.common_table:
             return True
-        pairs: set[tuple[str, str]] = set()
-        for predicate in graph.predicates:
-            if predicate.left is not None and predicate.right is not None:
-                pairs |= _sided(predicate.left, predicate.right, left, right)
-        if graph.class_columns:
-            for start, end in itertools.pairwise(graph.class_start.tolist()):
-                for one, two in itertools.combinations(graph.class_columns[start:end], 2):
-                    pairs |= _sided(one, two, left, right)
-        for condition in node.predicates:
-            plain = _PLAIN_CONDITION.fullmatch(condition)
-            if plain is not None:
-                first, second = (quirks.plain_name(name).lower() for name in plain.groups())
-                if (first, second) not in pairs and (second, first) not in pairs:
-                    return False
+        left = Counter(item.tables)
+        for table in self.tables:
+            shown = next((name for name in left if left[name] and _same_table(table, name)), None)
+            if shown is None:
+                return False
+            left[shown] -= 1
         return True
 
-    def _foreign(self, block: int, places: dict[int, Place]) -> set[int]:
-        """Scans that may belong to blocks around this one, or beside it."""
-        inside = {entry.index for entry in self._template.blocks if self._within(entry.index, block)}
-        outside = {need.table.lower() for need in self._wanted if need.place[0] not in inside}
-        found = set()
-        for number, leaf in enumerate(self._leaves):
-            place = places.get(number)
-            shown = (leaf.node.table or "").lower()
-            if place is not None:
-                strange = place[0] not in inside
+
+class _Matching:
+    """One block of a template, to be found in a plan's regions."""
+
+    def __init__(self, template: Template, block: Block, literals: Literals | None) -> None:
+        self._template = template
+        self._block = block
+        self._literals = literals
+        self._count = len(block.relations)
+        self._connected: set[tuple[int, int]] = set()
+        self._compared: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        graph = block.graph
+        if graph is not None:
+            self._connected.update((one, two) for one, two in graph.edges.tolist())
+            for operator in graph.operators:
+                self._connect(operator.left, operator.right)
+            for predicate in graph.predicates:
+                self._connect(predicate.relations, predicate.relations)
+                if predicate.left is not None and predicate.right is not None:
+                    self._compare(predicate.left, predicate.right)
+            if graph.class_columns:
+                for start, end in itertools.pairwise(graph.class_start.tolist()):
+                    for one, other in itertools.combinations(graph.class_columns[start:end], 2):
+                        self._compare(one, other)
+        #: Tables of blocks around this one, or beside it; and of all other blocks.
+        self._around: set[str] = set()
+        self._elsewhere: set[str] = set()
+        for entry in template.blocks:
+            if entry.index != block.index:
+                tables = {relation.table for relation in entry.relations if relation.table is not None}
+                self._elsewhere |= tables
+                if not _within(template, entry.index, block.index):
+                    self._around |= tables
+
+    def _connect(self, left: int, right: int) -> None:
+        for one in range(self._count):
+            for two in range(self._count):
+                if one != two and left >> one & 1 and right >> two & 1:
+                    self._connected.add((min(one, two), max(one, two)))
+
+    def _compare(self, one: ColumnRef, two: ColumnRef) -> None:
+        first, second = one.name.lower(), two.name.lower()
+        self._compared.setdefault((first, second), []).append((one.relation, two.relation))
+        self._compared.setdefault((second, first), []).append((two.relation, one.relation))
+
+    def candidates(self, regions: Sequence[Region]) -> list[_Candidate]:
+        """Trees under all assignments in all regions; none if there are too many."""
+        found: list[_Candidate] = []
+        tried = 0
+        for number, region in enumerate(regions):
+            self._flattened: set[int] = set()
+            for places in self._assignments(region):
+                tried += 1
+                if tried > MAX_ASSIGNMENTS:
+                    return []
+                read = self._read(region, places)
+                if read is not None:
+                    left_over = sum(
+                        item.kind == "scan" and place not in places for place, item in enumerate(region.items)
+                    )
+                    rank = (read[1], -left_over)
+                    found.append(_Candidate(number, read[0], rank, frozenset(self._flattened)))
+        return found
+
+    # -- assignments --------------------------------------------------------------------------------
+
+    def _assignments(self, region: Region) -> Iterator[dict[int, int]]:
+        """Ways to give each relation items of a region, as item number → relation."""
+        needs = self._needs(region)
+        if needs is None:
+            return
+        options = [[number for number, item in enumerate(region.items) if need.fits(item)] for need in needs]
+        order = sorted(range(len(needs)), key=lambda index: len(options[index]))
+        if order and not options[order[0]]:
+            return
+        taken: dict[int, int] = {}
+        # An explicit stack of positions: templates may have hundreds of relations.
+        position = [0] * (len(order) + 1)
+        chosen: list[int] = []
+        while True:
+            depth = len(chosen)
+            if depth == len(order):
+                yield dict(taken)
             else:
-                strange = any(table == shown or table.endswith("." + shown) for table in outside)
-            if strange:
-                found.add(id(leaf.node))
-        return found
+                candidates = options[order[depth]]
+                place = position[depth]
+                while place < len(candidates) and candidates[place] in taken:
+                    place += 1
+                if place < len(candidates):
+                    position[depth] = place + 1
+                    chosen.append(candidates[place])
+                    taken[candidates[place]] = needs[order[depth]].label
+                    position[depth + 1] = 0
+                    continue
+            if not chosen:
+                return
+            del taken[chosen.pop()]
 
-    def _within(self, inner: int, outer: int) -> bool:
-        seen: set[int] = set()
-        index: int | None = inner
-        while index is not None and index not in seen:
-            if index == outer:
-                return True
-            seen.add(index)
-            index = self._template.blocks[index].parent
-        return False
-
-    def _lifted(self, place: Place, block: int, leaf: _Leaf) -> int | None:
-        """The relation of ``block`` that a scan belongs to: itself, or the derived table around it."""
-        seen: set[int] = set()
-        while place[0] != block:
-            readers = self._readers.get(place[0], [])
-            role = self._template.blocks[place[0]].role
-            if len(readers) != 1 or place[0] in seen or (role == "cte" and leaf.inside):
-                return None
-            seen.add(place[0])
-            place = readers[0]
-        return place[1]
-
-    def _common_table_scans(self, block: int, places: dict[int, Place]) -> dict[int, int]:
-        """Scans of a materialized CTE that is read once, by a relation of this block."""
-        computed: dict[str, set[int]] = {}
-        for number, place in places.items():
-            for definition in self._leaves[number].inside[-1:]:
-                computed.setdefault(definition, set()).add(self._enclosing_cte(place[0]))
-        scans: dict[str, list[_Leaf]] = {}
-        for leaf in self._leaves:
-            if leaf.node.operator == "CTE_SCAN":
-                scans.setdefault(str(leaf.node.extra.get("CTE Index")), []).append(leaf)
-        found: dict[int, int] = {}
-        for index, readers in scans.items():
-            blocks = computed.get(index, set())
-            if len(readers) != 1 or len(blocks) != 1:
+    def _needs(self, region: Region) -> list[_Need | _Computed] | None:
+        """What the block needs from a region; None if it cannot be there."""
+        found: list[_Need | _Computed] = []
+        for label, relation in enumerate(self._block.relations):
+            if relation.block is None:
+                if relation.table is None:
+                    return None
+                found.append(self._need(self._block, label, label))
                 continue
-            places_of = self._readers.get(next(iter(blocks)), [])
-            if len(places_of) == 1:
-                relation = self._lifted(places_of[0], block, readers[0])
-                if relation is not None:
-                    found[id(readers[0].node)] = relation
+            inner = self._template.blocks[relation.block]
+            computed = _Computed(label, tuple(_tables_of(self._template, inner)), inner.role == "cte")
+            if any(item.kind != "empty" and computed.fits(item) for item in region.items):
+                found.append(computed)
+            elif not self._flatten(inner, label, found, 0):
+                return None
         return found
 
-    def _enclosing_cte(self, block: int) -> int:
-        """The nearest block of role ``cte`` at or around a block, or -1."""
-        seen: set[int] = set()
-        while block not in seen:
-            seen.add(block)
-            if self._template.blocks[block].role == "cte":
-                return block
-            parent = self._template.blocks[block].parent
-            if parent is None:
-                return -1
-            block = parent
-        return -1
+    def _flatten(self, block: Block, label: int, found: list[_Need | _Computed], depth: int) -> bool:
+        """A derived table without grouping is joined where it is read: its tables are then needed."""
+        if block.aggregated or block.distinct or not block.relations or depth > 16:
+            return False
+        self._flattened.add(block.index)
+        for number, relation in enumerate(block.relations):
+            if relation.block is not None:
+                if not self._flatten(self._template.blocks[relation.block], label, found, depth + 1):
+                    return False
+            elif relation.table is None:
+                return False
+            else:
+                found.append(self._need(block, number, label))
+        return True
 
-
-def _leaves(root: PhysicalNode) -> list[_Leaf]:
-    found: list[_Leaf] = []
-    stack: list[tuple[PhysicalNode, list[str], tuple[str, ...]]] = [(root, [], ())]
-    while stack:
-        node, conditions, inside = stack.pop()
-        if not node.children:
-            found.append(_Leaf(node, [*conditions, *node.predicates], inside))
-            continue
-        passed = [*conditions, *node.predicates] if node.kind == "filter" else []
-        for position, child in enumerate(node.children):
-            defines = node.operator == "CTE" and position == 0 and len(node.children) > 1
-            within = (*inside, str(node.extra.get("Table Index"))) if defines else inside
-            stack.append((child, passed if len(node.children) == 1 else [], within))
-    return found
-
-
-def _needs(template: Template, literals: Literals | None) -> Iterator[_Need]:
-    for block in template.blocks:
+    def _need(self, block: Block, number: int, label: int) -> _Need:
+        relation = block.relations[number]
         joined: list[set[str]] = [set() for _ in block.relations]
         unclear = 0
         if block.graph is not None:
@@ -433,21 +313,117 @@ def _needs(template: Template, literals: Literals | None) -> Iterator[_Need]:
                         joined[column.relation].add(column.name.lower())
             for column in block.graph.class_columns:
                 joined[column.relation].add(column.name.lower())
+        filters: Sequence[Predicate] = block.filters[number] if number < len(block.filters) else ()
+        # A derived table's columns may be joined, and so filtered, from outside.
+        certain = block is self._block and block.graph is not None and not unclear >> number & 1
+        own = _filtered(filters) if certain else None
         # Filters that DuckDB derives along join columns may carry the name of the column at the other end.
         derived = frozenset(name for names in joined for name in names)
-        for number, relation in enumerate(block.relations):
-            if relation.table is None:
-                continue
-            filters: Sequence[Predicate] = block.filters[number] if number < len(block.filters) else ()
-            own = None if block.graph is None or unclear >> number & 1 else _filtered(filters)
-            yield _Need(
-                place=(block.index, number),
-                table=relation.table,
-                columns=frozenset(column.lower() for column in relation.columns),
-                joined=frozenset(joined[number]),
-                filtered=None if own is None else own | derived,
-                texts=() if literals is None else tuple(_texts(filters, literals)),
-            )
+        return _Need(
+            label=label,
+            table=relation.table or "",
+            columns=frozenset(column.lower() for column in relation.columns),
+            joined=frozenset(joined[number]),
+            filtered=None if own is None else own | derived,
+            texts=() if self._literals is None else tuple(_texts(filters, self._literals)),
+        )
+
+    # -- one assignment -----------------------------------------------------------------------------
+
+    def _read(self, region: Region, places: dict[int, int]) -> tuple[JoinTree, bool] | None:
+        """The block's tree under an assignment, and whether its joins compare what the query compares.
+
+        None if the plan makes no sense under it, or joins the block with others before it is complete.
+        """
+        trees: list[JoinTree | None] = []
+        members: list[frozenset[int]] = []
+        # Whether a scan of a block around this one was joined already.
+        mixed: list[bool] = []
+        for number, item in enumerate(region.items):
+            label = places.get(number)
+            trees.append(label)
+            members.append(frozenset() if label is None else frozenset((label,)))
+            mixed.append(label is None and item.kind == "scan" and _reads(item, self._around))
+            if label is None and item.kind == "scan" and not _reads(item, self._elsewhere):
+                # No other block of the statement explains it.
+                return None
+        as_written = True
+        for step in region.steps:
+            left, right = members[step.left], members[step.right]
+            one, two = trees[step.left], trees[step.right]
+            foreign = mixed[step.left] or mixed[step.right]
+            if left and right and not (left == right and len(left) == 1):
+                if left & right or foreign:
+                    return None
+                if step.conditional:
+                    if not self._joins(left, right):
+                        return None
+                    as_written = as_written and self._as_written(step.compared, left, right)
+                assert one is not None
+                assert two is not None
+                trees.append((one, two))
+            else:
+                trees.append(one if left else two)
+            members.append(left | right)
+            mixed.append(foreign)
+        tree = trees[-1]
+        return None if tree is None or len(members[-1]) != self._count else (tree, as_written)
+
+    def _joins(self, left: frozenset[int], right: frozenset[int]) -> bool:
+        if len(left) * len(right) <= len(self._connected):
+            return any((min(one, two), max(one, two)) in self._connected for one in left for two in right)
+        return any(
+            (one in left and two in right) or (one in right and two in left) for one, two in self._connected
+        )
+
+    def _as_written(
+        self, compared: Sequence[tuple[str, str]], left: frozenset[int], right: frozenset[int]
+    ) -> bool:
+        for names in compared:
+            if not any(
+                (one in left and two in right) or (one in right and two in left)
+                for one, two in self._compared.get(names, ())
+            ):
+                return False
+        return True
+
+
+# -- templates ------------------------------------------------------------------------------------------
+
+
+def _same_table(canonical: str, shown: str) -> bool:
+    """1.x shows the bare name; then tables of one name in two schemas look alike."""
+    lowered = canonical.lower()
+    return lowered == shown or lowered.endswith("." + shown)
+
+
+def _reads(item: Item, tables: set[str]) -> bool:
+    return any(_same_table(table, shown) for table in tables for shown in item.tables)
+
+
+def _within(template: Template, inner: int, outer: int) -> bool:
+    """Whether a block is another one or lies in it."""
+    seen: set[int] = set()
+    index: int | None = inner
+    while index is not None and index not in seen:
+        if index == outer:
+            return True
+        seen.add(index)
+        index = template.blocks[index].parent
+    return False
+
+
+def _tables_of(template: Template, block: Block) -> Iterator[str]:
+    """Base tables that a block reads, itself and through derived tables (CTEs may be scanned instead)."""
+    stack, seen = [block.index], {block.index}
+    while stack:
+        for relation in template.blocks[stack.pop()].relations:
+            if relation.table is not None:
+                yield relation.table
+            elif relation.block is not None and relation.block not in seen:
+                seen.add(relation.block)
+                if template.blocks[relation.block].role != "cte":
+                    stack.append(relation.block)
 
 
 def _filtered(filters: Sequence[Predicate]) -> frozenset[str] | None:
@@ -467,13 +443,6 @@ def _filtered(filters: Sequence[Predicate]) -> frozenset[str] | None:
                 return None
             names.update(column.name.lower() for column in predicate.columns)
     return frozenset(names)
-
-
-def _sided(one: ColumnRef, two: ColumnRef, left: set[int], right: set[int]) -> set[tuple[str, str]]:
-    """Names of two columns, if they stand on different sides."""
-    if (one.relation in left and two.relation in right) or (one.relation in right and two.relation in left):
-        return {(one.name.lower(), two.name.lower())}
-    return set()
 
 
 def _texts(filters: Sequence[Predicate], literals: Literals) -> Iterator[tuple[str, str]]:
@@ -502,13 +471,3 @@ def _words(condition: str) -> list[str]:
     bare = re.sub(r"'(?:[^']|'')*'", " ", condition)
     quoted = [entry.replace('""', '"').lower() for entry in re.findall(r'"((?:[^"]|"")*)"', bare)]
     return quoted + [word.lower() for word in re.findall(r"[^\W\d]\w*", re.sub(r'"(?:[^"]|"")*"', " ", bare))]
-
-
-def _members(tree: JoinTree) -> Iterator[int]:
-    stack: list[JoinTree] = [tree]
-    while stack:
-        entry = stack.pop()
-        if isinstance(entry, int):
-            yield entry
-        else:
-            stack.extend(entry)
