@@ -59,25 +59,26 @@ OPERATOR = cython.declare(cython.int, 3)
 PUNCTUATION = cython.declare(cython.int, 4)
 SLOT = cython.declare(cython.int, 5)
 
-# Classes of words. Up to LAST_OPERAND a word can end an operand, so that a minus after it subtracts.
+# Classes of words. Those up to END can end an operand, so that a minus after it subtracts; those from
+# FIRST_ACTION on change what the scanner does.
 IDENTIFIER = cython.declare(cython.int, 0)
 TYPE = cython.declare(cython.int, 1)
 CONSTANT = cython.declare(cython.int, 2)
 END = cython.declare(cython.int, 3)
-LAST_OPERAND = cython.declare(cython.int, 3)
 OTHER = cython.declare(cython.int, 4)
-SELECT = cython.declare(cython.int, 5)
-FROM = cython.declare(cython.int, 6)
-CLEAR = cython.declare(cython.int, 7)
-BY = cython.declare(cython.int, 8)
-KEEP = cython.declare(cython.int, 9)
-JOIN = cython.declare(cython.int, 10)
-IN = cython.declare(cython.int, 11)
-INTERVAL = cython.declare(cython.int, 12)
-DISTINCT = cython.declare(cython.int, 13)
-CASE = cython.declare(cython.int, 14)
-AS = cython.declare(cython.int, 15)
-ON = cython.declare(cython.int, 16)
+FIRST_ACTION = cython.declare(cython.int, 10)
+SELECT = cython.declare(cython.int, 10)
+FROM = cython.declare(cython.int, 11)
+CLEAR = cython.declare(cython.int, 12)
+BY = cython.declare(cython.int, 13)
+KEEP = cython.declare(cython.int, 14)
+JOIN = cython.declare(cython.int, 15)
+IN = cython.declare(cython.int, 7)
+INTERVAL = cython.declare(cython.int, 8)
+DISTINCT = cython.declare(cython.int, 9)
+CASE = cython.declare(cython.int, 16)
+AS = cython.declare(cython.int, 5)
+ON = cython.declare(cython.int, 6)
 NOT = cython.declare(cython.int, 17)
 
 WORDS = {
@@ -118,7 +119,8 @@ PARAMETERS = cython.declare(cython.int, 2)
 HINTED = cython.declare(cython.int, 4)
 
 # Classes of bytes.
-SPACE_BYTE = cython.declare(cython.int, 1)
+#: White space, and what may begin a comment.
+BLANK_BYTE = cython.declare(cython.int, 1)
 WORD_START = cython.declare(cython.int, 2)
 WORD_PART = cython.declare(cython.int, 4)
 DIGIT = cython.declare(cython.int, 8)
@@ -136,6 +138,8 @@ IN_FROM = cython.declare(cython.int, 4)
 #: Levels whose states are kept apart; deeper ones share the last (they are past any limit anyway).
 LEVELS = cython.declare(cython.int, 256)
 
+#: Spreads all keywords over 2048 places without a collision (found by trying).
+WORD_HASH = 0xB2221A58008A05A7
 _WORD = re.compile(rb"[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*")
 _MASK = 0xFFFFFFFFFFFFFFFF
 
@@ -144,7 +148,7 @@ def _byte_classes(dialect):
     letters = "abcdefghijklmnopqrstuvwxyz"
     table = bytearray(256)
     for characters, bits in (
-        (" \t\n\r\f\v", SPACE_BYTE),
+        (" \t\n\r\f\v-/", BLANK_BYTE),
         (letters + letters.upper() + "_", WORD_START | WORD_PART),
         ("0123456789", DIGIT | WORD_PART),
         ("$", WORD_PART),
@@ -287,6 +291,345 @@ def _xxh64(data: cython.p_uchar, size: cython.Py_ssize_t, seed: cython.ulonglong
     return h ^ (h >> 32)
 
 
+# Cells of the scanner's scratch: what is seldom read or written lives here, so that the few values that every
+# token needs stay in registers.
+DEPTH = cython.declare(cython.int, 0)
+CASES = cython.declare(cython.int, 1)
+PREFIXES = cython.declare(cython.int, 2)
+NESTING = cython.declare(cython.int, 3)
+JOINS = cython.declare(cython.int, 4)
+FLAGS = cython.declare(cython.int, 5)
+ERROR = cython.declare(cython.int, 6)
+#: A list of literals after IN that is being read: whether there is one, whether a literal must follow, the
+#: types seen; where text, slots, rows and bytes stood when it began.
+LISTING = cython.declare(cython.int, 7)
+WANTS = cython.declare(cython.int, 8)
+LIST_KINDS = cython.declare(cython.int, 9)
+LIST_OUT = cython.declare(cython.int, 10)
+LIST_SLOT = cython.declare(cython.int, 11)
+LIST_ROW = cython.declare(cython.int, 12)
+LIST_START = cython.declare(cython.int, 13)
+#: What :func:`_other` found: a kind of token and a marker (the letter of a literal's type, or 0).
+FOUND_KIND = cython.declare(cython.int, 14)
+FOUND_MARKER = cython.declare(cython.int, 15)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _skip_blank(
+    data: cython.p_uchar,
+    size: cython.Py_ssize_t,
+    i: cython.Py_ssize_t,
+    classes: cython.p_uchar,
+    cells: cython.p_int,
+) -> cython.Py_ssize_t:
+    """Where white space and comments that begin at ``i`` end."""
+    start: cython.Py_ssize_t
+    c: cython.int
+    depth: cython.int
+    while i < size and (classes[data[i]] & BLANK_BYTE):
+        c = data[i]
+        if c != 45 and c != 47:
+            i += 1
+        elif c == 45 and i + 1 < size and data[i + 1] == 45:
+            i += 2
+            while i < size and data[i] != 10 and data[i] != 13:
+                i += 1
+        elif c == 47 and i + 1 < size and data[i + 1] == 42:
+            start = i
+            if i + 2 < size and data[i + 2] == 43:
+                cells[FLAGS] |= HINTED
+            i += 2
+            depth = 1
+            while i < size and depth > 0:
+                if data[i] == 42 and i + 1 < size and data[i + 1] == 47:
+                    depth -= 1
+                    i += 2
+                elif data[i] == 47 and i + 1 < size and data[i + 1] == 42:
+                    depth += 1
+                    i += 2
+                else:
+                    i += 1
+            if depth > 0:
+                cells[ERROR] = 3
+                return start
+        else:
+            break
+    return i
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _quoted(
+    data: cython.p_uchar,
+    size: cython.Py_ssize_t,
+    i: cython.Py_ssize_t,
+    quote: cython.int,
+    escapes: cython.int,
+) -> cython.Py_ssize_t:
+    """End of a quoted text whose contents begin at ``i``, -1 if it has none."""
+    c: cython.int
+    while i < size:
+        c = data[i]
+        i += 1
+        if c == quote:
+            if data[i] != quote or i >= size:
+                return i
+            i += 1
+        elif c == 92 and escapes != 0:
+            i += 1
+    return -1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _number(
+    data: cython.p_uchar,
+    size: cython.Py_ssize_t,
+    i: cython.Py_ssize_t,
+    classes: cython.p_uchar,
+    duckdb: cython.int,
+    cells: cython.p_int,
+) -> cython.Py_ssize_t:
+    """End of a number that begins at ``i``."""
+    j: cython.Py_ssize_t
+    c: cython.int
+    cells[FOUND_MARKER] = 105
+    c = data[i + 1] | 32
+    if data[i] == 48 and duckdb == 0 and (c == 120 or c == 111 or c == 98):
+        # PostgreSQL's 0x1F; to DuckDB that is a zero named x1F.
+        i += 2
+        while i < size and (classes[data[i]] & WORD_PART):
+            i += 1
+        return i
+    while i < size and ((classes[data[i]] & DIGIT) or data[i] == 95):
+        i += 1
+    if i < size and data[i] == 46 and not (i + 1 < size and data[i + 1] == 46):
+        cells[FOUND_MARKER] = 100
+        i += 1
+        while i < size and ((classes[data[i]] & DIGIT) or data[i] == 95):
+            i += 1
+    if i < size and (data[i] == 101 or data[i] == 69):
+        j = i + 1
+        if j < size and (data[j] == 43 or data[j] == 45):
+            j += 1
+        if j < size and (classes[data[j]] & DIGIT):
+            cells[FOUND_MARKER] = 102
+            i = j
+            while i < size and ((classes[data[i]] & DIGIT) or data[i] == 95):
+                i += 1
+    return i
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _dollar(
+    data: cython.p_uchar,
+    size: cython.Py_ssize_t,
+    start: cython.Py_ssize_t,
+    classes: cython.p_uchar,
+    cells: cython.p_int,
+) -> cython.Py_ssize_t:
+    """End of what a dollar begins: ``$1``, ``$name``, ``$$…$$``, ``$tag$…$tag$``, or a lone dollar."""
+    i: cython.Py_ssize_t = start + 1
+    j: cython.Py_ssize_t
+    k: cython.Py_ssize_t
+    cells[FOUND_KIND] = VERBATIM
+    cells[FOUND_MARKER] = 112
+    if i < size and (classes[data[i]] & DIGIT):
+        while i < size and (classes[data[i]] & DIGIT):
+            i += 1
+        return i
+    while i < size and data[i] != 36 and (classes[data[i]] & WORD_PART):
+        i += 1
+    if i < size and data[i] == 36:
+        i += 1
+        cells[FOUND_MARKER] = 115
+        j = i - start
+        while i + j <= size:
+            if data[i] == 36:
+                k = 0
+                while k < j and data[i + k] == data[start + k]:
+                    k += 1
+                if k == j:
+                    return i + j
+            i += 1
+        cells[ERROR] = 4
+        return start
+    if i == start + 1:
+        cells[FOUND_KIND] = OPERATOR
+        cells[FOUND_MARKER] = 0
+    return i
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _other(
+    data: cython.p_uchar,
+    size: cython.Py_ssize_t,
+    start: cython.Py_ssize_t,
+    classes: cython.p_uchar,
+    duckdb: cython.int,
+    operand: cython.int,
+    last: cython.int,
+    cells: cython.p_int,
+) -> cython.Py_ssize_t:
+    """End of a token that is neither word nor punctuation; what it is stands in the cells."""
+    i: cython.Py_ssize_t = start + 1
+    j: cython.Py_ssize_t
+    c: cython.int = data[start]
+    d: cython.int = data[start + 1]
+    b: cython.int = classes[c]
+    cells[FOUND_KIND] = OPERATOR
+    cells[FOUND_MARKER] = 0
+    if c == 39:
+        cells[FOUND_KIND] = VERBATIM
+        cells[FOUND_MARKER] = 115
+        i = _quoted(data, size, i, c, 0)
+        if i < 0:
+            cells[ERROR] = 1
+    elif (b & DIGIT) or c == 46:
+        cells[FOUND_KIND] = VERBATIM
+        i = _number(data, size, start, classes, duckdb, cells)
+    elif c == 34:
+        cells[FOUND_KIND] = QUOTED
+        i = _quoted(data, size, i, c, 0)
+        if i < 0:
+            cells[ERROR] = 2
+    elif c == 36:
+        i = _dollar(data, size, start, classes, cells)
+    elif c == 63 and not (duckdb == 0 and operand != 0):
+        cells[FOUND_KIND] = VERBATIM
+        cells[FOUND_MARKER] = 112
+    elif c == 37 and operand == 0 and d == 115 and i < size and not (classes[data[i + 1]] & WORD_PART):
+        # %s
+        cells[FOUND_KIND] = VERBATIM
+        cells[FOUND_MARKER] = 112
+        i += 1
+    elif c == 37 and operand == 0 and d == 40 and i + 1 < size and (classes[data[i + 1]] & WORD_START):
+        # %(name)s
+        j = i + 1
+        while j < size and (classes[data[j]] & WORD_PART):
+            j += 1
+        if j + 1 < size and data[j] == 41 and data[j + 1] == 115:
+            cells[FOUND_KIND] = VERBATIM
+            cells[FOUND_MARKER] = 112
+            i = j + 2
+    elif c == 58:
+        if i < size and (d == 58 or d == 61):
+            i += 1
+        elif operand == 0 and last != -2 and i < size and (classes[d] & WORD_START):
+            # :name; after a bracket it would be a slice.
+            while i < size and (classes[data[i]] & WORD_PART):
+                i += 1
+            cells[FOUND_KIND] = VERBATIM
+            cells[FOUND_MARKER] = 112
+    elif b & OPERATOR_BYTE:
+        while i < size and (classes[data[i]] & OPERATOR_BYTE):
+            if (data[i] == 45 and data[i + 1] == 45) or (data[i] == 47 and data[i + 1] == 42):
+                break
+            b |= classes[data[i]]
+            i += 1
+        if not (b & SPECIAL_BYTE):
+            # As in PostgreSQL, so that "=-1" is an equals sign and a negative number.
+            while i > start + 1 and (data[i - 1] == 43 or data[i - 1] == 45):
+                i -= 1
+        if i == start + 1 and c == 35 and i < size and (classes[d] & DIGIT):
+            # DuckDB's positional reference: #1.
+            cells[FOUND_KIND] = VERBATIM
+            while i < size and (classes[data[i]] & DIGIT):
+                i += 1
+    elif c == 0:
+        cells[ERROR] = 5
+    # Anything else is no engine's token, and kept for the engine to refuse.
+    return i
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _prefixed(
+    data: cython.p_uchar,
+    size: cython.Py_ssize_t,
+    i: cython.Py_ssize_t,
+    letter: cython.ulonglong,
+    cells: cython.p_int,
+) -> cython.Py_ssize_t:
+    """End of E'…', B'…', X'…', N'…', U&'…' or U&"…" whose prefix ends at ``i``; -1 if it is none of these."""
+    c: cython.int = data[i]
+    cells[FOUND_KIND] = VERBATIM
+    cells[FOUND_MARKER] = 0
+    if c == 39 and (letter == 101 or letter == 98 or letter == 120 or letter == 110):
+        if letter == 101:
+            cells[FOUND_MARKER] = 115
+        i = _quoted(data, size, i + 1, c, 1 if letter == 101 else 0)
+        if i < 0 or i > size:
+            cells[ERROR] = 1
+        return i
+    if c == 38 and letter == 117 and i + 1 < size and (data[i + 1] == 39 or data[i + 1] == 34):
+        c = data[i + 1]
+        if c == 34:
+            cells[FOUND_KIND] = QUOTED
+        i = _quoted(data, size, i + 2, c, 0)
+        if i < 0:
+            cells[ERROR] = 1 if c == 39 else 2
+        return i
+    return -1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _deeper(cells: cython.p_int) -> cython.void:
+    """Note how deeply brackets, CASE and prefix operators are nested."""
+    depth: cython.int = cells[DEPTH] + cells[CASES] + cells[PREFIXES]
+    if depth > cells[NESTING]:
+        cells[NESTING] = depth
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _list_item(
+    kind: cython.int, slots: cython.p_int, k: cython.Py_ssize_t, cells: cython.p_int
+) -> cython.Py_ssize_t:
+    """A token inside of a possible list of literals; the number of slots, fewer if it is no list.
+
+    ``kind`` is the bit of a literal's type, 0 for a comma, -1 for a sign, -2 for anything else.
+    """
+    if kind > 0 and cells[WANTS] != 0:
+        cells[WANTS] = 0
+        cells[LIST_KINDS] |= kind
+    elif kind == 0 and cells[WANTS] == 0:
+        cells[WANTS] = 1
+    elif not (kind == -1 and cells[WANTS] != 0):
+        cells[LISTING] = 0
+        k = _drop_keywords(slots, cells[LIST_SLOT], k)
+    return k
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _row(
+    rows: cython.p_int,
+    t: cython.Py_ssize_t,
+    start: cython.Py_ssize_t,
+    end: cython.Py_ssize_t,
+    kind: cython.int,
+    extra: cython.int,
+) -> cython.void:
+    rows[4 * t] = start
+    rows[4 * t + 1] = end
+    rows[4 * t + 2] = kind
+    rows[4 * t + 3] = extra
+
+
 @cython.final
 @cython.cclass
 class Fingerprint:
@@ -384,11 +727,11 @@ class Lexer:
     _duckdb: cython.int
     _classes: bytes
     _fold: bytes
-    _keys: cython.ulonglong[1024]
-    _sizes: cython.uchar[1024]
-    _lasts: cython.uchar[1024]
-    _kinds: cython.uchar[1024]
-    _reserved: cython.uchar[1024]
+    _keys: cython.ulonglong[2048]
+    _sizes: cython.uchar[2048]
+    _lasts: cython.uchar[2048]
+    _kinds: cython.uchar[2048]
+    _reserved: cython.uchar[2048]
 
     def __init__(self, dialect):
         i: cython.int
@@ -401,20 +744,20 @@ class Lexer:
             for byte, folded in enumerate(bytes(range(256)).lower())
         )
         if not cython.compiled:
-            self._keys = [0] * 1024
-            self._sizes = bytearray(1024)
-            self._lasts = bytearray(1024)
-            self._kinds = bytearray(1024)
-            self._reserved = bytearray(1024)
-        for i in range(1024):
-            self._keys[i] = 0
+            self._keys = [0] * 2048
+            self._sizes = bytearray(2048)
+            self._lasts = bytearray(2048)
+            self._kinds = bytearray(2048)
+            self._reserved = bytearray(2048)
+        for i in range(2048):
+            self._kinds[i] = 0
         for kind, words in WORDS.items():
             for word in words.split():
                 raw = word.encode()
                 key = int.from_bytes(raw[:8], "little")
-                i = ((key * 0x9E3779B97F4A7C15) & _MASK) >> 54
-                while self._keys[i]:
-                    i = (i + 1) & 1023
+                i = (((key + len(raw)) * WORD_HASH) & _MASK) >> 53
+                if self._kinds[i]:
+                    raise ValueError(f"{word} collides with another keyword: choose another WORD_HASH")
                 self._keys[i] = key
                 self._sizes[i] = len(raw)
                 self._lasts[i] = raw[len(raw) - 1]
@@ -488,13 +831,16 @@ class Lexer:
         slots: cython.p_int,
         rows: cython.p_int,
     ) -> cython.int:
-        """One pass; fills ``found``."""
+        """One pass; fills ``found``. A NUL byte stands behind the text."""
         classes: cython.p_uchar = self._classes
         fold: cython.p_uchar = self._fold
+        kinds: cython.p_uchar = self._kinds
         state: cython.uchar[256]
-        multiplier: cython.ulonglong = 0x9E3779B97F4A7C15
+        cells: cython.int[16]
+        # WORD_HASH, as a typed local.
+        multiplier: cython.ulonglong = 0xB2221A58008A05A7
         mask: cython.ulonglong = 0xFFFFFFFFFFFFFFFF
-        word_part: cython.int = WORD_PART
+        prime: cython.ulonglong = 0x100000001B3
         key: cython.ulonglong = 0
         casing: cython.ulonglong = 0
         wide: cython.ulonglong = 0
@@ -502,6 +848,7 @@ class Lexer:
         upper: cython.ulonglong = 0
         lower: cython.ulonglong = 0
         stop: cython.ulonglong = 0
+        count: cython.ulonglong = 0
         ones: cython.ulonglong = 0x0101010101010101
         highs: cython.ulonglong = 0x8080808080808080
         sevens: cython.ulonglong = 0x7F7F7F7F7F7F7F7F
@@ -515,7 +862,6 @@ class Lexer:
         blanks: cython.ulonglong = 0x2020202020202020
         underscores: cython.ulonglong = 0x5F5F5F5F5F5F5F5F
         dollars: cython.ulonglong = 0x2424242424242424
-        prime: cython.ulonglong = 0x100000001B3
         duckdb: cython.int = self._duckdb
         i: cython.Py_ssize_t = 0
         j: cython.Py_ssize_t = 0
@@ -531,109 +877,75 @@ class Lexer:
         kind: cython.int = 0
         marker: cython.int = 0
         at: cython.int = 0
-        depth: cython.int = 0
         level: cython.int = 0
-        cases: cython.int = 0
-        prefixes: cython.int = 0
-        nesting: cython.int = 0
-        joins: cython.int = 0
-        flags: cython.int = 0
-        error: cython.int = 0
-        pending: cython.int = 0
-        # What came before: 0 nothing that ends an operand, 1 an operand's end.
+        # Whether the last token ended an operand, so that a minus subtracts.
         operand: cython.int = 0
-        # Class of the last token if it was a word, else -1; and of the one before it.
+        # Class of the last token if it was a word, else -1 (-2 after an opening bracket); of the one before.
         last: cython.int = -1
         before: cython.int = -1
-        # 1 after "::", so that the parameters of the type that follows stay.
+        # 1 after "::", 2 after the name of a type.
         casting: cython.int = 0
-        token: cython.int = 0
         extra: cython.int = 0
+        # 1 if the next token follows without a space.
         glued: cython.int = 1
         signed_at: cython.Py_ssize_t = -1
-        # A list of literals after IN that is being read: where it began, whether a literal may follow.
-        listing: cython.int = 0
-        list_out: cython.Py_ssize_t = 0
-        list_slot: cython.Py_ssize_t = 0
-        list_row: cython.Py_ssize_t = 0
-        list_start: cython.Py_ssize_t = 0
-        list_kinds: cython.int = 0
-        list_count: cython.int = 0
-        list_wants: cython.int = 0
+        prefixes: cython.int = 0
         if not cython.compiled:
             state = bytearray(256)
+            cells = [0] * 16
+        for at in range(16):
+            cells[at] = 0
         state[0] = 0
 
         while True:
-            # White space and comments.
-            while i < size:
-                c = data[i]
-                if classes[c] & SPACE_BYTE:
-                    i += 1
-                elif c == 45 and i + 1 < size and data[i + 1] == 45:
-                    i += 2
-                    while i < size and data[i] != 10 and data[i] != 13:
-                        i += 1
-                elif c == 47 and i + 1 < size and data[i + 1] == 42:
-                    start = i
-                    if i + 2 < size and data[i + 2] == 43:
-                        flags |= HINTED
-                    i += 2
-                    d = 1
-                    while i < size and d > 0:
-                        if data[i] == 42 and i + 1 < size and data[i + 1] == 47:
-                            d -= 1
-                            i += 2
-                        elif data[i] == 47 and i + 1 < size and data[i + 1] == 42:
-                            d += 1
-                            i += 2
-                        else:
-                            i += 1
-                    if d > 0:
-                        error = 3
-                        break
-                else:
-                    break
-            if error != 0 or i >= size:
-                break
-            start = i
+            if data[i] == 32:
+                i += 1
+            c = data[i]
             b = classes[c]
+            if b & BLANK_BYTE:
+                i = _skip_blank(data, size, i, classes, cells)
+                if cells[ERROR] != 0:
+                    start = i
+                    break
+                c = data[i]
+                b = classes[c]
+            start = i
             if c == 59:
                 # Semicolons at the end do not count.
-                pending = 1
-                i += 1
+                while i < size and data[i] == 59:
+                    i = _skip_blank(data, size, i + 1, classes, cells)
+                if i >= size or cells[ERROR] != 0:
+                    start = i
+                    break
+                if cells[LISTING] != 0:
+                    k = _list_item(-2, slots, k, cells)
+                cells[FLAGS] |= MULTIPLE
+                cells[DEPTH] = 0
+                level = 0
+                state[0] = 0
+                out[n] = 59
+                n += 1
+                if rows != cython.NULL:
+                    _row(rows, t, start, start + 1, PUNCTUATION, -1)
+                t += 1
                 operand = 0
                 last = -1
                 casting = 0
                 continue
-            if pending != 0:
-                flags |= MULTIPLE
-                out[n] = 59
-                n += 1
-                pending = 0
-                depth = 0
-                state[0] = 0
-                if listing != 0:
-                    listing = 0
-                    k = _drop_keywords(slots, list_slot, k)
-            level = depth if depth < LEVELS else LEVELS - 1
-            marker = 0
-
-            # Which token is it? Sets ``token``, ``i`` (its end), and for literals ``marker``.
             if b & WORD_START:
                 # Written at once, behind the space that will precede it.
                 at_out = n + 1 - glued
+                capital = 0
+                key = 0
                 if not cython.compiled:
                     i = _WORD.match(data, start, size).end()
                     folded = data[start:i].lower()
                     out[at_out : at_out + i - start] = folded
                     capital = 0 if folded == data[start:i] else 32
                     key = int.from_bytes(folded[:8], "little")
-                    j = i - start
                 else:
-                    # Eight bytes at a time: lower case, then the first byte that is no part of a word.
-                    capital = 0
-                    key = 0
+                    # Eight bytes at a time, without a branch on where the word ends: lower case, then the
+                    # first byte that is no part of a word.
                     while i + 8 <= size and BIG_ENDIAN == 0:
                         wide = _load8(data, i)
                         low7 = wide & sevens
@@ -648,22 +960,15 @@ class Lexer:
                         )
                         stop = ~stop & highs
                         memcpy(out + at_out + (i - start), cython.address(lower), 8)
-                        if stop == 0:
-                            if i == start:
-                                key = lower
-                            if upper != 0:
-                                capital = 32
-                            i += 8
-                            continue
-                        stop = stop & (0 - stop)
-                        upper = upper & (stop - 1)
-                        if upper != 0:
-                            capital = 32
-                        stop = (stop >> 7) - 1
+                        stop = ((stop & (0 - stop)) >> 7) - 1
                         if i == start:
                             key = lower & stop
-                        i += ((stop & ones) * ones) >> 56
-                        break
+                        if (upper & stop) != 0:
+                            capital = 32
+                        count = ((stop & ones) * ones) >> 56
+                        i += count
+                        if count < 8:
+                            break
                     else:
                         # The last bytes of the text.
                         while i < size:
@@ -677,70 +982,29 @@ class Lexer:
                                 wide = d
                                 key |= wide << (8 * (i - start))
                             i += 1
-                    j = i - start
-                c = data[i] if i < size else 0
-                if c == 39 and j <= 2 and (key == 101 or key == 98 or key == 120 or key == 110):
-                    # E'…' with escapes; B'…', X'…' and N'…' stay in the text.
-                    token = VERBATIM
-                    if key == 101:
-                        marker = 115
-                    i += 1
-                    error = 1
-                    while i < size:
-                        c = data[i]
-                        i += 1
-                        if c == 92 and key == 101:
-                            i += 1
-                        elif c == 39:
-                            if i < size and data[i] == 39:
-                                i += 1
-                            else:
-                                error = 0
-                                break
-                    if error != 0 or i > size:
-                        error = 1
+                j = i - start
+                if j == 1 and (data[i] == 39 or data[i] == 38):
+                    at_out = _prefixed(data, size, i, key, cells)
+                    if cells[ERROR] != 0:
                         break
-                elif (
-                    key == 117
-                    and j == 1
-                    and c == 38
-                    and i + 1 < size
-                    and (data[i + 1] == 39 or data[i + 1] == 34)
-                ):
-                    # U&'…' and U&"…" stay in the text.
-                    d = data[i + 1]
-                    token = VERBATIM if d == 39 else QUOTED
-                    i += 2
-                    error = 1 if d == 39 else 2
-                    while i < size:
-                        c = data[i]
-                        i += 1
-                        if c == d:
-                            if i < size and data[i] == d:
-                                i += 1
-                            else:
-                                error = 0
-                                break
-                    if error != 0:
-                        break
-                else:
-                    token = WORD
-                    extra = IDENTIFIER
-                    at = ((key * multiplier) & mask) >> 54
-                    while self._keys[at] != 0:
-                        if (
-                            self._keys[at] == key
-                            and self._sizes[at] == j
-                            and (j <= 8 or self._lasts[at] == fold[data[i - 1]])
-                        ):
-                            extra = self._kinds[at]
-                            break
-                        at = (at + 1) & 1023
+                    if at_out >= 0:
+                        i = at_out
+                        j = 0
+                if j > 0:
+                    wide = j
+                    at = ((key + wide) * multiplier & mask) >> 53
+                    extra = kinds[at]
+                    if extra != IDENTIFIER and (
+                        self._keys[at] != key
+                        or self._sizes[at] != j
+                        or (j > 8 and self._lasts[at] != fold[data[i - 1]])
+                    ):
+                        extra = IDENTIFIER
                     if (
                         capital != 0
                         and duckdb != 0
-                        and c != 40
-                        and not (self._keys[at] != 0 and self._reserved[at])
+                        and data[i] != 40
+                        and not (extra != IDENTIFIER and self._reserved[at])
                         and not (extra == BY and last == OTHER)
                     ):
                         # A function's name is no part of a column's name as it is spelled.
@@ -748,347 +1012,176 @@ class Lexer:
                             wide = data[at_out]
                             casing = ((casing ^ wide) * prime) & mask
                         casing = ((casing ^ 32) * prime) & mask
-                    if listing != 0:
-                        if list_wants != 0 and extra == CONSTANT:
-                            list_wants = 0
-                            list_kinds |= 16 if data[start] == 110 or data[start] == 78 else 32
+                    if cells[LISTING] != 0:
+                        if cells[WANTS] != 0 and extra == CONSTANT:
                             slots[3 * k] = start
                             slots[3 * k + 1] = i
                             slots[3 * k + 2] = KEYWORD
-                            k += 1
+                            k = _list_item(16 if key == 0x6C6C756E else 32, slots, k + 1, cells)
                         else:
-                            listing = 0
-                            k = _drop_keywords(slots, list_slot, k)
+                            k = _list_item(-2, slots, k, cells)
                     if glued == 0:
                         out[n] = 32
                     n += 1 - glued + j
                     glued = 0
                     if rows != cython.NULL:
-                        rows[4 * t] = start
-                        rows[4 * t + 1] = i
-                        rows[4 * t + 2] = WORD
-                        rows[4 * t + 3] = extra
+                        _row(rows, t, start, i, WORD, extra)
                     t += 1
-                    casting = 2 if casting == 1 or (last == AS and extra <= TYPE) else 0
+                    if casting != 0 or last == AS:
+                        casting = 2 if casting == 1 or (last == AS and extra <= TYPE) else 0
                     before = last
                     last = extra
                     signed_at = -1
-                    if extra <= LAST_OPERAND:
-                        operand = 1
-                        prefixes = 0
-                        if extra == END and cases > 0:
-                            cases -= 1
-                    else:
-                        operand = 0
-                        if extra == NOT:
-                            prefixes += 1
+                    cells[PREFIXES] = 0
+                    operand = 1
+                    if extra > CONSTANT:
+                        if extra == END:
+                            if cells[CASES] > 0:
+                                cells[CASES] -= 1
                         else:
-                            prefixes = 0
-                            if extra == SELECT or extra == CLEAR:
-                                state[level] = 0
-                            elif extra == FROM:
-                                if before != DISTINCT:
-                                    state[level] = IN_FROM
-                            elif extra == BY:
-                                state[level] = IN_BY
-                            elif extra == KEEP:
-                                state[level] = KEPT
-                            elif extra == JOIN:
-                                joins += 1
-                            elif extra == CASE:
-                                cases += 1
-                        if depth + cases + prefixes > nesting:
-                            nesting = depth + cases + prefixes
+                            operand = 0
+                            if extra >= FIRST_ACTION:
+                                if extra == SELECT or extra == CLEAR:
+                                    state[level] = 0
+                                elif extra == FROM:
+                                    if before != DISTINCT:
+                                        state[level] = IN_FROM
+                                elif extra == BY:
+                                    state[level] = IN_BY
+                                elif extra == KEEP:
+                                    state[level] = KEPT
+                                elif extra == JOIN:
+                                    cells[JOINS] += 1
+                                elif extra == CASE:
+                                    cells[CASES] += 1
+                                    _deeper(cells)
+                                else:
+                                    # NOT
+                                    cells[PREFIXES] = prefixes + 1
+                                    _deeper(cells)
+                    prefixes = cells[PREFIXES]
                     continue
-            elif (b & PUNCTUATION_BYTE) and not (c == 46 and i + 1 < size and (classes[data[i + 1]] & DIGIT)):
+            elif (b & PUNCTUATION_BYTE) and not (c == 46 and (classes[data[i + 1]] & DIGIT)):
                 i += 1
-                if listing != 0:
-                    if list_wants == 0 and c == 44:
-                        list_wants = 1
-                    elif list_wants == 0 and c == 41:
+                if cells[LISTING] != 0:
+                    if c == 41 and cells[WANTS] == 0:
                         # The list is complete: one slot takes the place of its elements.
-                        n = list_out
-                        t = list_row
+                        n = cells[LIST_OUT]
+                        t = cells[LIST_ROW]
                         out[n] = 63
                         out[n + 1] = 108
-                        out[n + 2] = 48 + (list_kinds >> 4)
-                        d = list_kinds & 15
+                        out[n + 2] = 48 + (cells[LIST_KINDS] >> 4)
+                        d = cells[LIST_KINDS] & 15
                         out[n + 3] = 48 + d if d < 10 else 87 + d
                         n += 4
-                        list_count = k - list_slot
-                        slots[3 * k] = list_start
+                        slots[3 * k] = cells[LIST_START]
                         slots[3 * k + 1] = start
-                        slots[3 * k + 2] = LIST | (list_count << 8)
+                        d = k - cells[LIST_SLOT]
+                        slots[3 * k + 2] = LIST | (d << 8)
                         k += 1
                         if rows != cython.NULL:
-                            rows[4 * t] = list_start
-                            rows[4 * t + 1] = start
-                            rows[4 * t + 2] = SLOT
-                            rows[4 * t + 3] = -1
+                            _row(rows, t, cells[LIST_START], start, SLOT, -1)
                         t += 1
-                        listing = 0
+                        cells[LISTING] = 0
                     else:
-                        listing = 0
-                        k = _drop_keywords(slots, list_slot, k)
-                # No space before a comma, a closing bracket, a dot or the parenthesis of a call.
-                if (b & OPENING_BYTE) and last != IDENTIFIER:
-                    out[n] = 32
-                    n += 1 - glued
-                out[n] = c
-                n += 1
-                glued = 0
+                        k = _list_item(0 if c == 44 else -2, slots, k, cells)
                 if rows != cython.NULL:
-                    rows[4 * t] = start
-                    rows[4 * t + 1] = i
-                    rows[4 * t + 2] = PUNCTUATION
-                    rows[4 * t + 3] = -1
+                    _row(rows, t, start, i, PUNCTUATION, -1)
                 t += 1
-                operand = 0
-                if c == 46:
-                    glued = 1
-                    last = -1
-                elif c == 44:
-                    if state[level] & IN_FROM:
-                        joins += 1
-                    last = -1
-                elif b & OPENING_BYTE:
+                # No space before a comma, a closing bracket, a dot or the parenthesis of a call.
+                if b & OPENING_BYTE:
+                    if last != IDENTIFIER:
+                        out[n] = 32
+                        n += 1 - glued
                     d = state[level] & (IN_BY | KEPT)
                     if last == TYPE or last == INTERVAL or (casting == 2 and last == IDENTIFIER):
                         d |= KEPT
                     elif last == ON and before == DISTINCT:
                         d |= IN_BY
-                    depth += 1
-                    if depth + cases + prefixes > nesting:
-                        nesting = depth + cases + prefixes
-                    level = depth if depth < LEVELS else LEVELS - 1
+                    cells[DEPTH] += 1
+                    _deeper(cells)
+                    level = cells[DEPTH]
+                    if level >= LEVELS:
+                        level = LEVELS - 1
                     state[level] = d
-                    glued = 1
+                    out[n] = c
+                    n += 1
                     if c == 40 and last == IN:
-                        listing = 1
-                        list_wants = 1
-                        list_out = n
-                        list_slot = k
-                        list_row = t
-                        list_start = i
-                        list_kinds = 0
+                        cells[LISTING] = 1
+                        cells[WANTS] = 1
+                        cells[LIST_OUT] = n
+                        cells[LIST_SLOT] = k
+                        cells[LIST_ROW] = t
+                        cells[LIST_START] = i
+                        cells[LIST_KINDS] = 0
                     last = -2 if c == 91 else -1
+                    operand = 0
+                    glued = 1
                 else:
-                    if depth > 0:
-                        depth -= 1
-                    operand = 1
+                    out[n] = c
+                    n += 1
                     last = -1
+                    operand = 0
+                    glued = 0
+                    if c == 46:
+                        glued = 1
+                    elif c == 44:
+                        if state[level] & IN_FROM:
+                            cells[JOINS] += 1
+                    else:
+                        operand = 1
+                        if cells[DEPTH] > 0:
+                            cells[DEPTH] -= 1
+                            level = cells[DEPTH]
+                            if level >= LEVELS:
+                                level = LEVELS - 1
                 casting = 0
+                cells[PREFIXES] = 0
                 prefixes = 0
                 signed_at = -1
                 continue
-            elif (b & DIGIT) or (c == 46 and i + 1 < size and (classes[data[i + 1]] & DIGIT)):
-                token = VERBATIM
-                marker = 105
-                if (
-                    c == 48
-                    and duckdb == 0
-                    and i + 1 < size
-                    and (fold[data[i + 1]] == 120 or fold[data[i + 1]] == 111 or fold[data[i + 1]] == 98)
-                ):
-                    i += 2
-                    while i < size and (classes[data[i]] & word_part):
-                        i += 1
-                else:
-                    while i < size and ((classes[data[i]] & DIGIT) or data[i] == 95):
-                        i += 1
-                    if i < size and data[i] == 46 and not (i + 1 < size and data[i + 1] == 46):
-                        marker = 100
-                        i += 1
-                        while i < size and ((classes[data[i]] & DIGIT) or data[i] == 95):
-                            i += 1
-                    if i < size and (data[i] == 101 or data[i] == 69):
-                        j = i + 1
-                        if j < size and (data[j] == 43 or data[j] == 45):
-                            j += 1
-                        if j < size and (classes[data[j]] & DIGIT):
-                            marker = 102
-                            i = j
-                            while i < size and ((classes[data[i]] & DIGIT) or data[i] == 95):
-                                i += 1
-            elif c == 39:
-                token = VERBATIM
-                marker = 115
-                i += 1
-                error = 1
-                while i < size:
-                    c = data[i]
-                    i += 1
-                    if c == 39:
-                        if i < size and data[i] == 39:
-                            i += 1
-                        else:
-                            error = 0
-                            break
-                if error != 0:
-                    break
-            elif c == 34:
-                token = QUOTED
-                i += 1
-                error = 2
-                while i < size:
-                    c = data[i]
-                    i += 1
-                    if c == 34:
-                        if i < size and data[i] == 34:
-                            i += 1
-                        else:
-                            error = 0
-                            break
-                if error != 0:
-                    break
-            elif c == 36:
-                i += 1
-                token = OPERATOR
-                if i < size and (classes[data[i]] & DIGIT):
-                    while i < size and (classes[data[i]] & DIGIT):
-                        i += 1
-                    token = VERBATIM
-                    marker = 112
-                else:
-                    while i < size and data[i] != 36 and (classes[data[i]] & word_part):
-                        i += 1
-                    if i < size and data[i] == 36:
-                        # $tag$ … $tag$
-                        i += 1
-                        token = VERBATIM
-                        marker = 115
-                        j = i - start
-                        error = 4
-                        while i + j <= size:
-                            if data[i] == 36:
-                                d = 0
-                                while d < j and data[i + d] == data[start + d]:
-                                    d += 1
-                                if d == j:
-                                    i += j
-                                    error = 0
-                                    break
-                            i += 1
-                        if error != 0:
-                            break
-                    elif i > start + 1:
-                        token = VERBATIM
-                        marker = 112
-            elif c == 63 and not (duckdb == 0 and operand != 0):
-                token = VERBATIM
-                marker = 112
-                i += 1
-            elif (
-                c == 37
-                and operand == 0
-                and i + 1 < size
-                and data[i + 1] == 115
-                and not (i + 2 < size and (classes[data[i + 2]] & word_part))
-            ):
-                token = VERBATIM
-                marker = 112
-                i += 2
-            elif (
-                c == 37
-                and operand == 0
-                and i + 2 < size
-                and data[i + 1] == 40
-                and (classes[data[i + 2]] & WORD_START)
-            ):
-                # %(name)s
-                j = i + 2
-                while j < size and (classes[data[j]] & word_part):
-                    j += 1
-                if j + 1 < size and data[j] == 41 and data[j + 1] == 115:
-                    token = VERBATIM
-                    marker = 112
-                    i = j + 2
-                else:
-                    token = OPERATOR
-                    i += 1
-            elif c == 58:
-                token = OPERATOR
-                i += 1
-                if i < size and data[i] == 58:
-                    i += 1
-                elif i < size and data[i] == 61:
-                    i += 1
-                elif operand == 0 and last != -2 and i < size and (classes[data[i]] & WORD_START):
-                    while i < size and (classes[data[i]] & word_part):
-                        i += 1
-                    token = VERBATIM
-                    marker = 112
-            elif b & OPERATOR_BYTE:
-                token = OPERATOR
-                d = 0
-                while i < size:
-                    c = data[i]
-                    if not (classes[c] & OPERATOR_BYTE):
-                        break
-                    if (
-                        i > start
-                        and i + 1 < size
-                        and ((c == 45 and data[i + 1] == 45) or (c == 47 and data[i + 1] == 42))
-                    ):
-                        break
-                    d |= classes[c]
-                    i += 1
-                if not (d & SPECIAL_BYTE):
-                    while i > start + 1 and (data[i - 1] == 43 or data[i - 1] == 45):
-                        i -= 1
-                if i == start + 1:
-                    c = data[start]
-                    if (
-                        c == 45
-                        and operand == 0
-                        and i < size
-                        and (
-                            (classes[data[i]] & DIGIT)
-                            or (data[i] == 46 and i + 1 < size and (classes[data[i + 1]] & DIGIT))
-                        )
-                    ):
-                        # The sign of a number: it stays in the text, and begins the literal.
-                        signed_at = start
-                    elif c == 35 and i < size and (classes[data[i]] & DIGIT):
-                        # DuckDB's positional reference: #1.
-                        while i < size and (classes[data[i]] & DIGIT):
-                            i += 1
-                        token = VERBATIM
-            elif c == 0:
-                error = 5
+            elif i >= size:
                 break
-            else:
-                # A control character, a backslash: no engine's token, kept for the engine to refuse.
-                token = OPERATOR
+            elif (b & OPERATOR_BYTE) and data[i + 1] == 32 and c != 45:
+                # The usual operator: one character, then a space.
                 i += 1
-
-            # Whether a literal becomes a slot.
+                cells[FOUND_KIND] = OPERATOR
+                cells[FOUND_MARKER] = 0
+            else:
+                i = _other(data, size, start, classes, duckdb, operand, last, cells)
+                if cells[ERROR] != 0:
+                    break
+            # Literals, operators, quoted identifiers.
+            kind = cells[FOUND_KIND]
+            marker = cells[FOUND_MARKER]
             if marker != 0:
                 if marker != 112 and (
                     last == INTERVAL or (state[level] & KEPT) or (marker == 105 and (state[level] & IN_BY))
                 ):
                     marker = 0
                 else:
-                    token = SLOT
-
-            if listing != 0:
-                if list_wants != 0 and token == SLOT:
-                    list_wants = 0
+                    kind = SLOT
+            elif kind == OPERATOR:
+                if c == 45 and operand == 0 and i == start + 1:
+                    if (classes[data[i]] & DIGIT) or (data[i] == 46 and (classes[data[i + 1]] & DIGIT)):
+                        # The sign of a number: it stays in the text, and begins the literal.
+                        signed_at = start
+            if cells[LISTING] != 0:
+                if kind == SLOT:
                     if marker == 105:
-                        list_kinds |= 1
+                        d = 1
                     elif marker == 100:
-                        list_kinds |= 2
+                        d = 2
                     elif marker == 102:
-                        list_kinds |= 4
+                        d = 4
                     elif marker == 115:
-                        list_kinds |= 8
+                        d = 8
                     else:
-                        list_kinds |= 64
-                elif not (list_wants != 0 and token == OPERATOR and signed_at == start):
-                    listing = 0
-                    k = _drop_keywords(slots, list_slot, k)
-
-            if token == SLOT:
+                        d = 64
+                    k = _list_item(d, slots, k, cells)
+                else:
+                    k = _list_item(-1 if signed_at == start else -2, slots, k, cells)
+            if kind == SLOT:
                 if signed_at >= 0:
                     # The sign's own token is already in the text; both are one slot.
                     t -= 1
@@ -1096,23 +1189,22 @@ class Lexer:
                 else:
                     out[n] = 32
                     n += 1 - glued
-                if marker == 105:
-                    kind = INTEGER
-                elif marker == 100:
-                    kind = DECIMAL
-                elif marker == 102:
-                    kind = FLOAT
-                elif marker == 115:
-                    kind = STRING
-                else:
-                    kind = PARAMETER
-                    flags |= PARAMETERS
                 out[n] = 63
                 out[n + 1] = marker
                 n += 2
                 slots[3 * k] = start
                 slots[3 * k + 1] = i
-                slots[3 * k + 2] = kind
+                if marker == 105:
+                    slots[3 * k + 2] = INTEGER
+                elif marker == 100:
+                    slots[3 * k + 2] = DECIMAL
+                elif marker == 102:
+                    slots[3 * k + 2] = FLOAT
+                elif marker == 115:
+                    slots[3 * k + 2] = STRING
+                else:
+                    slots[3 * k + 2] = PARAMETER
+                    cells[FLAGS] |= PARAMETERS
                 k += 1
             else:
                 out[n] = 32
@@ -1126,47 +1218,46 @@ class Lexer:
                         out[n] = data[j]
                         n += 1
                         j += 1
-            glued = 0
             if rows != cython.NULL:
-                rows[4 * t] = start
-                rows[4 * t + 1] = i
-                rows[4 * t + 2] = token
-                rows[4 * t + 3] = -1
+                _row(rows, t, start, i, kind, -1)
             t += 1
+            glued = 0
             last = -1
             casting = 0
-            if token == OPERATOR:
+            if kind == OPERATOR:
                 if operand == 0:
+                    cells[PREFIXES] = prefixes + 1
                     prefixes += 1
-                    if depth + cases + prefixes > nesting:
-                        nesting = depth + cases + prefixes
+                    _deeper(cells)
                 else:
+                    cells[PREFIXES] = 0
                     prefixes = 0
-                if data[start] == 58 and i == start + 2:
+                if c == 58 and i == start + 2 and data[start + 1] == 58:
                     casting = 1
                 operand = 0
             else:
                 signed_at = -1
                 operand = 1
+                cells[PREFIXES] = 0
                 prefixes = 0
 
-        if listing != 0:
-            k = _drop_keywords(slots, list_slot, k)
-        if error == 0 and isinstance(found.sql, bytes) and not found.sql.isascii():
+        if cells[LISTING] != 0:
+            k = _list_item(-2, slots, k, cells)
+        if cells[ERROR] == 0 and isinstance(found.sql, bytes) and not found.sql.isascii():
             try:
                 found.sql.decode("utf-8")
             except UnicodeDecodeError as problem:
-                error = 6
+                cells[ERROR] = 6
                 start = problem.start
-        if (flags & HINTED) and duckdb == 0:
+        if (cells[FLAGS] & HINTED) and duckdb == 0:
             # Same text, other plan: keep its template apart.
             casing = casing ^ 1
         found.tokens = t
-        found.joins = joins
-        found.nesting = nesting
-        found.flags = flags
-        found.error = error
-        found.error_at = start if error != 0 else 0
+        found.joins = cells[JOINS]
+        found.nesting = cells[NESTING]
+        found.flags = cells[FLAGS]
+        found.error = cells[ERROR]
+        found.error_at = start if cells[ERROR] != 0 else 0
         if not cython.compiled:
             found.key = bytes(out[:n])
             found.packed = array("i", slots[: 3 * k]).tobytes()

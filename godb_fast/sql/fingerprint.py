@@ -7,6 +7,7 @@ sqlglot's time grows with tokens (about 7 µs each) and its recursion with nesti
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -29,6 +30,8 @@ _PARAMETERS: Final = 2
 _HINTED: Final = 4
 
 _lexers: dict[tuple[str, str | None], Any] = {}
+#: By dialect, what the selected backend scans with.
+_scan: dict[str, Callable[[str | bytes], Any]] = {}
 
 
 class Fingerprint(Protocol):
@@ -137,7 +140,11 @@ def fingerprint(sql: str | bytes, dialect: str = "duckdb", *, backend: str | Non
     try:
         if len(sql) > MAX_BYTES:
             return _oversized(sql, dialect)
-        found = (_lexers.get((dialect, backend)) or lexer(dialect, backend)).scan(sql)
+        # The usual call pays for one look-up and the native call.
+        found = _scan[dialect](sql) if backend is None else lexer(dialect, backend).scan(sql)
+    except KeyError:
+        _scan[dialect] = lexer(dialect).scan
+        return fingerprint(sql, dialect)
     except UnicodeEncodeError as problem:
         line, column = position(str(sql)[: problem.start].encode("utf-8", "replace"), None)
         raise SqlError(
