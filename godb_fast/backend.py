@@ -209,6 +209,12 @@ class _StandIn(ModuleType):
         return value
 
     @staticmethod
+    def inline(function: Any) -> Any:
+        """Remember what Numba must inline too: a call that passes arrays counts references."""
+        function.inlined = True
+        return function
+
+    @staticmethod
     def declare(type_: object = None, value: Any = None, **names: object) -> Any:
         return value
 
@@ -240,12 +246,13 @@ def _jit(module: ModuleType) -> None:
     """Replace a module's own functions by Numba dispatchers (compiled at first call, cached on disk)."""
     import numba
 
-    decorate = numba.njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)
+    options = {"cache": True, "nogil": True, "error_model": "numpy", "boundscheck": False}
     if isinstance(vars(module).get("lowest"), FunctionType):
         setattr(module, "lowest", _lowest())  # noqa: B010 (mypy knows no such attribute)
     for key, value in list(vars(module).items()):
         if isinstance(value, FunctionType) and value.__module__ == module.__name__:
-            setattr(module, key, decorate(value))
+            inline = "always" if getattr(value, "inlined", False) else "never"
+            setattr(module, key, numba.njit(inline=inline, **options)(value))
 
 
 def _lowest() -> Any:

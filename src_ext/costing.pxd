@@ -18,6 +18,7 @@ cdef void settle_until(
     int* lookup_ends, int* lookup_left, long long lookups, double* model, double* found, double* best,
     double* a, double* b, double* m, double* x
 ) noexcept nogil
+cdef void start_stream(long long count, double* found) noexcept nogil
 cdef long long search_stream(
     long long settled, long long filled, int* chunk, long long* sets, long long lanes, double* rows,
     long long mode, long long oriented, int* lookup_ends, int* lookup_left, long long lookups,

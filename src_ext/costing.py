@@ -716,6 +716,16 @@ def settle_until(
 @cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
+def start_stream(count: cython.longlong, found: cython.p_double) -> cython.void:
+    """Before :func:`search_stream`."""
+    i: cython.longlong
+    for i in range(count):
+        found[i] = 1e999
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
 def search_stream(
     settled: cython.longlong,
     filled: cython.longlong,
@@ -766,6 +776,7 @@ def search_stream(
 
 @cython.cfunc
 @cython.nogil
+@cython.inline
 @cython.exceptval(check=False)
 def scanned(rows: cython.double, model: cython.p_double) -> cython.double:
     """:func:`scan_cost` for other modules, which cannot inline it."""
@@ -774,6 +785,7 @@ def scanned(rows: cython.double, model: cython.p_double) -> cython.double:
 
 @cython.cfunc
 @cython.nogil
+@cython.inline
 @cython.exceptval(check=False)
 def joined(inputs: cython.double, rows: cython.double, model: cython.p_double) -> cython.double:
     """:func:`joined_cost` for other modules."""
@@ -782,6 +794,7 @@ def joined(inputs: cython.double, rows: cython.double, model: cython.p_double) -
 
 @cython.cfunc
 @cython.nogil
+@cython.inline
 @cython.exceptval(check=False)
 def paired(
     left: cython.longlong,

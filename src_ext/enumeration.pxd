@@ -12,8 +12,16 @@ cdef extern from *:
         return __builtin_ctzll((unsigned long long) relations);
     }
     #endif
+    /* Only where a set lies depends on this hash, never what is found. The sets of a chain are runs of bits,
+       which one multiplication would crowd together. */
+    static CYTHON_INLINE long long godb_spread(long long relations) {
+        unsigned long long mixed = (unsigned long long) relations * 0x9E3779B97F4A7C15ULL;
+        mixed = (mixed ^ (mixed >> 32)) * 0xD6E8FEB86659FD93ULL;
+        return (long long) ((mixed ^ (mixed >> 32)) & 0x7FFFFFFF);
+    }
     """
     int lowest "godb_lowest" (long long relations) noexcept nogil
+    long long spread "godb_spread" (long long relations) noexcept nogil
 
 cdef int find(long long relations, int* slots, long long wrap, long long* sets) noexcept nogil
 cdef long long list_sets(

@@ -20,16 +20,12 @@ if not cython.compiled:
         """Number of the lowest relation of a set that is not empty."""
         return int(relations & -relations).bit_length() - 1
 
+    def spread(relations):
+        """Hash of a set. Halves are multiplied apart, so that nothing overflows 63 bits.
 
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def spread(relations: cython.longlong) -> cython.longlong:
-    """Hash of a mask. Halves are multiplied apart, so that no backend overflows 63 bits."""
-    low: cython.longlong = relations & 0x7FFFFFFF
-    high: cython.longlong = relations >> 31
-    return (low * 0x2C1B3C6D + high * 0x297A2D39) >> 22
+        Compiled, it is another one: where a set lies depends on it, never what is found.
+        """
+        return ((relations & 0x7FFFFFFF) * 0x2C1B3C6D + (relations >> 31) * 0x297A2D39) >> 22
 
 
 @cython.cfunc
@@ -58,6 +54,7 @@ def position(
 
 @cython.cfunc
 @cython.nogil
+@cython.inline
 @cython.exceptval(check=False)
 def find(
     relations: cython.longlong, slots: cython.p_int, wrap: cython.longlong, sets: cython.p_longlong

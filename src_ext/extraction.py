@@ -98,7 +98,10 @@ def extract(
             while pair < stop:
                 part = pairs[pair] & 65535
                 within = (pairs[pair] >> 16) & 65535
-                cost = paired(part * lanes + lane, within * lanes + lane, mode, oriented, a, b, m)
+                if mode == 0:
+                    cost = a[part * lanes + lane] + a[within * lanes + lane]
+                else:
+                    cost = paired(part * lanes + lane, within * lanes + lane, mode, oriented, a, b, m)
                 if cost < best or left < 0:
                     best = cost
                     left = part

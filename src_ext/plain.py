@@ -90,6 +90,7 @@ def plain_subsets(
     within: cython.longlong
     part: cython.longlong
     best: cython.double
+    second: cython.double
     cost: cython.double
     for i in range(count):
         whole = sets[i]
@@ -98,13 +99,47 @@ def plain_subsets(
         if within == 0:
             a[whole] = 0.0
             continue
-        best = 1e999
-        part = within
+        # Two minima at once: after the first, an even number of parts is left.
+        best = a[within] + a[whole ^ within]
+        second = 1e999
+        part = (within - 1) & within
         while part != 0:
             cost = a[part] + a[whole ^ part]
             best = cost if cost < best else best
             part = (part - 1) & within
+            cost = a[part] + a[whole ^ part]
+            second = cost if cost < second else second
+            part = (part - 1) & within
+        best = second if second < best else best
         a[whole] = best + output * rows[i]
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def plain_start(count: cython.longlong, sets: cython.p_longlong, a: cython.p_double) -> cython.void:
+    """Before :func:`plain_stream`: 0 for single relations, else infinity."""
+    i: cython.longlong
+    for i in range(count):
+        a[i] = 0.0 if sets[i] & (sets[i] - 1) == 0 else 1e999
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def plain_stop(
+    settled: cython.longlong,
+    count: cython.longlong,
+    sets: cython.p_longlong,
+    rows: cython.p_double,
+    output: cython.double,
+    a: cython.p_double,
+) -> cython.void:
+    """After :func:`plain_stream`: settle the csgs that are part of no other."""
+    i: cython.longlong
+    for i in range(settled, count):
+        if sets[i] & (sets[i] - 1) != 0:
+            a[i] += output * rows[i]
 
 
 @cython.cfunc

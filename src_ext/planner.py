@@ -24,6 +24,7 @@ from cython.cimports.godb_fast._kernels.costing import (
     search_subsets,
     search_trees,
     settle_until,
+    start_stream,
 )
 from cython.cimports.godb_fast._kernels.enumeration import (
     find,
@@ -39,13 +40,15 @@ from cython.cimports.godb_fast._kernels.extraction import extract, recost
 from cython.cimports.godb_fast._kernels.plain import (
     count_invalid,
     plain_pairs,
+    plain_start,
+    plain_stop,
     plain_stream,
     plain_subsets,
     plain_trees,
 )
 
-#: Triples per chunk of streamed pairs: stays in the first-level cache.
-CHUNK = 1024
+#: Triples per chunk of streamed pairs: stays in the first-level cache; where calls are dear, more.
+CHUNK = 1024 if cython.compiled else 16384
 
 
 if not cython.compiled:
@@ -94,6 +97,7 @@ class Planner:
     operators: cython.longlong
     indexed: cython.longlong
     lookups: cython.longlong
+    capacity: cython.longlong
     lanes: cython.longlong
     reserved: cython.longlong
     spread: cython.longlong
@@ -221,6 +225,7 @@ class Planner:
     def _own(self):
         """Scratch memory that no two threads may share."""
         streamed: cython.longlong = CHUNK if self.kind == 3 else 1
+        self.capacity = streamed
         self.stack = longs(self._hold("stack", numpy.zeros(3 * 64 * 64 + 3, numpy.int64)))
         self.least = doubles(self._hold("least", numpy.zeros(16)))
         self.chunk = ints(self._hold("chunk", numpy.empty(3 * streamed, numpy.int32)))
@@ -651,28 +656,27 @@ class Planner:
         lookups: cython.longlong,
         model: cython.p_double,
     ) -> cython.void:
-        i: cython.longlong
         filled: cython.longlong
         settled: cython.longlong = 0
+        capacity: cython.longlong = self.capacity
         plain: cython.longlong = 0
         if lanes == 1 and mode == 0 and lookups == 0 and oriented == 0 and model[0] == 0.0 and model[3] > 0.0:
             plain = 1
-        for i in range(self.count * lanes):
-            if plain != 0:
-                self.a[i] = 0.0 if self.sets[i] & (self.sets[i] - 1) == 0 else 1e999
-            else:
-                self.found[i] = 1e999
+        if plain != 0:
+            plain_start(self.count, self.sets, self.a)
+        else:
+            start_stream(self.count * lanes, self.found)
         self.stack[0] = 0
         self.stack[1] = 0
         while self.stack[0] != self.count:
             if self.acyclic != 0:
                 filled = stream_splits(
-                    self.count, 1024, self.below, self.sets, self.slots, self.wrap, self.stack, self.chunk
+                    self.count, capacity, self.below, self.sets, self.slots, self.wrap, self.stack, self.chunk
                 )
             else:
                 filled = stream_pairs(
-                    self.count, 1024, self.adjacency, self.sets, self.near, self.slots, self.wrap, self.stack,
-                    self.chunk,
+                    self.count, capacity, self.adjacency, self.sets, self.near, self.slots, self.wrap,
+                    self.stack, self.chunk,
                 )  # fmt: skip
             if oriented != 0:
                 filled = orient_pairs(
@@ -688,9 +692,7 @@ class Planner:
                 self.b, self.m, self.x,
             )  # fmt: skip
         if plain != 0:
-            for i in range(settled, self.count):
-                if self.sets[i] & (self.sets[i] - 1) != 0:
-                    self.a[i] += model[3] * rows[i]
+            plain_stop(settled, self.count, self.sets, rows, model[3], self.a)
             return
         settle_until(
             settled, self.count, self.sets, lanes, rows, mode, self.lookup_ends, self.lookup_left, lookups,

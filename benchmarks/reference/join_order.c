@@ -173,7 +173,11 @@ EXPORT double connected_pairs(int n, const mask *near, int64_t count, const mask
 
 /* ---- the same for sparse graphs: connected sets in a hash table, costs by their index ---- */
 
-static inline uint64_t hash(mask x) { return ((uint64_t)x * 0x9E3779B97F4A7C15ull) >> 32; }
+static inline uint64_t hash(mask x) {
+    uint64_t h = (uint64_t)x * 0x9E3779B97F4A7C15ull;
+    h = (h ^ (h >> 32)) * 0xD6E8FEB86659FD93ull;
+    return h ^ (h >> 32);
+}
 
 static inline int32_t find(mask x, const mask *sets, const int32_t *slots, uint64_t wrap) {
     uint64_t at = hash(x) & wrap;

@@ -97,6 +97,7 @@ class Planner:
         self._indexed = tuple(bool(flag) for flag in indexed)
         self._kernels = backends.kernels("planner", self.backend)
         self._pool: list[tuple[Any, ...]] = []
+        self._large: list[Any] = []
         self._trees: dict[JoinTree, Nodes] = {}
         self._width = max(2 * graph.size - 1, 0)
         parts = connected_parts(graph)
@@ -414,16 +415,18 @@ class Planner:
             top = right
 
     def _search_large(self, estimates: RowEstimates | RowsBySet, cost_model: CostModel, out: Nodes) -> Nodes:
-        from godb_fast.planning.large import search_large
+        from godb_fast.planning.large import LargeSearch
 
         assert isinstance(estimates, RowEstimates)
-        nodes, self._algorithm = search_large(
-            self.graph,
-            estimates,
-            cost_model,
-            indexed=[i for i, flag in enumerate(self._indexed) if flag],
-            backend=self.backend,
-        )
+        try:
+            search = self._large.pop()
+        except IndexError:
+            indexed = [i for i, flag in enumerate(self._indexed) if flag]
+            search = LargeSearch(self.graph, indexed=indexed, backend=self.backend)
+        try:
+            nodes, self._algorithm = search.search(estimates, cost_model)
+        finally:
+            self._large.append(search)
         out[:] = nodes
         return out
 
