@@ -91,14 +91,15 @@ class Instance:
 
     def release(self) -> None:
         """One cursor fewer; the last one closes the instance."""
-        with self._lock:
-            self._users -= 1
-            last = self._users == 0
-        if last:
-            with _REGISTRY_LOCK:
+        # Under the registry's lock, so that nobody is given an instance that is about to close.
+        with _REGISTRY_LOCK:
+            with self._lock:
+                self._users -= 1
+                last = self._users == 0
+            if last:
                 if _REGISTRY.get(self.path) is self:
                     del _REGISTRY[self.path]
-            self._control.close()
+                self._control.close()
 
     def changed(self, *, catalog: bool) -> None:
         """A statement ran that may have changed rows, or more than that."""
