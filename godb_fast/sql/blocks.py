@@ -266,8 +266,7 @@ class BlockReader:
             signed,
             tokens.literals if self.view_depth else None,
         )
-        texts = {number: self._text(draft, number) for number in range(len(draft.conditions))}
-        made = assemble(draft, reader, texts)
+        made = assemble(draft, reader, lambda number: self._text(draft, number))
         if not self.view_depth:
             self._stars(draft, node)
             self._merged(draft, node)
@@ -279,7 +278,7 @@ class BlockReader:
                     for number, source in enumerate(draft.sources)
                 ),
                 where=tuple(draft.printed),
-                conditions=texts,
+                conditions={number: self._text(draft, number) for number in made.printed},
                 stays=made.stays,
                 leaf_filters=made.leaf_filters,
                 edits=draft.edits,
@@ -311,7 +310,7 @@ class BlockReader:
             return (f"{self._spelled(draft, condition.left)} = {self._spelled(draft, condition.right)}",)
         tokens = self.places.tokens
         changed: dict[int, str] = {}
-        for column in columns_of(condition.node):
+        for column in self.places.columns(condition.node):
             found = resolve(self, draft, column)
             if found is None:
                 continue

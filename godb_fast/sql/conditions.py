@@ -10,7 +10,7 @@ from godb_fast.core import ColumnRef
 from godb_fast.sql.clauses import Span
 from godb_fast.sql.draft import Condition, Draft, Guess, Output, bare
 from godb_fast.sql.predicates import flatten, strong
-from godb_fast.sql.scopes import CannotPlan, columns_of, has_query, own_select
+from godb_fast.sql.scopes import CannotPlan, own_select
 from godb_fast.sql.semijoins import membership_join
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def condition_of(
 ) -> tuple[Condition, bool]:
     """A conjunct without subqueries, and whether it looks at an outer block."""
     mask, outer = 0, False
-    for column in columns_of(node):
+    for column in reader.places.columns(node):
         if isinstance(column.this, exp.Star) or column.args.get("db"):
             raise CannotPlan("a column with a schema's name before it")
         found = resolve(reader, draft, column)
@@ -87,7 +87,7 @@ def condition_of(
 def mask_if_known(reader: BlockReader, draft: Draft, node: exp.Expression) -> int:
     """Relations of the block that a condition mentions, as far as that is known."""
     mask = 0
-    for column in columns_of(node):
+    for column in reader.places.columns(node):
         try:
             found = resolve(reader, draft, column)
         except CannotPlan:
@@ -100,7 +100,7 @@ def mask_if_known(reader: BlockReader, draft: Draft, node: exp.Expression) -> in
 def read_where(reader: BlockReader, draft: Draft, where: exp.Expression, ctes: dict[str, Output]) -> None:
     """Fill in the draft's conditions from its WHERE clause."""
     for node, span in reader.places.where(where.this, draft.clauses):
-        if has_query(node):
+        if reader.places.has_query(node):
             if membership_join(reader, draft, node, span, ctes):
                 continue
             reader.nested(node, draft.index, draft.scope, ctes)

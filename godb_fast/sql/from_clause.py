@@ -21,7 +21,7 @@ from godb_fast.sql.draft import (
     rename_source,
     renamed_output,
 )
-from godb_fast.sql.scopes import CannotPlan, Source, fold, has_query
+from godb_fast.sql.scopes import CannotPlan, Source, fold
 
 if TYPE_CHECKING:
     from godb_fast.sql.blocks import BlockReader
@@ -249,7 +249,7 @@ class FromClause:
     def _on(self, on: exp.Expression) -> list[int]:
         numbers = []
         for part, span in self.places.on(on):
-            if has_query(part):
+            if self.places.has_query(part):
                 raise CannotPlan("a subquery in an ON clause")
             condition, outer = condition_of(self.reader, self.draft, part, span)
             if outer:

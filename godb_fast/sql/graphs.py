@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,10 +23,12 @@ class Assembled:
     filters: tuple[tuple[Predicate, ...], ...]
     stays: frozenset[int]
     leaf_filters: Mapping[int, tuple[int, ...]]
+    #: Conditions whose text is needed apart from join predicates and what WHERE spells itself.
+    printed: frozenset[int]
 
 
-def assemble(draft: Draft, reader: PredicateReader, texts: Mapping[int, Segments]) -> Assembled:
-    """Place the draft's conditions and build its graph.
+def assemble(draft: Draft, reader: PredicateReader, text: Callable[[int], Segments]) -> Assembled:
+    """Place the draft's conditions and build its graph; ``text`` spells a condition for an ON clause.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def assemble(draft: Draft, reader: PredicateReader, texts: Mapping[int, Segments
         predicates.append(
             JoinPredicate(
                 condition.mask,
-                texts[number],
+                text(number),
                 condition.left,
                 condition.right,
                 condition.operator,
@@ -91,7 +93,10 @@ def assemble(draft: Draft, reader: PredicateReader, texts: Mapping[int, Segments
         early = tuple(number for number in own if placed.scopes[number] != 0)
         if early:
             leaf_filters[relation] = early
-    return Assembled(graph, _filters(draft, placed, reader), frozenset(stays), leaf_filters)
+    spelled = {number for number, _, _ in draft.printed}
+    printed = (stays - spelled).union(*leaf_filters.values())
+    filters = _filters(draft, placed, reader)
+    return Assembled(graph, filters, frozenset(stays), leaf_filters, frozenset(printed))
 
 
 def _classes(

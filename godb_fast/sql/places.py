@@ -21,11 +21,29 @@ class Places:
         self.tokens = tokens
         self._selects = selects(tokens)
         self._claimed: dict[int, exp.Expression] = {}
+        self._parts: dict[int, list[exp.Expression]] = {}
 
     @property
     def selects(self) -> int:
         """How many SELECTs the text has."""
         return len(self._selects)
+
+    def parts(self, node: exp.Expression) -> list[exp.Expression]:
+        """A conjunct and everything below it; remembered, because several readers go through it."""
+        found = self._parts.get(id(node))
+        if found is None:
+            found = self._parts[id(node)] = below(node)
+        return found
+
+    def columns(self, node: exp.Expression) -> list[exp.Column]:
+        """All columns of a conjunct."""
+        return [part for part in self.parts(node) if isinstance(part, exp.Column)]
+
+    def has_query(self, node: exp.Expression) -> bool:
+        """Whether a conjunct holds a subquery."""
+        return self.selects > 1 and any(
+            isinstance(part, (exp.Select, exp.SetOperation)) for part in self.parts(node)
+        )
 
     def at(self, offset: int) -> int:
         """Token at an offset that the parser named."""
@@ -104,7 +122,7 @@ class Places:
     def _matches(self, node: exp.Expression, span: Span) -> bool:
         """Whether all names and literals of a node stand within a span."""
         start, end = span
-        for part in below(node):
+        for part in self.parts(node):
             if isinstance(part, exp.Identifier):
                 offset = start_of(part)
                 if offset >= 0 and not start <= self.tokens.at_offset.get(offset, -1) < end:

@@ -21,7 +21,7 @@ from godb_fast.core.conflicts import JoinNode, OperatorTree
 from godb_fast.sql.clauses import Span
 from godb_fast.sql.draft import Condition, Draft, Output, arg, bare, family, present
 from godb_fast.sql.layout import Leaf
-from godb_fast.sql.scopes import CannotPlan, Scope, Source, fold, has_query
+from godb_fast.sql.scopes import CannotPlan, Scope, Source, fold
 
 if TYPE_CHECKING:
     from godb_fast.sql.blocks import BlockReader
@@ -157,7 +157,7 @@ def _add_join(reader: BlockReader, draft: Draft, inner: Draft, found: Membership
     own: list[int] = []
     correlated: list[int] = []
     for part, span in pieces:
-        if has_query(part):
+        if reader.places.has_query(part):
             raise CannotPlan("a subquery in the subquery")
         condition, further = condition_of(reader, draft, part, span)
         if further:
