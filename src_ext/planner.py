@@ -84,66 +84,6 @@ class Planner:
         The largest pair list that is kept.
     """
 
-    layout: object
-    held: dict
-    size: cython.longlong
-    count: cython.longlong
-    pair_count: cython.longlong
-    kind: cython.longlong
-    name: object
-    acyclic: cython.longlong
-    wrap: cython.longlong
-    slot_count: cython.longlong
-    operators: cython.longlong
-    indexed: cython.longlong
-    lookups: cython.longlong
-    capacity: cython.longlong
-    lanes: cython.longlong
-    reserved: cython.longlong
-    spread: cython.longlong
-    adjacency: cython.p_longlong
-    below: cython.p_longlong
-    names: cython.p_longlong
-    constraints: cython.p_longlong
-    free: cython.p_longlong
-    sets: cython.p_longlong
-    near: cython.p_longlong
-    named: cython.p_longlong
-    slots: cython.p_int
-    ends: cython.p_int
-    pairs: cython.p_int
-    built: cython.p_int
-    lookup_ends: cython.p_int
-    lookup_left: cython.p_int
-    bases: cython.p_int
-    added: cython.p_int
-    class_starts: cython.p_int
-    classes: cython.p_int
-    class_sets: cython.p_longlong
-    class_entries: cython.p_int
-    predicate_starts: cython.p_int
-    predicates: cython.p_int
-    predicate_sets: cython.p_longlong
-    predicate_entries: cython.p_int
-    operator_sets: cython.p_longlong
-    stack: cython.p_longlong
-    chunk: cython.p_int
-    oriented: cython.p_int
-    a: cython.p_double
-    b: cython.p_double
-    m: cython.p_double
-    x: cython.p_double
-    found: cython.p_double
-    rows: cython.p_double
-    logs: cython.p_double
-    least: cython.p_double
-    corrections: cython.p_double
-    operator_logs: cython.p_double
-    factors: cython.p_double
-    members: cython.longlong
-    selective: cython.longlong
-    multiplied: cython.longlong
-
     def __init__(self, layout, budget: cython.longlong, list_bytes: cython.longlong):
         self.layout = layout
         self.held = {}
