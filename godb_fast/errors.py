@@ -41,6 +41,13 @@ class SqlError(GodbError, ValueError):
         self.line = line
         self.column = column
 
+    def __str__(self) -> str:
+        message = super().__str__()
+        if self.line is None or f"line {self.line}" in message:
+            return message
+        place = f"line {self.line}" if self.column is None else f"line {self.line}, column {self.column}"
+        return f"{place}: {message}"
+
 
 class EngineError(GodbError):
     """The engine refused or failed; its own message is kept, credentials are not."""

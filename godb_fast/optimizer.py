@@ -20,6 +20,7 @@ import numpy as np
 
 from godb_fast.core import NO_STEERING, Candidate, Decision, JoinTree, RowEstimates, Steering, Template
 from godb_fast.engines.base import Effects, Engine, EngineResult, Parameters, Rendered
+from godb_fast.engines.positions import located
 from godb_fast.errors import (
     EngineError,
     GodbError,
@@ -99,6 +100,8 @@ class KnownTemplate:
     effects: Effects
     planner: TemplatePlanner | None = None
     reason: str = ""
+    #: The engine was seen to accept it.
+    readable: bool = False
     #: Default join trees by bucket.
     trees: dict[bytes, dict[int, JoinTree]] = field(default_factory=dict)
     #: Fastest complete run of the default plan, by bucket, in ms: the lower bound of the watchdog.
@@ -119,6 +122,7 @@ class Prepared:
     rendered: Rendered
     known: KnownTemplate | None = None
     bucket: bytes = b""
+    literals: tuple[Any, ...] = ()
 
 
 @dataclass(eq=False)
@@ -129,18 +133,18 @@ class Scope:
     environment: str
     epoch: str
     exact: dict[Hashable, Prepared] = field(default_factory=dict)
-    templates: dict[int, KnownTemplate] = field(default_factory=dict)
+    templates: dict[tuple[int, int], tuple[bytes, KnownTemplate]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def template(self, print_: Fingerprint) -> KnownTemplate | None:
         """The known template of a fingerprint; its text is compared, so collisions never mix queries."""
-        known = self.templates.get(print_.hash)
-        return known if known is not None and known.template.text == print_.text else None
+        entry = self.templates.get((print_.hash, print_.casing))
+        return entry[1] if entry is not None and entry[0] == print_.key else None
 
-    def remember(self, known: KnownTemplate) -> None:
+    def remember(self, print_: Fingerprint, known: KnownTemplate) -> None:
         with self.lock:
             _bound(self.templates, MAX_TEMPLATES)
-            self.templates[known.template.fingerprint] = known
+            self.templates[print_.hash, print_.casing] = (print_.key, known)
 
     def remember_exact(self, key: Hashable, prepared: Prepared) -> None:
         with self.lock:
@@ -235,7 +239,7 @@ class Optimizer:
         known = scope.template(print_)
         if known is None:
             known = self._first_sight(engine, print_, sql)
-            scope.remember(known)
+            scope.remember(print_, known)
             clock.lap("template")
         if known.planner is None:
             prepared = self._leave(scope, known, sql, params, known.reason, clock)
@@ -280,7 +284,7 @@ class Optimizer:
         clock.lap("estimates")
         trees = known.trees.get(bucket)
         if trees is None:
-            trees = self._default_trees(engine, known, bucket, sql, params)
+            trees = self._default_trees(engine, known, bucket, sql, params, literals)
             clock.lap("engine_explain")
         proposal = planner.propose(literals, params, trees, margin=self.policy.margin, estimates=estimates)
         clock.lap("search")
@@ -308,7 +312,7 @@ class Optimizer:
             epoch=scope.epoch,
             timings_us=clock.laps,
         )
-        return Prepared(decision, rendered, known, bucket)
+        return Prepared(decision, rendered, known, bucket, literals)
 
     def _leave(
         self,
@@ -336,15 +340,48 @@ class Optimizer:
         )
         return Prepared(decision, Rendered(sql, params), known, bucket)
 
+    def check_readable(self, engine: Engine, prepared: Prepared, sql: str, params: Parameters) -> None:
+        """Ask the engine whether it accepts a statement that we could not read; once per template.
+
+        Raises
+        ------
+        SqlError
+            If it does not; with line and column.
+        UnknownRelation
+            If a table or column does not exist.
+        """
+        known = prepared.known
+        if known is None or known.planner is not None or known.readable:
+            return
+        template = known.template
+        if template.reason == "an empty statement":
+            raise SqlError("there is no statement in this text")
+        unbound = params is None and any(slot.kind == "parameter" for slot in template.slots)
+        if not unbound and template.reason not in ("not a SELECT", "several statements"):
+            try:
+                engine.explain(sql, params)
+            except EngineError as error:
+                placed = located(error, sql)
+                if "does not exist" in str(placed) or "not found" in str(placed):
+                    raise UnknownRelation(str(placed)) from error
+                raise placed from error
+        known.readable = True
+
     def _default_trees(
-        self, engine: Engine, known: KnownTemplate, bucket: bytes, sql: str, params: Parameters
+        self,
+        engine: Engine,
+        known: KnownTemplate,
+        bucket: bytes,
+        sql: str,
+        params: Parameters,
+        literals: tuple[Any, ...],
     ) -> dict[int, JoinTree]:
         """The engine's own join trees in this bucket: asked once, then re-costed with our rows."""
         if len(known.trees) >= MAX_BUCKETS:
             wanted = np.frombuffer(bucket, np.int32)
             nearest = min(known.trees, key=lambda seen: _distance(seen, wanted))
             return known.trees[nearest]
-        trees = engine.default_trees(known.template, engine.explain(sql, params))
+        trees = engine.default_trees(known.template, engine.explain(sql, params), literals)
         known.trees[bucket] = trees
         return trees
 

@@ -147,7 +147,9 @@ class Session:
                 return hit.decision
         with self._lock:
             scope = self._scope or self._enter_scope(self.engine.schema_epoch())
-            return self.optimizer.decide(self.engine, scope, sql, params).decision
+            prepared = self.optimizer.decide(self.engine, scope, sql, params)
+            self.optimizer.check_readable(self.engine, prepared, sql, params)
+            return prepared.decision
 
     def _enter_scope(self, epoch: str) -> Scope:
         scope = self.optimizer.scope(self.engine, epoch)
@@ -279,7 +281,9 @@ class Session:
             prepared = self.optimizer.decide(self.engine, self._valid_scope(), sql, params)
             if prepared.known is None or result.plan is None:
                 return None
-            return self.engine.obeyed(prepared.known.template, prepared.decision.steering, result.plan)
+            return self.engine.obeyed(
+                prepared.known.template, prepared.decision.steering, result.plan, prepared.literals
+            )
 
     def _run_default(
         self,
@@ -356,7 +360,7 @@ class Session:
         known, steering = prepared.known, prepared.decision.steering
         if known is None or result.plan is None:
             return False
-        obeyed = self.engine.obeyed(known.template, steering, result.plan)
+        obeyed = self.engine.obeyed(known.template, steering, result.plan, prepared.literals)
         if obeyed:
             known.obeyed.add(steering.key)
         return obeyed is False
@@ -411,7 +415,8 @@ class Session:
     def _record(self, prepared: Prepared, observation: Observation) -> None:
         store = self.optimizer.store
         if store is not None:
-            store.record(prepared.decision, observation)
+            known = prepared.known
+            store.record(prepared.decision, observation, known.template.text if known is not None else None)
 
     # -- life ---------------------------------------------------------------------------------------
 

@@ -41,19 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except GodbError as error:
-        print(f"error: {describe(error)}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except RecursionError:
         print("error: the statement is nested too deeply to be read", file=sys.stderr)
         return 2
-
-
-def describe(error: GodbError) -> str:
-    """An error with its position, where it has one."""
-    line, column = getattr(error, "line", None), getattr(error, "column", None)
-    if line is None or f"line {line}" in str(error).lower():
-        return str(error)
-    return f"line {line}{f', column {column}' if column else ''}: {error}"
 
 
 @contextlib.contextmanager

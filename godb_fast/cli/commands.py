@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from godb_fast.cli import statements
-from godb_fast.cli.positions import located
 from godb_fast.cli.progress import progress_bar
+from godb_fast.engines.positions import located
 from godb_fast.errors import EngineError, GodbError, InvalidInput, SqlError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             found = statements.split(text)
         except SqlError as error:
-            raise SqlError(f"{path}:{error.line}:{error.column}: {error}") from error
+            raise SqlError(f"{path}:{error.line}:{error.column}: {error.args[0]}") from error
         prefix = f"{Path(path).stem}: " if len(options.files) > 1 else ""
         queries += [Query(prefix + entry.name, entry.sql, "", entry.line) for entry in found]
     if not queries:
@@ -82,13 +82,10 @@ def explain(options: argparse.Namespace) -> int:
     # Nothing is executed, so there is nothing to record.
     with Session(Optimizer(), _engine(options.url), mode="advise") as session:
         sql = found[0].sql
-        decision = session.optimize(sql)
-        if not decision.candidates:
-            # Left alone: so far nobody has asked the engine whether it accepts the statement at all.
-            try:
-                session.engine.explain(sql)
-            except EngineError as error:
-                raise located(error, sql, found[0].line) from error
+        try:
+            decision = session.optimize(sql)
+        except (EngineError, SqlError) as error:
+            raise located(error, sql, found[0].line) from error
     print(decision.sql if options.format == "sql" else decision.explain(options.format))
     return 0
 

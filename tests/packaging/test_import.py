@@ -63,6 +63,8 @@ def describe(name: str) -> list[str]:
     """A public name with its signature, and for a class those of its public methods."""
     value = getattr(godb_fast, name)
     if inspect.isclass(value):
+        if issubclass(value, Exception):
+            return [f"class {name}({value.__base__.__name__})"]
         lines = [f"class {name}{inspect.signature(value)}"]
         for key, member in sorted(vars(value).items()):
             if key.startswith("_"):

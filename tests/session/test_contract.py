@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,25 +154,29 @@ class TestWatchdog:
     def test_allowance_stops_a_steered_run(self, session: Session) -> None:
         sql = steered_query(session)
         expected = session.execute(sql).fetchall()
-        session.optimizer.policy = Policy(margin=1.0, allowance=1.0, allowance_floor_ms=0.001)
         prepared = session._decide(sql, None)
-        assert prepared.known is not None
-        prepared.known.baseline_ms[prepared.bucket] = 0.001
+        assert session._scope is not None
+        # The plan turns out to be a very bad one.
+        slow = (
+            "SELECT count(*), min(a.id) FROM vote a, vote b WHERE a.kind + b.kind = 12345678 AND a.id <> b.id"
+        )
+        session._scope.exact[sql] = replace(prepared, rendered=replace(prepared.rendered, sql=slow))
         result = session.execute(sql)
         assert result.fetchall() == expected
         assert not result.observation.steered
         assert "allowance" in (result.observation.fell_back or "")
-        assert result.observation.wasted_ms > 0
+        assert result.observation.wasted_ms >= session.optimizer.policy.allowance_floor_ms
+        assert "quarantined" in session.optimize(sql).reason
 
     def test_result_larger_than_the_buffer_falls_back(self, session: Session) -> None:
-        sql = steered_query(session).replace("count(*), min(p.id)", "v.id")
-        if not session.optimize(sql).steering:
-            pytest.fail(session.optimize(sql).explain())
-        expected = Counter(session.execute(sql).fetchall())
-        session.optimizer.policy = Policy(margin=1.0, max_buffered_rows=3)
+        sql = steered_query(session)
+        expected = session.execute(sql).fetchall()
+        assert session.execute(sql).observation.steered
+        session.optimizer.policy = Policy(margin=1.0, max_buffered_rows=0)
         result = session.execute(sql)
-        assert Counter(result.fetchall()) == expected
+        assert result.fetchall() == expected
         assert not result.observation.steered
+        assert "buffer" in (result.observation.fell_back or "")
 
     def test_timeout_of_the_caller(self, session: Session) -> None:
         sql = "SELECT count(*) FROM vote a, vote b WHERE a.kind + b.kind = 12345678 AND a.id <> b.id"
@@ -280,7 +285,7 @@ class TestBadInput:
         assert session.execute("SELECT 1").fetchall() == [(1,)]
 
     def test_unknown_table_offers_near_names(self, session: Session) -> None:
-        with pytest.raises((UnknownRelation, EngineError), match="account"):
+        with pytest.raises(UnknownRelation, match="account"):
             session.optimize("SELECT count(*) FROM acount a, post p WHERE p.account = a.id")
 
     @pytest.mark.parametrize("sql", ["", "   ", ";", "-- only a comment"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from godb_fast.cli.positions import located
+from godb_fast.engines.positions import located
 from godb_fast.errors import EngineError, SqlError
 
 

@@ -25,7 +25,8 @@ def located(error: GodbError, sql: str, first_line: int = 1) -> GodbError:
         if line is None:
             return type(error)(_one_line(message))
         column = getattr(error, "column", None)
-        return SqlError(_placed(message, line + first_line - 1, column), line=None)
+        bare = _one_line(str(error.args[0]) if error.args else message)
+        return SqlError(bare, line=line + first_line - 1, column=column)
     head = _one_line(message[: found.start()])
     number = int(found["line"])
     lines = sql.splitlines() or [""]
@@ -40,12 +41,7 @@ def located(error: GodbError, sql: str, first_line: int = 1) -> GodbError:
         at, quoted = at - 3, quoted[3:]
     start = lines[number - 1].find(quoted.removesuffix("..."))
     column = start + at + 1 if start >= 0 and at >= 0 else None
-    return SqlError(_placed(head, number + first_line - 1, column))
-
-
-def _placed(message: str, line: int, column: int | None) -> str:
-    where = f"line {line}" if column is None else f"line {line}, column {column}"
-    return f"{where}: {_one_line(message)}"
+    return SqlError(head, line=number + first_line - 1, column=column)
 
 
 def _one_line(message: str) -> str:
