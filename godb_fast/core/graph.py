@@ -34,8 +34,9 @@ class JoinOperator:
 
     A pair of relation sets may be joined by it only if one side holds all of ``left`` and the other all of
     ``right``. For SEMI and ANTI the side that holds ``left`` is the left (probing) input; for LEFT it is the
-    preserved side, and either side may be built (a plan with it on the right is a RIGHT JOIN). The masks are total eligibility sets: Moerkotte, Fender and Eich, "On the correct and
-    complete enumeration of the core search space", SIGMOD 2013.
+    preserved side, and either side may be built (a plan with it on the right is a RIGHT JOIN). The masks are
+    total eligibility sets: Moerkotte, Fender and Eich, "On the correct and complete enumeration of the core
+    search space", SIGMOD 2013.
 
     Parameters
     ----------
