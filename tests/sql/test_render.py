@@ -24,7 +24,9 @@ def steer(template: Template, rng: Random) -> Steering:
     return Steering(tuple((block.index, random_tree(block.graph, rng)) for block in template.plannable))
 
 
-def check(database: Any, schema: Catalogue, sql: str, blocks: int, rounds: int = 6, params: Any = None) -> Template:
+def check(
+    database: Any, schema: Catalogue, sql: str, blocks: int, rounds: int = 6, params: Any = None
+) -> Template:
     """Steer all plannable blocks (their number is given) to random trees and compare the answers."""
     found = fingerprint(sql)
     template = parse_template(found, "duckdb", schema)
@@ -145,7 +147,10 @@ def test_same_answers(database: Any, schema: Catalogue, sql: str, blocks: int) -
         ("SELECT a.id FROM a, b WHERE a.id = b.a_id AND b.x IN (?, ?) AND a.s = ?", [1, 2, "n1"]),
         ("SELECT a.id FROM a, b WHERE a.id = b.a_id AND b.x > $2 AND a.x = $1", [1, 0]),
         ("SELECT a.id + ? FROM a, b WHERE a.id = b.a_id AND b.x + a.x > ?", [5, 1]),
-        ("SELECT a.id FROM a, b WHERE a.id = b.a_id AND a.s = $name AND b.x > $low", {"low": 0, "name": "n1"}),
+        (
+            "SELECT a.id FROM a, b WHERE a.id = b.a_id AND a.s = $name AND b.x > $low",
+            {"low": 0, "name": "n1"},
+        ),
     ],
 )
 def test_parameters_keep_their_places(database: Any, schema: Catalogue, sql: str, params: Any) -> None:
@@ -227,7 +232,9 @@ def test_text(schema: Catalogue, sql: str, tree: Any, expected: str | None) -> N
 
 
 def test_postgres_has_exists_above_all_joins(schema: Catalogue) -> None:
-    sql = "SELECT a.id FROM a, e WHERE a.id = e.id AND EXISTS (SELECT 1 FROM b WHERE b.a_id = a.id AND b.x = 1)"
+    sql = (
+        "SELECT a.id FROM a, e WHERE a.id = e.id AND EXISTS (SELECT 1 FROM b WHERE b.a_id = a.id AND b.x = 1)"
+    )
     assert rendered(schema, sql, ((1, 0), 2), "postgres") == (
         "SELECT a.id FROM e JOIN a ON a.id = e.id WHERE EXISTS "
         "(SELECT 1 FROM (SELECT * FROM b WHERE b.x = 1) AS b WHERE b.a_id = a.id)"
