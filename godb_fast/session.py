@@ -18,7 +18,14 @@ from typing import Any
 from godb_fast.core import Decision, Observation
 from godb_fast.engines.base import CancelToken, Engine, EngineResult, Parameters, Rendered
 from godb_fast.engines.registry import open_engine
-from godb_fast.errors import EngineError, InvalidInput, QueryCancelled, QueryTimeout, ResultTooLarge
+from godb_fast.errors import (
+    EngineBusy,
+    EngineError,
+    InvalidInput,
+    QueryCancelled,
+    QueryTimeout,
+    ResultTooLarge,
+)
 from godb_fast.optimizer import UNREADABLE, Optimizer, Policy, Prepared, Scope, check_mode, log, pass_through
 
 __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
@@ -339,6 +346,10 @@ class Session:
             )
         except QueryCancelled:
             raise
+        except EngineBusy as error:
+            # Nothing ran: other statements kept their turn. That says nothing about the plan.
+            self.optimizer.log_once("fell_back", str(error))
+            return None, str(error)
         except QueryTimeout:
             why = f"stopped after its allowance of {allowance * 1e3:.0f} ms"
         except ResultTooLarge as error:

@@ -281,6 +281,7 @@ class BlockReader:
                 conditions={number: self._text(draft, number) for number in made.printed},
                 stays=made.stays,
                 leaf_filters=made.leaf_filters,
+                sheltered_filters=made.sheltered_filters,
                 edits=draft.edits,
                 columns=tuple(self._spelled(draft, ref) for ref in made.graph.class_columns),
             )

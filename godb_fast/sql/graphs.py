@@ -23,6 +23,7 @@ class Assembled:
     filters: tuple[tuple[Predicate, ...], ...]
     stays: frozenset[int]
     leaf_filters: Mapping[int, tuple[int, ...]]
+    sheltered_filters: Mapping[int, tuple[int, ...]]
     #: Conditions whose text is needed apart from join predicates and what WHERE spells itself.
     printed: frozenset[int]
 
@@ -88,15 +89,19 @@ def assemble(draft: Draft, reader: PredicateReader, text: Callable[[int], Segmen
     )
     stays = set(placed.late)
     leaf_filters: dict[int, tuple[int, ...]] = {}
+    sheltered_filters: dict[int, tuple[int, ...]] = {}
+    outer = any(held.kind is JoinKind.LEFT for held in placed.operators)
     for relation, own in enumerate(placed.filters):
         stays.update(number for number in own if placed.scopes[number] == 0)
         early = tuple(number for number in own if placed.scopes[number] != 0)
         if early:
             leaf_filters[relation] = early
+        elif own and outer:
+            sheltered_filters[relation] = tuple(own)
     spelled = {number for number, _, _ in draft.printed}
-    printed = (stays - spelled).union(*leaf_filters.values())
+    printed = (stays - spelled).union(*leaf_filters.values(), *sheltered_filters.values())
     filters = _filters(draft, placed, reader)
-    return Assembled(graph, filters, frozenset(stays), leaf_filters, frozenset(printed))
+    return Assembled(graph, filters, frozenset(stays), leaf_filters, sheltered_filters, frozenset(printed))
 
 
 def _classes(

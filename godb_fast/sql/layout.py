@@ -46,6 +46,9 @@ class Layout:
         wait for all joins.
     leaf_filters : mapping of int to tuple of int
         Conjuncts to apply to a relation before it is joined, because WHERE would come too late.
+    sheltered_filters : mapping of int to tuple of int
+        Filters of WHERE that are repeated at the relation where it lies below the right input of a RIGHT
+        JOIN: DuckDB pushes nothing from WHERE into there.
     edits : mapping of int to str
         Other tokens that change with the FROM clause: ``*``, and columns that USING had merged.
     columns : tuple of str
@@ -59,6 +62,7 @@ class Layout:
     conditions: Mapping[int, Segments]
     stays: frozenset[int]
     leaf_filters: Mapping[int, tuple[int, ...]]
+    sheltered_filters: Mapping[int, tuple[int, ...]]
     edits: Mapping[int, str]
     columns: tuple[str, ...] = ()
 

@@ -155,7 +155,7 @@ class _Statement:
         while stack:
             item = stack.pop()
             if isinstance(item, int):
-                self._leaf(layout, item)
+                self._leaf(layout, item, bool(joins.sheltered >> item & 1))
             elif isinstance(item, str):
                 self.writer.add(item)
             elif isinstance(item, list):
@@ -182,9 +182,11 @@ class _Statement:
             return _WORDS[kind], on or [("TRUE",)]
         return (_WORDS[kind], on) if on else ("CROSS JOIN", [])
 
-    def _leaf(self, layout: Layout, relation: int) -> None:
+    def _leaf(self, layout: Layout, relation: int, sheltered: bool) -> None:
         leaf = layout.leaves[relation]
         early = layout.leaf_filters.get(relation, ())
+        if sheltered and not early:
+            early = layout.sheltered_filters.get(relation, ())
         if early:
             self.writer.add("(")
             self.writer.add("SELECT * FROM")
@@ -214,6 +216,8 @@ class JoinPlacement:
         self.graph = graph
         self.layout = layout
         self._found: dict[int, tuple[JoinKind, list[Segments], bool]] = {}
+        #: Relations below the right, preserved input of a RIGHT JOIN.
+        self.sheltered = 0
         self._held = {number: operator for operator in graph.operators for number in operator.predicates}
         self._place(tree)
 
@@ -243,7 +247,9 @@ class JoinPlacement:
                 masks.append(1 << node)
             elif done:
                 right, left = masks.pop(), masks.pop()
-                self._found[id(node)] = self._join(left, right)
+                self._found[id(node)] = found = self._join(left, right)
+                if found[2]:
+                    self.sheltered |= right
                 masks.append(left | right)
             else:
                 stack.extend(((node, True), (node[1], False), (node[0], False)))

@@ -196,7 +196,7 @@ TRIANGLE = "SELECT a.id FROM a, b, e WHERE a.id = b.id AND b.id = e.id AND a.s =
         ),
         (
             "SELECT a.id FROM b LEFT JOIN a ON a.id = b.a_id WHERE b.x = 1", (1, 0),
-            "SELECT a.id FROM a RIGHT JOIN b ON a.id = b.a_id WHERE b.x = 1",
+            "SELECT a.id FROM a RIGHT JOIN (SELECT * FROM b WHERE b.x = 1) AS b ON a.id = b.a_id WHERE b.x = 1",
         ),
         (
             "SELECT a.id FROM a WHERE EXISTS (SELECT 1 FROM a WHERE x = 5 AND s = a.s) AND x = 1", None,
