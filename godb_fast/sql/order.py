@@ -25,6 +25,7 @@ _TIED_WINDOWS: Final = (
 #: Aggregates whose value depends on the order of their input.
 _ORDERED_AGGREGATES: Final = (
     exp.ArrayAgg,
+    exp.List,
     exp.GroupConcat,
     exp.First,
     exp.Last,

@@ -234,7 +234,6 @@ def test_semi_joined_relations_belong_to_the_block(schema: Catalogue) -> None:
         ("SELECT * EXCLUDE (s) FROM a, b", "EXCLUDE"),
         ("SELECT main.a.id FROM a, b WHERE main.a.id = b.id", "a schema's name"),
         ("SELECT 1 FROM a PIVOT (count(*) FOR x IN (1)) p, b", "pivot"),
-        ("FROM a, b SELECT a.id WHERE a.id = b.id", "cannot be found"),
         ("SELECT 1 FROM a RIGHT JOIN b USING (id)", "RIGHT join with USING"),
         ("SELECT 1 FROM a NATURAL JOIN (SELECT 1 AS zz) t", "without a common column"),
         ("SELECT 1 FROM a JOIN c USING (x)", "not one column on either side"),
@@ -245,6 +244,11 @@ def test_blocks_that_keep_the_engines_plan(schema: Catalogue, sql: str, reason: 
     block = main(schema, sql)
     assert block.graph is None
     assert reason in (block.reason or "")
+
+
+def test_duckdbs_from_first_syntax_is_left_alone(schema: Catalogue) -> None:
+    # Some versions of sqlglot read it, but then the clauses are not where they are expected.
+    assert template(schema, "FROM a, b SELECT a.id WHERE a.id = b.id").plannable == ()
 
 
 def test_near_names_are_offered(schema: Catalogue) -> None:
