@@ -35,7 +35,7 @@ FRAGMENTS = [
     b"''", b'""',
 ]  # fmt: skip
 SEEDS = [
-    b"SELECT x, count(*) FROM t a, u AS b WHERE a.id = b.id AND b.s LIKE '%x''y%' AND z IN (1, -3) GROUP BY 1",
+    b"SELECT x, count(*) FROM t a, u AS b WHERE a.id = b.id AND b.s LIKE '%x''y%' AND z IN (1, -3)",
     b"WITH w AS (SELECT $1::DECIMAL(12, 2), E'a\\'b' FROM \"T\") SELECT * FROM w WHERE d < DATE '2020-01-01'",
     b"/* a /* b */ */ SELECT CASE WHEN NOT a IS NULL THEN $$x$$ ELSE $t$y$t$ END FROM v -- end\nORDER BY 1;",
 ]
