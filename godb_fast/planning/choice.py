@@ -9,8 +9,12 @@ from typing import Final, NamedTuple
 
 #: A plan must be estimated this much cheaper than the engine's own in the best guess.
 DEFAULT_MARGIN: Final = 1.25
-#: ... and in no scenario more than this much dearer.
+#: ... and may be this much dearer in some scenario, or as much as the best guess gains, if that is more:
+#: nothing is risked beyond what is won (a plan that is the engine's own choice in one scenario is the
+#: cheapest there by definition, so that asking for no loss anywhere would refuse nearly every gain) ...
 TOLERANCE: Final = 1.1
+#: ... but never more than this much: past it the watchdog would do the choosing.
+MOST_RISK: Final = 2.0
 #: ... and save at least this much work (ns of one thread): planning, rendering and watching over a steered
 #: query cost a good part of a millisecond, and a query's own fixed costs are more than that.
 LEAST_GAIN: Final = 1e6
@@ -22,13 +26,14 @@ class Rule:
 
     Parameters
     ----------
-    margin, tolerance, least_gain : float
+    margin, tolerance, least_gain, most_risk : float
         See the constants above.
     """
 
     margin: float = DEFAULT_MARGIN
     tolerance: float = TOLERANCE
     least_gain: float = LEAST_GAIN
+    most_risk: float = MOST_RISK
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def choose(plans: Sequence[Sequence[float]], default: int, rule: Rule) -> Choice
     for position, (cost, dearest, excess) in enumerate(plans):
         if position == default or cost * rule.margin > own or own - cost < rule.least_gain:
             continue
-        if dearest > rule.tolerance:
+        if dearest > max(rule.tolerance, min(_ratio(own, cost), rule.most_risk)):
             worst = min(worst, dearest)
         else:
             # Plans within a thousandth of each other are equally robust: the cheaper best guess decides.
@@ -120,7 +125,9 @@ def choose(plans: Sequence[Sequence[float]], default: int, rule: Rule) -> Choice
     if not fit:
         return Choice(None, f"the cheaper plans are {worst:.2f} times dearer in some scenario")
     _, cost, chosen = min(fit)
-    return Choice(chosen, f"estimated {_ratio(own, cost):.2f} times cheaper, in no scenario clearly dearer")
+    return Choice(
+        chosen, f"estimated {_ratio(own, cost):.2f} times cheaper, at a smaller risk in every scenario"
+    )
 
 
 def _duration(nanoseconds: float) -> str:
