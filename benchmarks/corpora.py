@@ -11,6 +11,9 @@ from benchmarks.common import Options
 
 _TABLE = re.compile(r"\b(?:from|join|,)\s*([a-z_]\w*)\s+(?:as\s+)?([a-z_]\w*)", re.IGNORECASE)
 _COLUMN = re.compile(r"\b([a-z_]\w*)\.([a-z_]\w*)", re.IGNORECASE)
+_TEXT = re.compile(
+    r"\b([a-z_]\w*)\.([a-z_]\w*)\s*(?:=|<>|!=|(?:not\s+)?(?:in|i?like))\s*\(?\s*\'", re.IGNORECASE
+)
 _WORDS = frozenset({"where", "on", "group", "order", "join", "inner", "left", "and", "limit"})
 
 TPCH = """
@@ -92,10 +95,10 @@ def ceb(options: Options) -> Corpus:
 
 
 def stack(options: Options) -> Corpus:
-    """The Stack queries; columns are those that the texts name, all of them INTEGER."""
+    """The Stack queries; columns are those that the texts name, INTEGER unless compared with a text."""
     records = lines(options, "stack_sql", "stack.jsonl.zst", "FASTgres, VLDB 2023")
     texts = tuple(record["sql"] for record in records)
-    columns: dict[str, set[str]] = {}
+    columns: dict[str, dict[str, str]] = {}
     for text in texts:
         aliases = {
             alias.lower(): table.lower()
@@ -103,18 +106,21 @@ def stack(options: Options) -> Corpus:
             if alias.lower() not in _WORDS
         }
         for table in aliases.values():
-            columns.setdefault(table, set())
+            columns.setdefault(table, {})
         for alias, column in _COLUMN.findall(text):
             if alias.lower() in aliases:
-                columns[aliases[alias.lower()]].add(column.lower())
+                columns[aliases[alias.lower()]].setdefault(column.lower(), "INTEGER")
+        for alias, column in _TEXT.findall(text):
+            if alias.lower() in aliases:
+                columns[aliases[alias.lower()]][column.lower()] = "VARCHAR"
     ddl = "".join(
-        f"CREATE TABLE {table} ({_integers(names)});\n" for table, names in sorted(columns.items()) if names
+        f"CREATE TABLE {table} ({_columns(names)});\n" for table, names in sorted(columns.items()) if names
     )
     return Corpus("Stack", texts, ddl)
 
 
-def _integers(names: set[str]) -> str:
-    return ", ".join(f'"{name}" INTEGER' for name in sorted(names))
+def _columns(types: dict[str, str]) -> str:
+    return ", ".join(f'"{name}" {kind}' for name, kind in sorted(types.items()))
 
 
 def _extension(options: Options, folder: str) -> tuple[str, ...]:
