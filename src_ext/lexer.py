@@ -675,6 +675,8 @@ class Lexer:
         rows: cython.p_int
         rows_at: cython.Py_ssize_t
         out_at: cython.Py_ssize_t
+        needed: cython.Py_ssize_t
+        small: cython.int[6144]
         found.dialect = self.dialect
         found.sql = sql
         found.packed = b""
@@ -695,9 +697,14 @@ class Lexer:
             # quarters of a slot ("?" again, and the lists around them) and at most one token.
             rows_at = (size + size // 4 + 4) * 3
             out_at = rows_at + ((size + 4) * 4 if wanted else 0)
-            slots = cython.cast(cython.p_int, malloc(out_at * cython.sizeof(cython.int) + 4 * size + 64))
-            if slots == cython.NULL:
-                raise MemoryError
+            needed = out_at + size + 16
+            if needed <= 6144:
+                # The usual statement needs no allocation.
+                slots = small
+            else:
+                slots = cython.cast(cython.p_int, malloc(needed * cython.sizeof(cython.int)))
+                if slots == cython.NULL:
+                    raise MemoryError
             rows = slots + rows_at if wanted else cython.NULL
             out = cython.cast(cython.p_uchar, slots + out_at)
         else:
@@ -710,7 +717,8 @@ class Lexer:
             self._scan(found, data, size, out, slots, rows)
         finally:
             if cython.compiled:
-                free(slots)
+                if slots != small:
+                    free(slots)
         return found
 
     @cython.cfunc
