@@ -700,7 +700,7 @@ class Lexer:
             needed = out_at + size + 16
             if needed <= 6144:
                 # The usual statement needs no allocation.
-                slots = small
+                slots = small  # noqa: F821 - declared above
             else:
                 slots = cython.cast(cython.p_int, malloc(needed * cython.sizeof(cython.int)))
                 if slots == cython.NULL:
@@ -717,7 +717,7 @@ class Lexer:
             self._scan(found, data, size, out, slots, rows)
         finally:
             if cython.compiled:
-                if slots != small:
+                if slots != small:  # noqa: F821
                     free(slots)
         return found
 
