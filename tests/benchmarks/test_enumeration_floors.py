@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
+from gates import assert_floors_hold
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("GODB_FAST_BENCH_GATES") != "1",
@@ -16,10 +16,5 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.slow
 def test_search_keeps_its_floors(benchmark):
     from benchmarks import enumeration
-    from benchmarks.common import Options, collect
 
-    named = os.environ.get("GODB_FAST_BENCH_DATA")
-    options = Options(data=Path(named) if named else None, quick=True)
-    report = benchmark.pedantic(collect, ("enumeration", enumeration.run, options), rounds=1)
-    assert report.floors
-    assert not report.broken, report.text()
+    assert_floors_hold(benchmark, "enumeration", enumeration.run)
