@@ -140,19 +140,16 @@ class LargePlanner:
     sizes: cython.p_int
     slots: cython.p_int
     starts: cython.p_int
-    lengths: cython.p_int
     offsets: cython.p_int
     modules: cython.p_int
+    chains: cython.p_int
     part_rows: cython.p_double
     part_cost: cython.p_double
     part_rank: cython.p_double
     part_length: cython.p_int
     sequence: cython.p_int
-    list_rows: cython.p_double
-    list_cost: cython.p_double
     list_rank: cython.p_double
-    list_length: cython.p_int
-    list_source: cython.p_int
+    list_module: cython.p_int
     list_tag: cython.p_int
     order: cython.p_int
     # Intervals.
@@ -291,19 +288,16 @@ class LargePlanner:
         self.sizes = ints(self._ints("sizes", size))
         self.slots = ints(self._ints("slots", size))
         self.starts = ints(self._ints("starts", size + 1))
-        self.lengths = ints(self._ints("lengths", 2 * size))
         self.offsets = ints(self._ints("offsets", 2 * size))
         self.modules = ints(self._ints("modules", 2 * size))
-        self.part_rows = doubles(self._doubles("part_rows", square))
-        self.part_cost = doubles(self._doubles("part_cost", square))
-        self.part_rank = doubles(self._doubles("part_rank", square))
-        self.part_length = ints(self._ints("part_length", square))
+        self.chains = ints(self._ints("chains", square))
+        self.part_rows = doubles(self._doubles("part_rows", 2 * size))
+        self.part_cost = doubles(self._doubles("part_cost", 2 * size))
+        self.part_rank = doubles(self._doubles("part_rank", 2 * size))
+        self.part_length = ints(self._ints("part_length", 2 * size))
         self.sequence = ints(self._ints("sequence", square))
-        self.list_rows = doubles(self._doubles("list_rows", size))
-        self.list_cost = doubles(self._doubles("list_cost", size))
         self.list_rank = doubles(self._doubles("list_rank", size))
-        self.list_length = ints(self._ints("list_length", size))
-        self.list_source = ints(self._ints("list_source", size))
+        self.list_module = ints(self._ints("list_module", size))
         self.list_tag = ints(self._ints("list_tag", size))
         self.position = ints(self._ints("position", size))
         self.within = longs(self._longs("within", square if self.operators != 0 else 1))
@@ -314,8 +308,11 @@ class LargePlanner:
         self.inside_weights = doubles(self._doubles("inside_weights", size))
         self.edge_weights = doubles(self._doubles("edge_weights", self.edges))
         self.rows = doubles(self._doubles("rows", square))
+        # Splits are read one past their end, where rows must hold some cost and columns infinity.
         self.a = doubles(self._doubles("a", square))
-        self.column_a = doubles(self._doubles("column_a", square))
+        self.column_a = doubles(self._doubles("column_a", square + size))
+        self.held["a"].fill(0.0)
+        self.held["column_a"].fill(1e999)
         self.b = doubles(self._doubles("b", 1))
         self.column_b = doubles(self._doubles("column_b", 1))
         self.m = doubles(self._doubles("m", 1))
@@ -350,7 +347,9 @@ class LargePlanner:
         square = self.size * self.size
         if mode != 0 and len(self.held["b"]) < square:
             self.b = doubles(self._doubles("b", square))
-            self.column_b = doubles(self._doubles("column_b", square))
+            self.column_b = doubles(self._doubles("column_b", square + self.size))
+            self.held["b"].fill(0.0)
+            self.held["column_b"].fill(1e999)
         if mode & 2 != 0 and len(self.held["m"]) < square:
             self.m = doubles(self._doubles("m", square))
         if lookups != 0 and len(self.held["x"]) < square:
@@ -474,14 +473,14 @@ class LargePlanner:
         )  # fmt: skip
         self.components = span(
             self.size, self.tree_starts, self.tree_near, self.tree_near_edges, self.weights, self.done,
-            self.nearest, self.parent, self.visit, self.ends,
+            self.nearest, self.parent, self.visit, self.ends, self.number,
         )  # fmt: skip
         for i in range(self.components):
             linearize(
                 start, self.ends[i], self.visit, self.parent, self.nearest, self.log_rows, self.number,
-                self.sizes, self.slots, self.starts, self.lengths, self.offsets, self.modules, self.part_rows,
-                self.part_cost, self.part_rank, self.part_length, self.sequence, self.list_rows,
-                self.list_cost, self.list_rank, self.list_length, self.list_source, self.list_tag, self.order,
+                self.sizes, self.slots, self.starts, self.offsets, self.modules, self.chains, self.part_rows,
+                self.part_cost, self.part_rank, self.part_length, self.sequence, self.list_rank,
+                self.list_module, self.list_tag, self.order,
             )  # fmt: skip
             start = self.ends[i]
 
@@ -511,8 +510,8 @@ class LargePlanner:
                 self.log_distinct, self.log_selectivity, self.class_epochs, self.class_least,
                 self.predicate_epochs, self.predicate_seen, self.mode, self.indexed, model, self.operators,
                 self.constraints, self.free, self.within, self.bits, self.inside, self.crossing,
-                self.crossing_weights, self.inside_weights, self.rows, self.a, self.b, self.m, self.x,
-                self.column_a, self.column_b,
+                self.crossing_weights, self.inside_weights, self.logs, self.rows, self.a, self.b, self.m,
+                self.x, self.column_a, self.column_b,
             )  # fmt: skip
             self.epoch += self.size + 1
             if cost == 1e999:
@@ -521,8 +520,8 @@ class LargePlanner:
             self.roots[i] = extract_intervals(
                 start, self.ends[i], self.size, top, self.order, self.mode, lookups, self.indexed,
                 self.operators, self.constraints, self.free, self.within, self.inside,
-                self.rows, self.a, self.b, self.m, self.x, self.stack, self.inputs, self.node_rows,
-                self.allowed,
+                self.rows, self.a, self.b, self.m, self.x, self.column_a, self.stack, self.inputs,
+                self.node_rows, self.allowed,
             )  # fmt: skip
             start = self.ends[i]
         if self.components == 1:

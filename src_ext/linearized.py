@@ -73,6 +73,7 @@ def growth(
 
 @cython.cfunc
 @cython.nogil
+@cython.inline
 @cython.exceptval(check=False)
 def rows_of(value: cython.double) -> cython.double:
     """exp, clamped so that neither underflow nor overflow slows a search down."""
@@ -239,44 +240,60 @@ def span(
     parent: cython.p_int,
     visit: cython.p_int,
     ends: cython.p_int,
+    border: cython.p_int,
 ) -> cython.longlong:
     """Spanning forest of the most selective edges (Prim), component by component; how many there are.
 
     ``visit`` lists parents before children, component c up to ``ends[c]``; ``nearest`` ends as the weight of
-    the edge to the parent. A root's parent is -1.
+    the edge to the parent. A root's parent is -1. ``border`` is scratch: what is reached, but not visited.
     """
     i: cython.longlong
+    v: cython.longlong
     step: cython.longlong
     chosen: cython.longlong
-    first: cython.longlong
+    place: cython.longlong
+    reached: cython.longlong = 0
+    first: cython.longlong = 0
     components: cython.longlong = 0
     least: cython.double
+    weight: cython.double
     for i in range(size):
         done[i] = 0
         nearest[i] = 1e999
         parent[i] = -1
     for step in range(size):
-        chosen = -1
-        first = -1
-        least = 1e999
-        for i in range(size):
-            if done[i] == 0:
-                first = i if first < 0 else first
-                if nearest[i] < least:
-                    least = nearest[i]
-                    chosen = i
-        if chosen < 0:
+        if reached == 0:
             if step > 0:
                 ends[components] = step
                 components += 1
+            while done[first] != 0:
+                first += 1
             chosen = first
             nearest[chosen] = 0.0
+        else:
+            # Of equal weights: the lowest relation.
+            place = 0
+            chosen = border[0]
+            least = nearest[chosen]
+            for i in range(1, reached):
+                v = border[i]
+                if nearest[v] < least or (nearest[v] == least and v < chosen):
+                    least = nearest[v]
+                    chosen = v
+                    place = i
+            reached -= 1
+            border[place] = border[reached]
         done[chosen] = 1
         visit[step] = chosen
         for i in range(near_starts[chosen], near_starts[chosen + 1]):
-            if done[near[i]] == 0 and weights[near_edges[i]] < nearest[near[i]]:
-                nearest[near[i]] = weights[near_edges[i]]
-                parent[near[i]] = chosen
+            v = near[i]
+            weight = weights[near_edges[i]]
+            if done[v] == 0 and weight < nearest[v]:
+                if parent[v] < 0:
+                    border[reached] = v
+                    reached += 1
+                nearest[v] = weight
+                parent[v] = chosen
     if size > 0:
         ends[components] = size
         components += 1
@@ -300,18 +317,12 @@ def merge_chains(
     relation: cython.longlong,
     skip: cython.longlong,
     starts: cython.p_int,
-    lengths: cython.p_int,
     offsets: cython.p_int,
     modules: cython.p_int,
-    part_rows: cython.p_double,
-    part_cost: cython.p_double,
+    chains: cython.p_int,
     part_rank: cython.p_double,
-    part_length: cython.p_int,
-    list_rows: cython.p_double,
-    list_cost: cython.p_double,
     list_rank: cython.p_double,
-    list_length: cython.p_int,
-    list_source: cython.p_int,
+    list_module: cython.p_int,
     list_tag: cython.p_int,
 ) -> cython.longlong:
     """Merge the chains of a relation's neighbours (but the one at ``skip``) by ascending rank; modules."""
@@ -320,36 +331,29 @@ def merge_chains(
     j: cython.longlong
     k: cython.longlong
     at: cython.longlong
-    end: cython.longlong
     count: cython.longlong = 0
+    rank: cython.double
     for p in range(starts[relation], starts[relation + 1]):
         if p == skip:
             continue
         at = offsets[p]
-        end = at + lengths[p]
         i = count - 1
         j = modules[p] - 1
         count += modules[p]
         k = count - 1
         # From the back, in place; of equal ranks the earlier neighbour's comes first.
         while j >= 0:
-            if i >= 0 and list_rank[i] > part_rank[at + j]:
-                list_rows[k] = list_rows[i]
-                list_cost[k] = list_cost[i]
+            rank = part_rank[chains[at + j]]
+            while i >= 0 and list_rank[i] > rank:
                 list_rank[k] = list_rank[i]
-                list_length[k] = list_length[i]
-                list_source[k] = list_source[i]
+                list_module[k] = list_module[i]
                 list_tag[k] = list_tag[i]
                 i -= 1
-            else:
-                list_rows[k] = part_rows[at + j]
-                list_cost[k] = part_cost[at + j]
-                list_rank[k] = part_rank[at + j]
-                list_length[k] = part_length[at + j]
-                end -= part_length[at + j]
-                list_source[k] = end
-                list_tag[k] = p
-                j -= 1
+                k -= 1
+            list_rank[k] = rank
+            list_module[k] = chains[at + j]
+            list_tag[k] = p
+            j -= 1
             k -= 1
     return count
 
@@ -365,16 +369,14 @@ def make_chain(
     count: cython.longlong,
     offsets: cython.p_int,
     modules: cython.p_int,
+    chains: cython.p_int,
     part_rows: cython.p_double,
     part_cost: cython.p_double,
     part_rank: cython.p_double,
     part_length: cython.p_int,
     sequence: cython.p_int,
-    list_rows: cython.p_double,
-    list_cost: cython.p_double,
     list_rank: cython.p_double,
-    list_length: cython.p_int,
-    list_source: cython.p_int,
+    list_module: cython.p_int,
     list_tag: cython.p_int,
 ) -> cython.void:
     """Chain of the subtree of ``relation`` seen from the neighbour at ``skip``: its root, then the list.
@@ -384,6 +386,8 @@ def make_chain(
     i: cython.longlong = 0
     k: cython.longlong
     at: cython.longlong = offsets[target]
+    source: cython.longlong
+    module: cython.longlong
     filled: cython.longlong = offsets[target] + 1
     rows: cython.double = bounded(factor)
     cost: cython.double = rows
@@ -393,28 +397,25 @@ def make_chain(
         if list_tag[i] != skip:
             if not list_rank[i] < rank:
                 break
-            cost = bounded(cost + rows * list_cost[i])
-            rows = bounded(rows * list_rows[i])
+            module = list_module[i]
+            cost = bounded(cost + rows * part_cost[module])
+            rows = bounded(rows * part_rows[module])
             rank = (rows - 1.0) / cost
-            for k in range(list_length[i]):
-                sequence[filled] = sequence[list_source[i] + k]
+            source = offsets[module]
+            for k in range(part_length[module]):
+                sequence[filled] = sequence[source + k]
                 filled += 1
         i += 1
-    part_rows[at] = rows
-    part_cost[at] = cost
-    part_rank[at] = rank
-    part_length[at] = filled - at
+    part_rows[target] = rows
+    part_cost[target] = cost
+    part_rank[target] = rank
+    part_length[target] = filled - at
+    chains[at] = target
     at += 1
     while i < count:
         if list_tag[i] != skip:
-            part_rows[at] = list_rows[i]
-            part_cost[at] = list_cost[i]
-            part_rank[at] = list_rank[i]
-            part_length[at] = list_length[i]
+            chains[at] = list_module[i]
             at += 1
-            for k in range(list_length[i]):
-                sequence[filled] = sequence[list_source[i] + k]
-                filled += 1
         i += 1
     modules[target] = at - offsets[target]
 
@@ -433,19 +434,16 @@ def linearize(
     sizes: cython.p_int,
     slots: cython.p_int,
     starts: cython.p_int,
-    lengths: cython.p_int,
     offsets: cython.p_int,
     modules: cython.p_int,
+    chains: cython.p_int,
     part_rows: cython.p_double,
     part_cost: cython.p_double,
     part_rank: cython.p_double,
     part_length: cython.p_int,
     sequence: cython.p_int,
-    list_rows: cython.p_double,
-    list_cost: cython.p_double,
     list_rank: cython.p_double,
-    list_length: cython.p_int,
-    list_source: cython.p_int,
+    list_module: cython.p_int,
     list_tag: cython.p_int,
     order: cython.p_int,
 ) -> cython.double:
@@ -454,7 +452,9 @@ def linearize(
     All roots are tried in O(n²) together: the chain of a subtree as seen from a neighbour is built once per
     directed edge (*slot*), and re-rooting from a relation to its child turns only the edge between them.
     Relations are numbered by their place in ``visit``; the slots of number i begin at ``starts[i]``, the one
-    towards its parent first. Chains lie at ``offsets`` in ``part_*`` and ``sequence``, of size n (n - 1).
+    towards its parent first. A chain is a list of *modules* at ``offsets`` in ``chains``. Every chain brings
+    one module that is new, its first; it has the slot's number in ``part_*``, and its relations lie at
+    ``offsets`` in ``sequence``. Both have size n (n - 1).
     """
     i: cython.longlong
     k: cython.longlong
@@ -492,51 +492,48 @@ def linearize(
         k = list_tag[number[parent[v]]]
         list_tag[number[parent[v]]] += 1
         slots[v] = k
-        lengths[k] = sizes[v]
         offsets[k] = at
         at += sizes[v]
         k = list_tag[i - start]
         list_tag[i - start] += 1
-        lengths[k] = size - sizes[v]
         offsets[k] = at
         at += size - sizes[v]
     for i in range(stop - 1, start, -1):
         v = visit[i]
         count = merge_chains(
-            i - start, starts[i - start], starts, lengths, offsets, modules, part_rows, part_cost, part_rank,
-            part_length, list_rows, list_cost, list_rank, list_length, list_source, list_tag,
+            i - start, starts[i - start], starts, offsets, modules, chains, part_rank, list_rank,
+            list_module, list_tag,
         )  # fmt: skip
         factor = rows_of(log_rows[v] + parent_weight[v])
         make_chain(
-            v, factor, slots[v], -1, count, offsets, modules, part_rows, part_cost, part_rank, part_length,
-            sequence, list_rows, list_cost, list_rank, list_length, list_source, list_tag,
+            v, factor, slots[v], -1, count, offsets, modules, chains, part_rows, part_cost, part_rank,
+            part_length, sequence, list_rank, list_module, list_tag,
         )  # fmt: skip
     for i in range(start, stop):
         u = visit[i]
         count = merge_chains(
-            i - start, -1, starts, lengths, offsets, modules, part_rows, part_cost, part_rank, part_length,
-            list_rows, list_cost, list_rank, list_length, list_source, list_tag,
+            i - start, -1, starts, offsets, modules, chains, part_rank, list_rank, list_module, list_tag,
         )  # fmt: skip
         rows = bounded(rows_of(log_rows[u]))
         cost = 0.0
         for k in range(count):
-            cost = bounded(cost + rows * list_cost[k])
-            rows = bounded(rows * list_rows[k])
+            cost = bounded(cost + rows * part_cost[list_module[k]])
+            rows = bounded(rows * part_rows[list_module[k]])
         if cost < best:
             best = cost
             order[start] = u
             at = start + 1
             for k in range(count):
-                for v in range(list_length[k]):
-                    order[at] = sequence[list_source[k] + v]
+                for v in range(part_length[list_module[k]]):
+                    order[at] = sequence[offsets[list_module[k]] + v]
                     at += 1
         for k in range(starts[i - start] + (1 if i > start else 0), starts[i - start + 1]):
             # Seen from a child, u is joined through that child's edge.
             v = sequence[offsets[k]]
             factor = rows_of(log_rows[u] + parent_weight[v])
             make_chain(
-                u, factor, starts[number[v]], k, count, offsets, modules, part_rows, part_cost, part_rank,
-                part_length, sequence, list_rows, list_cost, list_rank, list_length, list_source, list_tag,
+                u, factor, starts[number[v]], k, count, offsets, modules, chains, part_rows, part_cost,
+                part_rank, part_length, sequence, list_rank, list_module, list_tag,
             )  # fmt: skip
     return best
 
@@ -606,6 +603,160 @@ def split_cost(
 
 @cython.cfunc
 @cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def first_split(
+    i: cython.longlong,
+    j: cython.longlong,
+    size: cython.longlong,
+    bits: cython.p_longlong,
+    inside: cython.p_int,
+) -> cython.longlong:
+    """The first k such that [i, k] and [k + 1, j] have plans, between which an edge crosses.
+
+    -1 if none has plans, -2 if no edge crosses, which is the same for all such k.
+    """
+    k: cython.longlong
+    word: cython.longlong
+    ready: cython.longlong
+    for word in range(i // 62, 3):
+        ready = bits[word] & bits[3 * j + 3 + word]
+        if ready != 0:
+            k = 62 * word + lowest(ready)
+            if inside[i * size + j] == inside[i * size + k] + inside[(k + 1) * size + j]:
+                return -2
+            return k
+    return -1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def enter_interval(
+    i: cython.longlong,
+    j: cython.longlong,
+    size: cython.longlong,
+    best: cython.double,
+    log_result: cython.double,
+    output: cython.double,
+    bits: cython.p_longlong,
+    rows: cython.p_double,
+    a: cython.p_double,
+    column_a: cython.p_double,
+) -> cython.void:
+    """Enter an interval whose best split costs that much, as mode 0 has it."""
+    one: cython.longlong = 1
+    result: cython.double = rows_of(log_result)
+    rows[i * size + j] = result
+    # As ``joined``, which is another module's and cannot be inlined; rows are finite.
+    if output > 0.0:
+        best += output * result
+    a[i * size + j] = best
+    column_a[j * (size + 1) + i] = best
+    bits[j // 62] |= one << (j % 62)
+    if i > 0:
+        bits[3 * j + 3 + (i - 1) // 62] |= one << ((i - 1) % 62)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def search_row(
+    i: cython.longlong,
+    stop: cython.longlong,
+    size: cython.longlong,
+    output: cython.double,
+    bits: cython.p_longlong,
+    inside: cython.p_int,
+    sums: cython.p_double,
+    rows: cython.p_double,
+    a: cython.p_double,
+    column_a: cython.p_double,
+) -> cython.void:
+    """The intervals [i, j], j > i, of :func:`search_intervals` in mode 0 without lookups and operators.
+
+    Two at a time where the second has splits that do not need the first: they share loads, and a loop whose
+    end is mispredicted. Each has two minima: one would wait for the last comparison at each step. Loops may
+    step one split beyond the last, where ``column_a`` is infinite.
+    """
+    j: cython.longlong = i + 1
+    k: cython.longlong
+    other: cython.longlong
+    known: cython.longlong = -3
+    left: cython.longlong
+    right: cython.longlong
+    next_right: cython.longlong
+    row: cython.longlong = i * size
+    width: cython.longlong = size + 1
+    cost: cython.double
+    best: cython.double
+    second: cython.double
+    next_best: cython.double
+    next_second: cython.double
+    while j < stop:
+        k = known
+        if known == -3:
+            k = first_split(i, j, size, bits, inside)
+        known = -3
+        if k < 0:
+            a[row + j] = 1e999
+            column_a[j * width + i] = 1e999
+            j += 1
+            continue
+        other = -2
+        if j + 1 < stop:
+            other = first_split(i, j + 1, size, bits, inside)
+        best = 1e999
+        second = 1e999
+        if other < 0:
+            left = row + k
+            right = j * width + k + 1
+            while left < row + j:
+                cost = a[left] + column_a[right]
+                best = best if best < cost else cost
+                cost = a[left + 1] + column_a[right + 1]
+                second = second if second < cost else cost
+                left += 2
+                right += 2
+            best = best if best < second else second
+            enter_interval(i, j, size, best, sums[j], output, bits, rows, a, column_a)
+            # The next interval has at most the split that was not there before.
+            known = -2
+            if other == -1 and inside[row + j + 1] != inside[row + j]:
+                known = j
+            j += 1
+            continue
+        k = k if k < other else other
+        left = row + k
+        right = j * width + k + 1
+        next_right = right + width
+        next_best = 1e999
+        next_second = 1e999
+        a[row + j] = 1e999
+        while left < row + j:
+            cost = a[left] + column_a[right]
+            best = best if best < cost else cost
+            cost = a[left] + column_a[next_right]
+            next_best = next_best if next_best < cost else cost
+            cost = a[left + 1] + column_a[right + 1]
+            second = second if second < cost else cost
+            cost = a[left + 1] + column_a[next_right + 1]
+            next_second = next_second if next_second < cost else cost
+            left += 2
+            right += 2
+            next_right += 2
+        best = best if best < second else second
+        enter_interval(i, j, size, best, sums[j], output, bits, rows, a, column_a)
+        next_best = next_best if next_best < next_second else next_second
+        cost = a[row + j] + column_a[(j + 1) * width + j + 1]
+        next_best = next_best if next_best < cost else cost
+        enter_interval(i, j + 1, size, next_best, sums[j + 1], output, bits, rows, a, column_a)
+        j += 2
+
+
+@cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def search_intervals(
     start: cython.longlong,
@@ -643,6 +794,7 @@ def search_intervals(
     crossing: cython.p_int,
     crossing_weights: cython.p_double,
     inside_weights: cython.p_double,
+    sums: cython.p_double,
     rows: cython.p_double,
     a: cython.p_double,
     b: cython.p_double,
@@ -655,11 +807,13 @@ def search_intervals(
 
     Interval [i, j] has slot ``i * size + j`` in ``rows, a, b, m, x`` (see ``costing``; ``m`` and ``x`` are
     used as the model asks) and ``inside``, the number of edges within it; ``column_*`` hold the same by
-    ``j * size + i``, so that both inputs of an interval's splits lie in a row. ``bits`` has 3 words for the
-    current row and 3 for each column, 62 bits each: which intervals have a plan. Two adjacent intervals
-    that have one can be joined if an edge crosses, and whether one does is the same for all splits of an
-    interval. ``edge_weights`` are ln selectivities of two-relation predicates, summed up like the counts of
-    edges; ``wides`` are the other predicates. ``epoch`` up to ``epoch + size`` must not have been used.
+    ``j * (size + 1) + i``, so that both inputs of an interval's splits lie in a row, and infinity for i > j:
+    loops may step one split beyond the last, where ``a`` and ``b`` may hold any cost. ``bits`` has 3 words
+    for the current row and 3 for each column, 62 bits each: which intervals have a plan. Two adjacent
+    intervals that have one can be joined if an edge crosses, and whether one does is the same for all splits
+    of an interval. ``edge_weights`` are ln selectivities of two-relation predicates, summed up like the
+    counts of edges; ``wides`` are the other predicates; ``sums`` are ln rows of the current row's intervals.
+    ``epoch`` up to ``epoch + size`` must not have been used.
     """
     i: cython.longlong
     j: cython.longlong
@@ -668,7 +822,10 @@ def search_intervals(
     column: cython.longlong
     slot: cython.longlong
     word: cython.longlong
+    first: cython.longlong
+    last: cython.longlong
     ready: cython.longlong
+    width: cython.longlong = size + 1
     relation: cython.longlong
     running: cython.int
     weight: cython.double
@@ -681,48 +838,77 @@ def search_intervals(
     fourth: cython.double
     cost: cython.double
     other: cython.double
+    output: cython.double = model[3]
     lookups: cython.longlong = 1 if model[4] < 1e999 else 0
+    # Without classes and wide predicates, ln rows are a sum.
+    plain: cython.longlong = 1
     for i in range(3 * size + 3):
         bits[i] = 0
     for i in range(start, stop):
-        position[order[i]] = i
+        relation = order[i]
+        position[relation] = i
+        if class_starts[relation] != class_starts[relation + 1]:
+            plain = 0
+        if wide_starts[relation] != wide_starts[relation + 1]:
+            plain = 0
+    for i in range(start, stop):
+        crossing[i] = 0
+        crossing_weights[i] = 0.0
     for i in range(stop - 1, start - 1, -1):
         row = i * size
-        for j in range(i, stop):
-            crossing[j] = 0
-            crossing_weights[j] = 0.0
         for k in range(near_starts[order[i]], near_starts[order[i] + 1]):
             if position[near[k]] > i:
                 crossing[position[near[k]]] += 1
                 crossing_weights[position[near[k]]] += edge_weights[near_edges[k]]
         running = 0
         weight = 0.0
+        total = 0.0
         inside[row + i] = 0
         inside_weights[i] = 0.0
-        for j in range(i + 1, stop):
-            running += crossing[j]
-            inside[row + j] = inside[row + size + j] + running
-            weight += crossing_weights[j]
-            inside_weights[j] += weight
+        if plain != 0:
+            total += log_rows[order[i]]
+            sums[i] = total
+            for j in range(i + 1, stop):
+                running += crossing[j]
+                inside[row + j] = inside[row + size + j] + running
+                weight += crossing_weights[j]
+                inside_weights[j] += weight
+                total += log_rows[order[j]]
+                sums[j] = total + inside_weights[j]
+        else:
+            for j in range(i + 1, stop):
+                running += crossing[j]
+                inside[row + j] = inside[row + size + j] + running
+                weight += crossing_weights[j]
+                inside_weights[j] += weight
+            for j in range(i, stop):
+                total += growth(
+                    order[j], epoch + i, class_starts, classes, class_entries, wide_starts, wides,
+                    predicate_sizes, log_rows, log_distinct, log_selectivity, class_epochs, class_least,
+                    predicate_epochs, predicate_seen,
+                )  # fmt: skip
+                sums[j] = total + inside_weights[j]
+        for k in range(near_starts[order[i]], near_starts[order[i] + 1]):
+            crossing[position[near[k]]] = 0
+            crossing_weights[position[near[k]]] = 0.0
+        first = i // 62
         bits[0] = 0
         bits[1] = 0
         bits[2] = 0
-        total = 0.0
-        for j in range(i, stop):
+        last = stop
+        if mode == 0 and lookups == 0 and operators == 0:
+            # Here the scan alone; ``search_row`` does the others.
+            last = i + 1
+        for j in range(i, last):
             slot = row + j
-            column = j * size
+            column = j * width
             relation = order[j]
-            total += growth(
-                relation, epoch + i, class_starts, classes, class_entries, wide_starts, wides,
-                predicate_sizes, log_rows, log_distinct, log_selectivity, class_epochs, class_least,
-                predicate_epochs, predicate_seen,
-            )  # fmt: skip
             if operators != 0:
                 within[slot] = one << relation
                 if j > i:
                     within[slot] |= within[slot - 1]
             if i == j:
-                rows[slot] = rows_of(total + inside_weights[j])
+                rows[slot] = rows_of(sums[j])
                 cost = scanned(rows[slot], model)
             elif operators != 0:
                 best = 1e999
@@ -743,11 +929,11 @@ def search_intervals(
                 if best == 1e999:
                     a[slot] = best
                     continue
-                rows[slot] = rows_of(total + inside_weights[j])
+                rows[slot] = rows_of(sums[j])
                 cost = joined(best, rows[slot], model)
             else:
                 k = -1
-                for word in range(3):
+                for word in range(first, 3):
                     ready = bits[word] & bits[3 * j + 3 + word]
                     if ready != 0:
                         k = 62 * word + lowest(ready)
@@ -765,39 +951,17 @@ def search_intervals(
                 second = 1e999
                 third = 1e999
                 fourth = 1e999
-                if mode == 0:
-                    # Four minima: one would wait for the last comparison at each step.
-                    while k + 3 < j:
-                        cost = a[row + k] + column_a[column + k + 1]
-                        best = cost if cost < best else best
-                        cost = a[row + k + 1] + column_a[column + k + 2]
-                        second = cost if cost < second else second
-                        cost = a[row + k + 2] + column_a[column + k + 3]
-                        third = cost if cost < third else third
-                        cost = a[row + k + 3] + column_a[column + k + 4]
-                        fourth = cost if cost < fourth else fourth
-                        k += 4
+                if mode == 1:
                     while k < j:
-                        cost = a[row + k] + column_a[column + k + 1]
-                        best = cost if cost < best else best
-                        k += 1
-                elif mode == 1:
-                    while k + 1 < j:
                         cost = a[row + k] + column_b[column + k + 1]
-                        best = cost if cost < best else best
+                        best = best if best < cost else cost
                         cost = b[row + k] + column_a[column + k + 1]
-                        second = cost if cost < second else second
+                        second = second if second < cost else cost
                         cost = a[row + k + 1] + column_b[column + k + 2]
-                        third = cost if cost < third else third
+                        third = third if third < cost else cost
                         cost = b[row + k + 1] + column_a[column + k + 2]
-                        fourth = cost if cost < fourth else fourth
+                        fourth = fourth if fourth < cost else cost
                         k += 2
-                    while k < j:
-                        cost = a[row + k] + column_b[column + k + 1]
-                        best = cost if cost < best else best
-                        cost = b[row + k] + column_a[column + k + 1]
-                        second = cost if cost < second else second
-                        k += 1
                 else:
                     while k < j:
                         cost = split_cost(row + k, (k + 1) * size + j, 3, mode, 0, 0, a, b, m, x)
@@ -812,8 +976,11 @@ def search_intervals(
                         best = x[slot - 1]
                     if indexed[order[i]] != 0 and a[slot + size] < 1e999 and x[slot + size] < best:
                         best = x[slot + size]
-                rows[slot] = rows_of(total + inside_weights[j])
-                cost = joined(best, rows[slot], model)
+                rows[slot] = rows_of(sums[j])
+                # As ``joined``, which is another module's and cannot be inlined; rows are finite.
+                cost = best
+                if output > 0.0:
+                    cost = best + output * rows[slot]
             # Settle the interval. Coefficients of 0 are skipped: rows may be huge.
             bits[j // 62] |= one << (j % 62)
             if i > 0:
@@ -839,7 +1006,9 @@ def search_intervals(
                     x[slot] = cost + model[4] * rows[slot]
             if i == start and j == stop - 1:
                 return cost
-    return 1e999
+        if last != stop:
+            search_row(i, stop, size, output, bits, inside, sums, rows, a, column_a)
+    return a[start * size + stop - 1]
 
 
 @cython.cfunc
@@ -864,6 +1033,7 @@ def extract_intervals(
     b: cython.p_double,
     m: cython.p_double,
     x: cython.p_double,
+    column_a: cython.p_double,
     stack: cython.p_int,
     inputs: cython.p_int,
     node_rows: cython.p_double,
@@ -885,6 +1055,9 @@ def extract_intervals(
     way: cython.longlong
     best: cython.double
     cost: cython.double
+    row: cython.longlong
+    column: cython.longlong
+    simple: cython.longlong = 1 if mode == 0 and lookups == 0 and operators == 0 else 0
     for i in range(start, stop):
         node_rows[order[i]] = rows[i * size + i]
     if stop - start == 1:
@@ -900,24 +1073,35 @@ def extract_intervals(
         node_rows[node] = rows[i * size + j]
         best = 1e999
         chosen = -1
-        found = 0
-        for k in range(i, j):
-            if a[i * size + k] == 1e999 or a[(k + 1) * size + j] == 1e999:
-                continue
-            way = 15
-            if operators != 0:
-                way = joinable(within[i * size + k], within[(k + 1) * size + j], operators, constraints, free)
-                if way == 0:
+        found = 15
+        if simple != 0:
+            row = i * size
+            column = j * (size + 1) + 1
+            for k in range(i, j):
+                cost = a[row + k] + column_a[column + k]
+                if cost < best:
+                    best = cost
+                    chosen = k
+        else:
+            for k in range(i, j):
+                if a[i * size + k] == 1e999 or a[(k + 1) * size + j] == 1e999:
                     continue
-            cost = split_cost(
-                i * size + k, (k + 1) * size + j, way, mode,
-                lookups * indexed[order[i]] if k == i else 0,
-                lookups * indexed[order[j]] if k + 1 == j else 0, a, b, m, x,
-            )  # fmt: skip
-            if cost < best or chosen < 0:
-                best = cost
-                chosen = k
-                found = way
+                way = 15
+                if operators != 0:
+                    way = joinable(
+                        within[i * size + k], within[(k + 1) * size + j], operators, constraints, free
+                    )
+                    if way == 0:
+                        continue
+                cost = split_cost(
+                    i * size + k, (k + 1) * size + j, way, mode,
+                    lookups * indexed[order[i]] if k == i else 0,
+                    lookups * indexed[order[j]] if k + 1 == j else 0, a, b, m, x,
+                )  # fmt: skip
+                if cost < best or chosen < 0:
+                    best = cost
+                    chosen = k
+                    found = way
         allowed[node - size] = found
         if chosen == i:
             inputs[2 * (node - size)] = order[i]
