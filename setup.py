@@ -97,6 +97,11 @@ def extensions() -> list[Extension]:
 class BuildKernels(build_ext):
     """A missing or failing compiler costs speed, never the installation."""
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if self.parallel is None:
+            self.parallel = os.cpu_count() or 1
+
     def run(self) -> None:
         try:
             super().run()
