@@ -45,6 +45,10 @@ MAX_TEMPLATES: Final = 5_000
 MAX_BUCKETS: Final = 64
 #: Two queries share a bucket if each relation's estimated rows agree within a factor of about four.
 BUCKET_WIDTH: Final = float(np.log(4.0))
+#: A steering is judged by the best of this many runs, and refused if that is this much slower than the best
+#: of the default's: several runs, because one may be disturbed.
+STEERED_RUNS: Final = 3
+SLOWER: Final = 1.1
 #: Scopes kept, so that a search path that is switched to and fro stays warm.
 MAX_SCOPES: Final = 16
 
@@ -106,6 +110,8 @@ class KnownTemplate:
     trees: dict[bytes, dict[int, JoinTree]] = field(default_factory=dict)
     #: Fastest complete run of the default plan, by bucket, in ms: the lower bound of the watchdog.
     baseline_ms: dict[bytes, float] = field(default_factory=dict)
+    #: Unprofiled runs of a steering and the fastest of them in ms, by bucket and steering.
+    steered_ms: dict[tuple[bytes, str], tuple[int, float]] = field(default_factory=dict)
     #: Steerings refused from now on, with the reason.
     quarantine: dict[str, str] = field(default_factory=dict)
     #: Names and types of the default plan's result.
@@ -409,6 +415,23 @@ class Optimizer:
             seen, took = prepared.known.baseline_ms, result.latency_ms
             seen[prepared.bucket] = min(took, seen.get(prepared.bucket, took))
             prepared.known.columns = (result.columns, result.types)
+
+    def saw_steered(self, scope: Scope, prepared: Prepared, latency_ms: float) -> None:
+        """A complete steered run; a steering that is slower than the default at its best is refused."""
+        known = prepared.known
+        if known is None:
+            return
+        key = (prepared.bucket, prepared.decision.steering.key)
+        runs, best = known.steered_ms.get(key, (0, latency_ms))
+        known.steered_ms[key] = runs, best = runs + 1, min(best, latency_ms)
+        bound = known.baseline_ms.get(prepared.bucket)
+        if bound is not None and runs >= STEERED_RUNS and best > bound * SLOWER:
+            self.quarantine(
+                scope,
+                prepared,
+                f"slower than the engine's own plan: {best:.1f} ms at best in {runs} runs, "
+                f"not {bound:.1f} ms",
+            )
 
     def quarantine(self, scope: Scope, prepared: Prepared, reason: str) -> None:
         """Refuse this steering from now on."""

@@ -362,6 +362,10 @@ class Session:
             elif unverified and self._disobeyed(prepared, result):
                 why = "the engine did not run the join tree that was asked for"
             else:
+                if not unverified:
+                    self.optimizer.saw_steered(
+                        self._scope or self._valid_scope(), prepared, result.latency_ms
+                    )
                 return result, None
         self.optimizer.quarantine(self._scope or self._valid_scope(), prepared, why)
         self.optimizer.log_once("fell_back", why)

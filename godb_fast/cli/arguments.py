@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
         "--seed", type=_number(int, 0), default=None, help="of data, literals and order of runs"
     )
     demo.add_argument(
-        "--queries", type=_number(int, 1), default=2, metavar="N", help="draws of literals per template (2)"
+        "--queries", type=_number(int, 1), default=5, metavar="N", help="draws of literals per template (5)"
     )
     demo.add_argument("--only", metavar="PATTERN", help="only templates whose name matches, such as '*_star'")
     demo.add_argument("--keep", metavar="PATH", help="build the database there (or use it) and keep it")

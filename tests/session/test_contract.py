@@ -168,6 +168,24 @@ class TestWatchdog:
         assert result.observation.wasted_ms >= session.optimizer.policy.allowance_floor_ms
         assert "quarantined" in session.optimize(sql).reason
 
+    def test_a_plan_that_proves_slower_is_given_up(self, session: Session) -> None:
+        sql = steered_query(session)
+        expected = session.execute(sql).fetchall()
+        prepared = session._decide(sql, None)
+        assert session._scope is not None
+        assert prepared.known is not None
+        session.optimizer.policy = Policy(margin=1.0, allowance=1e6)
+        # As if the default had always been far quicker than any steered run can be.
+        prepared.known.baseline_ms[prepared.bucket] = 0.01
+        steered = 0
+        for _ in range(6):
+            result = session.execute(sql)
+            assert result.fetchall() == expected
+            prepared.known.baseline_ms[prepared.bucket] = 0.01
+            steered += result.observation.steered
+        assert steered == 4  # the first is profiled and does not count
+        assert "slower than the engine's own plan" in session.optimize(sql).reason
+
     def test_result_larger_than_the_buffer_falls_back(self, session: Session) -> None:
         sql = steered_query(session)
         expected = session.execute(sql).fetchall()
