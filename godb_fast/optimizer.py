@@ -12,13 +12,22 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from godb_fast.core import NO_STEERING, Candidate, Decision, JoinTree, RowEstimates, Steering, Template
+from godb_fast.core import (
+    NO_STEERING,
+    Candidate,
+    Decision,
+    JoinTree,
+    LazyCandidates,
+    RowEstimates,
+    Steering,
+    Template,
+)
 from godb_fast.engines.base import Effects, Engine, EngineResult, Parameters, Rendered
 from godb_fast.engines.positions import located
 from godb_fast.errors import (
@@ -295,12 +304,13 @@ class Optimizer:
         proposal = planner.propose(literals, params, trees, margin=self.policy.margin, estimates=estimates)
         clock.lap("search")
         steering, reason = proposal.steering, proposal.reason
+        candidates = LazyCandidates(lambda: proposal.candidates)
         if steering and steering.key in known.quarantine:
             reason = f"quarantined: {known.quarantine[steering.key]}"
             steering = NO_STEERING
         if not steering:
             return self._leave(
-                scope, known, sql, params, reason, clock, proposal.candidates, planner.scenarios,
+                scope, known, sql, params, reason, clock, candidates, planner.scenarios,
                 proposal.block_reasons, bucket,
             )  # fmt: skip
         rendered = engine.render(known.template, literals, steering, params)
@@ -311,7 +321,7 @@ class Optimizer:
             steering=steering,
             action="steer",
             reason=reason,
-            candidates=proposal.candidates,
+            candidates=candidates,
             scenarios=planner.scenarios,
             block_reasons=proposal.block_reasons,
             engine=engine.name,
@@ -328,7 +338,7 @@ class Optimizer:
         params: Parameters,
         reason: str,
         clock: Clock,
-        candidates: tuple[Candidate, ...] = (),
+        candidates: Sequence[Candidate] = (),
         scenarios: tuple[str, ...] = (),
         block_reasons: tuple[tuple[int, str], ...] = (),
         bucket: bytes = b"",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,33 @@ class Candidate:
     plan: Plan
     costs: tuple[float, ...]
     chosen: bool = False
+
+
+class LazyCandidates(Sequence[Candidate]):
+    """Candidates that are made when somebody looks at them: a good part of what planning costs.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the candidates; called at most once per thread that looks first.
+    """
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], Sequence[Candidate]]) -> None:
+        self._make = make
+        self._made: Sequence[Candidate] | None = None
+
+    def _all(self) -> Sequence[Candidate]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._all()[index]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +76,7 @@ class Decision:
     steering: Steering = NO_STEERING
     action: str = "default"
     reason: str = ""
-    candidates: tuple[Candidate, ...] = ()
+    candidates: Sequence[Candidate] = ()
     scenarios: tuple[str, ...] = ()
     block_reasons: tuple[tuple[int, str], ...] = ()
     engine: str = ""
