@@ -153,7 +153,8 @@ def test_a_full_disk_costs_a_warning_and_records_only(tmp_path):
         chosen = decision()
         store.record(chosen, observation(chosen))
         assert store.flush()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, resource.RLIM_INFINITY))
+        # So small that no batch fits: a smaller last one must not succeed by chance.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
         for number in range(2000):
             store.record(decision(number), observation(chosen, plan=plan(30)))
         assert not store.flush(60)
