@@ -503,8 +503,11 @@ def exact_key(sql: str, params: Parameters) -> Hashable | None:
 
 def bucket_of(estimates: Mapping[int, RowEstimates]) -> bytes:
     """Region of selectivities: each filtered relation's rows, to within a factor of four."""
-    parts = [np.rint(entry.log_rows[:, 0] * (1.0 / BUCKET_WIDTH)) for _, entry in sorted(estimates.items())]
-    return np.concatenate(parts).astype(np.int32).tobytes() if parts else b""
+    parts = [
+        np.rint(estimates[block].log_rows[:, 0] * (1.0 / BUCKET_WIDTH)).astype(np.int32)
+        for block in sorted(estimates)
+    ]
+    return b"".join([part.tobytes() for part in parts])
 
 
 def _distance(seen: bytes, wanted: Any) -> int:

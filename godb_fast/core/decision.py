@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import uuid
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +52,13 @@ class LazyCandidates(Sequence[Candidate]):
     def __getitem__(self, index: Any) -> Any:
         return self._all()[index]
 
+    def __repr__(self) -> str:
+        return repr(tuple(self._all()))
+
+    def __reduce__(self) -> Any:
+        # What makes them cannot be copied to another process; what was made can.
+        return tuple, (tuple(self._all()),)
+
 
 @dataclass(frozen=True, eq=False)
 class Decision:
@@ -83,7 +90,7 @@ class Decision:
     epoch: str = ""
     models: tuple[str, ...] = ()
     timings_us: Mapping[str, float] = field(default_factory=dict)
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(default_factory=lambda: os.urandom(16).hex())
 
     @property
     def total_us(self) -> float:
