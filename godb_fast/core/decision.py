@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,7 +90,7 @@ class Decision:
     epoch: str = ""
     models: tuple[str, ...] = ()
     timings_us: Mapping[str, float] = field(default_factory=dict)
-    id: str = field(default_factory=lambda: os.urandom(16).hex())
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     @property
     def total_us(self) -> float:
