@@ -209,6 +209,14 @@ def test_missing_statistics_below_are_named():
     assert dict(found.block_reasons)[0] == "no statistics for table 'elsewhere'"
 
 
+def test_the_joins_of_views_are_left_alone():
+    view = star(index=1, parent=0, role="view")
+    outer = block({"v": (1, "a_id kind"), "a": ("a", "id kind")}, ["v.a_id = a.id"])
+    found = planner(outer, view).propose(["7", "0"], None, {0: (0, 1)})
+    assert [entry.index for entry in found.blocks] == [0]
+    assert dict(found.block_reasons)[1] == "the joins of a view keep the engine's order"
+
+
 def test_blocks_are_steered_one_by_one():
     found = planner(star(), star(index=1, parent=0, role="subquery")).propose(
         ["7", "0"], None, {0: BAD, 1: BAD}
