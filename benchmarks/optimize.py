@@ -33,7 +33,7 @@ REPLAN_US = 60.0
 REPLAN_TO_PREPARE = 1 / 20
 BELOW_PREPARE = 0.95
 #: What a change must not lose; the aim itself is not reached yet.
-REPLAN_FLOOR = 1 / 4
+REPLAN_FLOOR = 1 / 20
 #: Rows of each generated table: planning reads statistics, not rows, but an empty table is a special case.
 ROWS = 2_000
 
