@@ -308,6 +308,10 @@ class Optimizer:
         if steering and steering.key in known.quarantine:
             reason = f"quarantined: {known.quarantine[steering.key]}"
             steering = NO_STEERING
+        if steering.join_trees and not engine.capabilities.join_trees:
+            # Advice only: what would be asked for cannot be rendered for this connection.
+            reason = f"{reason}; not steered here: {engine.capabilities.reason}"
+            steering = NO_STEERING
         if not steering:
             return self._leave(
                 scope, known, sql, params, reason, clock, candidates, planner.scenarios,

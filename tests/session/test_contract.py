@@ -244,6 +244,10 @@ class TestEffectsAndTransactions:
         with godb_fast.connect(own, mode="steer", policy=Policy(margin=1.0)) as borrowed:
             settings = own.execute("SELECT name, value FROM duckdb_settings() ORDER BY name").fetchall()
             sql = steered_query(session)
+            advice = borrowed.optimize(sql)
+            assert "times cheaper" in advice.reason
+            assert "not steered here" in advice.reason
+            assert not advice.steering
             for _ in range(3):
                 assert not borrowed.execute(sql).observation.steered
             assert (
