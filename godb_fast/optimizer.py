@@ -16,15 +16,11 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-import numpy as np
-
 from godb_fast.core import (
     NO_STEERING,
     Candidate,
     Decision,
-    JoinTree,
     LazyCandidates,
-    RowEstimates,
     Steering,
     Template,
 )
@@ -38,7 +34,7 @@ from godb_fast.errors import (
     SqlError,
     UnknownRelation,
 )
-from godb_fast.planning.proposal import TemplatePlanner
+from godb_fast.planning.proposal import OwnPlans, TemplatePlanner
 from godb_fast.sql import Fingerprint, fingerprint, parse_template
 
 if TYPE_CHECKING:
@@ -52,8 +48,6 @@ MAX_EXACT: Final = 20_000
 MAX_TEMPLATES: Final = 5_000
 #: Default plans captured per template, one per region of selectivities; beyond it the nearest serves.
 MAX_BUCKETS: Final = 64
-#: Two queries share a bucket if each relation's estimated rows agree within a factor of about four.
-BUCKET_WIDTH: Final = float(np.log(4.0))
 #: A steering is judged by the best of this many runs, and refused if that is this much slower than the best
 #: of the default's: several runs, because one may be disturbed.
 STEERED_RUNS: Final = 3
@@ -115,8 +109,8 @@ class KnownTemplate:
     reason: str = ""
     #: The engine was seen to accept it.
     readable: bool = False
-    #: Default join trees by bucket.
-    trees: dict[bytes, dict[int, JoinTree]] = field(default_factory=dict)
+    #: The engine's own plans by bucket.
+    own_plans: dict[bytes, OwnPlans] = field(default_factory=dict)
     #: Fastest complete run of the default plan, by bucket, in ms: the lower bound of the watchdog.
     baseline_ms: dict[bytes, float] = field(default_factory=dict)
     #: Unprofiled runs of a steering and the fastest of them in ms, by bucket and steering.
@@ -294,14 +288,14 @@ class Optimizer:
         clock: Clock,
     ) -> Prepared:
         literals = print_.literals
-        estimates = planner.estimates(literals, params)
-        bucket = bucket_of(estimates)
+        draft = planner.draft(literals, params)
+        bucket = draft.bucket
         clock.lap("estimates")
-        trees = known.trees.get(bucket)
-        if trees is None:
-            trees = self._default_trees(engine, known, bucket, sql, params, literals)
+        own = known.own_plans.get(bucket)
+        if own is None:
+            own = self._own_plans(engine, known, planner, bucket, sql, params, literals)
             clock.lap("engine_explain")
-        proposal = planner.propose(literals, params, trees, margin=self.policy.margin, estimates=estimates)
+        proposal = draft.propose(own, margin=self.policy.margin)
         clock.lap("search")
         steering, reason = proposal.steering, proposal.reason
         candidates = LazyCandidates(lambda: proposal.candidates)
@@ -387,23 +381,23 @@ class Optimizer:
                 raise placed from error
         known.readable = True
 
-    def _default_trees(
+    def _own_plans(
         self,
         engine: Engine,
         known: KnownTemplate,
+        planner: TemplatePlanner,
         bucket: bytes,
         sql: str,
         params: Parameters,
         literals: tuple[Any, ...],
-    ) -> dict[int, JoinTree]:
-        """The engine's own join trees in this bucket: asked once, then re-costed with our rows."""
-        if len(known.trees) >= MAX_BUCKETS:
-            wanted = np.frombuffer(bucket, np.int32)
-            nearest = min(known.trees, key=lambda seen: _distance(seen, wanted))
-            return known.trees[nearest]
+    ) -> OwnPlans:
+        """The engine's own plans in this bucket: asked once, then re-costed with our rows."""
+        if len(known.own_plans) >= MAX_BUCKETS:
+            nearest = min(known.own_plans, key=lambda seen: _distance(seen, bucket))
+            return known.own_plans[nearest]
         trees = engine.default_trees(known.template, engine.explain(sql, params), literals)
-        known.trees[bucket] = trees
-        return trees
+        own = known.own_plans[bucket] = planner.own_plans(trees)
+        return own
 
     # -- what executions teach ----------------------------------------------------------------------
 
@@ -505,17 +499,8 @@ def exact_key(sql: str, params: Parameters) -> Hashable | None:
     return key
 
 
-def bucket_of(estimates: Mapping[int, RowEstimates]) -> bytes:
-    """Region of selectivities: each filtered relation's rows, to within a factor of four."""
-    parts = [
-        np.rint(estimates[block].log_rows[:, 0] * (1.0 / BUCKET_WIDTH)).astype(np.int32)
-        for block in sorted(estimates)
-    ]
-    return b"".join([part.tobytes() for part in parts])
-
-
-def _distance(seen: bytes, wanted: Any) -> int:
-    return int(np.abs(np.frombuffer(seen, np.int32) - wanted).sum())
+def _distance(seen: bytes, wanted: bytes) -> int:
+    return sum(abs(one - other) for one, other in zip(seen, wanted, strict=True))
 
 
 def pass_through(engine: Engine, scope: Scope | None, sql: str, params: Parameters, reason: str) -> Prepared:

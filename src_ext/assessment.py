@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import cython
 import numpy
-from cython.cimports.libc.math import exp, log
+from cython.cimports.libc.math import exp, floor, log
 
 if not cython.compiled:
     # Kernels take bare pointers when compiled (assessment.pxd), otherwise flat arrays.
@@ -81,26 +81,6 @@ class Assessor:
     model : float64 array
         ``CostModel.coefficients()``.
     """
-
-    held: dict
-    size: cython.longlong
-    width: cython.longlong
-    classes: cython.longlong
-    predicates: cython.longlong
-    operators: cython.longlong
-    class_starts: cython.p_longlong
-    class_members: cython.p_longlong
-    class_sets: cython.p_longlong
-    entries: cython.p_longlong
-    predicate_sets: cython.p_longlong
-    constraints: cython.p_longlong
-    model: cython.p_double
-    logs: cython.p_double
-    least: cython.p_double
-    rows: cython.p_double
-    totals: cython.p_double
-    corrections: cython.p_double
-    sums: cython.p_double
 
     def __init__(self, size, class_starts, class_members, predicate_sets, constraints, model):
         self.size = size
@@ -182,62 +162,86 @@ class Assessor:
         int
             Number of distinct plans.
         """
+        first: cython.p_double = doubles(log_rows)
+        return self._assess_at(
+            lanes,
+            searched,
+            ints(found),
+            0 if own is None else 1,
+            ints(found if own is None else own),
+            first,
+            doubles(log_distinct) if len(log_distinct) else first,
+            doubles(log_selectivity) if len(log_selectivity) else first,
+            ints(plans),
+            longs(plans),
+            doubles(plans),
+            doubles(costs),
+            longs(which),
+            doubles(summary),
+        )
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def _assess_at(
+        self,
+        lanes: cython.longlong,
+        searched: cython.longlong,
+        found_at: cython.p_int,
+        has_own: cython.longlong,
+        own_at: cython.p_int,
+        log_rows: cython.p_double,
+        log_distinct: cython.p_double,
+        log_selectivity: cython.p_double,
+        plans_int: cython.p_int,
+        plans_long: cython.p_longlong,
+        plans_double: cython.p_double,
+        costs_at: cython.p_double,
+        which_at: cython.p_longlong,
+        summary_at: cython.p_double,
+    ) -> cython.longlong:
+        """As :meth:`assess`, for Cython callers that hold the addresses."""
         width: cython.longlong = self.width
         count: cython.longlong = 0
         lane: cython.longlong
         plan: cython.longlong
         i: cython.longlong
-        has_own: cython.longlong = 0 if own is None else 1
-        found_at: cython.p_int = ints(found)
-        own_at: cython.p_int = ints(found if own is None else own)
-        plans_int: cython.p_int = ints(plans)
-        plans_long: cython.p_longlong = longs(plans)
-        plans_double: cython.p_double = doubles(plans)
-        costs_at: cython.p_double = doubles(costs)
-        which_at: cython.p_longlong = longs(which)
-        summary_at: cython.p_double = doubles(summary)
-        log_rows_at: cython.p_double = doubles(log_rows)
-        log_distinct_at: cython.p_double = doubles(log_distinct) if len(log_distinct) else log_rows_at
-        log_selectivity_at: cython.p_double = (
-            doubles(log_selectivity) if len(log_selectivity) else log_rows_at
-        )
-        with cython.nogil:
-            for lane in range(searched):
-                plan = 0
-                while plan < count and same_tree(width, found_at, lane * width, plans_int, plan * width) == 0:
-                    plan += 1
-                which_at[lane] = plan
-                if plan == count:
-                    for i in range(10 * width):
-                        plans_int[10 * width * count + i] = found_at[10 * width * lane + i]
-                    count += 1
-            which_at[searched] = -1
-            if has_own != 0:
-                plan = 0
-                while plan < count and same_tree(width, own_at, 0, plans_int, plan * width) == 0:
-                    plan += 1
-                which_at[searched] = plan
-                if plan == count:
-                    for i in range(10 * width):
-                        plans_int[10 * width * count + i] = own_at[i]
-                    count += 1
-            self._correct(lanes, log_rows_at, log_distinct_at, log_selectivity_at)
-            for plan in range(count):
-                self._cost(
-                    lanes,
-                    plan * width,
-                    plans_int,
-                    plans_long,
-                    log_rows_at,
-                    log_distinct_at,
-                    log_selectivity_at,
-                )
-                for i in range(width):
-                    plans_double[5 * (plan * width + i) + 3] = self.rows[i * lanes]
-                    plans_double[5 * (plan * width + i) + 4] = self.totals[i * lanes]
-                for lane in range(lanes):
-                    costs_at[plan * lanes + lane] = self.totals[(width - 1) * lanes + lane]
-            self._summarize(count, lanes, which_at[searched], costs_at, summary_at)
+        for lane in range(searched):
+            plan = 0
+            while plan < count and same_tree(width, found_at, lane * width, plans_int, plan * width) == 0:
+                plan += 1
+            which_at[lane] = plan
+            if plan == count:
+                for i in range(10 * width):
+                    plans_int[10 * width * count + i] = found_at[10 * width * lane + i]
+                count += 1
+        which_at[searched] = -1
+        if has_own != 0:
+            plan = 0
+            while plan < count and same_tree(width, own_at, 0, plans_int, plan * width) == 0:
+                plan += 1
+            which_at[searched] = plan
+            if plan == count:
+                for i in range(10 * width):
+                    plans_int[10 * width * count + i] = own_at[i]
+                count += 1
+        self._correct(lanes, log_rows, log_distinct, log_selectivity)
+        for plan in range(count):
+            self._cost(
+                lanes,
+                plan * width,
+                plans_int,
+                plans_long,
+                log_rows,
+                log_distinct,
+                log_selectivity,
+            )
+            for i in range(width):
+                plans_double[5 * (plan * width + i) + 3] = self.rows[i * lanes]
+                plans_double[5 * (plan * width + i) + 4] = self.totals[i * lanes]
+            for lane in range(lanes):
+                costs_at[plan * lanes + lane] = self.totals[(width - 1) * lanes + lane]
+        self._summarize(count, lanes, which_at[searched], costs_at, summary_at)
         return count
 
     @cython.cfunc
@@ -498,3 +502,88 @@ class Assessor:
         return (self.totals[left] + self.model[5] * probes * log(1.0 + probes)) + (
             self.totals[right] + self.model[5] * builds * log(1.0 + builds)
         )
+
+
+#: Outcomes of :func:`choose`.
+CHEAPEST, NO_MARGIN, SMALL_GAIN, RISKY, CHOSEN = range(5)
+
+
+def choose(count: cython.longlong, own: cython.longlong, summary, rule, outcome) -> cython.longlong:
+    """Which plan replaces the engine's own, if any: the rule of ``planning.choice``.
+
+    Parameters
+    ----------
+    count, own : int
+        Number of plans, and which of them is the engine's own.
+    summary : float64 array, shape (count, 3)
+        As :meth:`Assessor.assess` writes it.
+    rule : float64 array, shape (4,)
+        Margin, tolerance, least gain, most risk.
+    outcome : float64 array, shape (2,)
+        Written: the number of the chosen plan (-1: none), and the figure that the outcome is explained by: how
+        many times cheaper (NO_MARGIN, CHOSEN), the gain (SMALL_GAIN), how many times dearer (RISKY).
+
+    Returns
+    -------
+    int
+        CHEAPEST, NO_MARGIN, SMALL_GAIN, RISKY or CHOSEN.
+    """
+    return choose_at(count, own, doubles(summary), doubles(rule), doubles(outcome))
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def choose_at(
+    count: cython.longlong,
+    own: cython.longlong,
+    summary_at: cython.p_double,
+    rule_at: cython.p_double,
+    outcome_at: cython.p_double,
+) -> cython.longlong:
+    """As :func:`choose`, for Cython callers that hold the addresses."""
+    plan: cython.longlong
+    chosen: cython.longlong = -1
+    default: cython.double = summary_at[3 * own]
+    cheapest: cython.double = default
+    cost: cython.double
+    excess: cython.double
+    least: cython.double = 0.0
+    most: cython.double
+    worst: cython.double = 1e999
+    for plan in range(count):
+        cheapest = summary_at[3 * plan] if summary_at[3 * plan] < cheapest else cheapest
+    outcome_at[0] = -1.0
+    outcome_at[1] = 1.0
+    if cheapest >= default:
+        return 0
+    if cheapest * rule_at[0] > default:
+        outcome_at[1] = default / cheapest if cheapest > 0.0 else 1e999
+        return 1
+    if default - cheapest < rule_at[2]:
+        outcome_at[1] = default - cheapest
+        return 2
+    for plan in range(count):
+        cost = summary_at[3 * plan]
+        if plan == own or cost * rule_at[0] > default or default - cost < rule_at[2]:
+            continue
+        # Nothing is risked beyond what is won.
+        most = default / cost if cost > 0.0 else 1e999
+        most = most if most < rule_at[3] else rule_at[3]
+        most = most if most > rule_at[1] else rule_at[1]
+        if summary_at[3 * plan + 1] > most:
+            worst = summary_at[3 * plan + 1] if summary_at[3 * plan + 1] < worst else worst
+            continue
+        # Plans within a thousandth of each other are equally robust: the cheaper best guess decides.
+        excess = summary_at[3 * plan + 2] if summary_at[3 * plan + 2] < 1e6 else 1e6
+        excess = floor(1000.0 * excess + 0.5)
+        if chosen < 0 or excess < least or (excess == least and cost < summary_at[3 * chosen]):
+            chosen = plan
+            least = excess
+    if chosen < 0:
+        outcome_at[1] = worst
+        return 3
+    cost = summary_at[3 * chosen]
+    outcome_at[0] = chosen
+    outcome_at[1] = default / cost if cost > 0.0 else 1e999
+    return 4

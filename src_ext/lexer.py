@@ -576,35 +576,53 @@ class Fingerprint:
         Parameters without a name get their number: the second ``?`` of the text is ``$2``.
         """
         if self._literals is None:
-            self._literals = tuple(self._read()[0])
+            self._literals = tuple(self._read())
         return self._literals
 
     @property
     def slot_kinds(self):
         """Kind of each slot, as in ``core.LiteralSlot.kind``."""
-        return tuple(self._read()[1])
-
-    def _read(self):
-        data = self.sql if isinstance(self.sql, bytes) else self.sql.encode("utf-8")
         numbers = memoryview(self.packed).cast("i")
-        texts = []
         kinds = []
-        parameters = 0
         for at in range(0, len(numbers), 3):
             kind = numbers[at + 2] & 255
             if kind == LIST:
-                count = numbers[at + 2] >> 8
-                elements = tuple(texts[len(texts) - count :])
-                del texts[len(texts) - count :], kinds[len(kinds) - count :]
-                texts.append(elements)
-            else:
-                text = data[numbers[at] : numbers[at + 1]].decode("utf-8")
-                if kind == PARAMETER and text in ("?", "%s"):
-                    parameters += 1
-                    text = f"${parameters}"
-                texts.append(text)
+                del kinds[len(kinds) - (numbers[at + 2] >> 8) :]
             kinds.append(SLOT_KINDS[kind])
-        return texts, kinds
+        return tuple(kinds)
+
+    def _read(self) -> list:
+        texts: list = []
+        parameters: cython.Py_ssize_t = 0
+        count: cython.Py_ssize_t
+        at: cython.Py_ssize_t
+        kind: cython.int
+        raw: bytes = self.packed
+        if not cython.compiled:
+            raw = memoryview(raw).cast("i")
+        numbers: cython.p_int = cython.cast(cython.p_int, cython.cast(cython.p_char, raw)) if cython.compiled else raw
+        size: cython.Py_ssize_t = len(self.packed) // 4
+        # Bytes are characters in a text that is all ASCII: nothing is encoded, nothing decoded.
+        plain: cython.bint = isinstance(self.sql, str) and self.sql.isascii()
+        text: str = self.sql if plain else ""
+        data: bytes = b"" if plain else self.sql if isinstance(self.sql, bytes) else self.sql.encode("utf-8")
+        for at in range(0, size, 3):
+            kind = numbers[at + 2] & 255
+            if kind == LIST:
+                count = len(texts) - (numbers[at + 2] >> 8)
+                elements = tuple(texts[count:])
+                del texts[count:]
+                texts.append(elements)
+                continue
+            if plain:
+                found = text[numbers[at] : numbers[at + 1]]
+            else:
+                found = data[numbers[at] : numbers[at + 1]].decode("utf-8")
+            if kind == PARAMETER and found in ("?", "%s"):
+                parameters += 1
+                found = f"${parameters}"
+            texts.append(found)
+        return texts
 
     def __repr__(self):
         return f"<Fingerprint {self.hash & _MASK:016x} {self.text[:60]!r}>"

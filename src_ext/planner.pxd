@@ -67,6 +67,13 @@ cdef class Planner:
     cdef double* factors
     cpdef long long search(self, long long lanes, object rows, object model, object out) except -1
     cpdef object estimate(self, long long lanes, object log_rows, object log_distinct, object log_selectivity)
+    cdef object _estimate_at(
+        self, long long lanes, double* log_rows, double* log_distinct, double* log_selectivity
+    )
+    cdef object _search_at(
+        self, long long lanes, bint own_rows, double* rows, double* model, int* int_at, long long* long_at,
+        double* double_at
+    )
     cdef void _prepare(
         self, long long lanes, double* log_rows, double* log_distinct, double* log_selectivity
     ) noexcept nogil

@@ -434,18 +434,26 @@ class Planner:
 
     def estimate(self, lanes: cython.longlong, log_rows, log_distinct, log_selectivity):
         """Rows of every csg into the planner's own buffer, for :meth:`search` without rows."""
+        self._estimate_at(lanes, doubles(log_rows), doubles(log_distinct), doubles(log_selectivity))
+
+    @cython.cfunc
+    def _estimate_at(
+        self,
+        lanes: cython.longlong,
+        log_rows: cython.p_double,
+        log_distinct: cython.p_double,
+        log_selectivity: cython.p_double,
+    ):
+        """As :meth:`estimate`, for Cython callers that hold the addresses."""
         self._reserve(lanes, 0)
-        log_rows_at: cython.p_double = doubles(log_rows)
-        log_distinct_at: cython.p_double = doubles(log_distinct)
-        log_selectivity_at: cython.p_double = doubles(log_selectivity)
         with cython.nogil:
-            self._prepare(lanes, log_rows_at, log_distinct_at, log_selectivity_at)
+            self._prepare(lanes, log_rows, log_distinct, log_selectivity)
             estimate_sets(
                 self.count, self.multiplied, self.size * lanes, (self.size + self.members) * lanes,
                 (self.size + self.members + self.selective) * lanes, self.factors, self.sets, self.bases,
                 self.added, lanes, self.names, self.class_starts, self.classes, self.class_sets,
                 self.class_entries, self.predicate_starts, self.predicates, self.predicate_sets,
-                self.predicate_entries, log_rows_at, log_distinct_at, log_selectivity_at, self.corrections,
+                self.predicate_entries, log_rows, log_distinct, log_selectivity, self.corrections,
                 self.least, self.logs, self.rows,
             )  # fmt: skip
 
@@ -505,41 +513,51 @@ class Planner:
         ``rows`` has shape (count, lanes); None: what :meth:`estimate` found. Returns how many of them are
         negative or NaN; nothing is searched unless there are none.
         """
-        mode: cython.longlong = 0
-        lane: cython.longlong
         invalid: cython.longlong
-        lookups: cython.longlong = self.lookups
-        model_at: cython.p_double = doubles(model)
-        rows_at: cython.p_double
-        int_at: cython.p_int = ints(out)
-        long_at: cython.p_longlong = longs(out)
-        double_at: cython.p_double = doubles(out)
-        if model_at[1] > 0.0 or model_at[2] > 0.0:
-            mode |= 1
-        if model_at[5] < 1e999:
-            mode |= 2
-        if not model_at[4] < 1e999:
-            lookups = 0
-        if lanes > self.lanes or self.spread != lanes or mode & ~self.reserved != 0:
-            self._reserve(lanes, mode)
-        if rows is None:
-            rows_at = self.rows
-        else:
-            rows_at = doubles(rows)
+        own_rows: cython.bint = rows is None
+        rows_at: cython.p_double = doubles(model if own_rows else rows)
+        if not own_rows:
             invalid = count_invalid(self.count * lanes, rows_at)
             if invalid != 0:
                 return invalid
+        self._search_at(lanes, own_rows, rows_at, doubles(model), ints(out), longs(out), doubles(out))
+        return 0
+
+    @cython.cfunc
+    def _search_at(
+        self,
+        lanes: cython.longlong,
+        own_rows: cython.bint,
+        rows: cython.p_double,
+        model: cython.p_double,
+        int_at: cython.p_int,
+        long_at: cython.p_longlong,
+        double_at: cython.p_double,
+    ):
+        """As :meth:`search`, for Cython callers that hold the addresses; ``own_rows``: those estimated last."""
+        mode: cython.longlong = 0
+        lane: cython.longlong
+        lookups: cython.longlong = self.lookups
+        if model[1] > 0.0 or model[2] > 0.0:
+            mode |= 1
+        if model[5] < 1e999:
+            mode |= 2
+        if not model[4] < 1e999:
+            lookups = 0
+        if lanes > self.lanes or self.spread != lanes or mode & ~self.reserved != 0:
+            self._reserve(lanes, mode)
+        if own_rows:
+            rows = self.rows
         with cython.nogil:
-            self._search(lanes, rows_at, mode, lookups, model_at)
+            self._search(lanes, rows, mode, lookups, model)
             for lane in range(lanes):
                 extract(
                     self.size, self.kind, lane * (2 * self.size - 1), self.sets, self.named, self.names,
                     self.slots, self.wrap, self.below, self.ends, self.pairs, self.built, self.lookup_ends,
                     self.lookup_left, lookups, self.operators, self.constraints, self.free, lanes, lane,
-                    rows_at, mode, model_at, self.a, self.b, self.m, self.x, self.stack, int_at, long_at,
+                    rows, mode, model, self.a, self.b, self.m, self.x, self.stack, int_at, long_at,
                     double_at,
                 )  # fmt: skip
-        return 0
 
     @cython.cfunc
     @cython.nogil

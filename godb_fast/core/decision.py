@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from godb_fast.core.plan import Plan
@@ -90,7 +91,11 @@ class Decision:
     epoch: str = ""
     models: tuple[str, ...] = ()
     timings_us: Mapping[str, float] = field(default_factory=dict)
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @cached_property
+    def id(self) -> str:
+        """A UUID, made when first asked for."""
+        return str(uuid.uuid4())
 
     @property
     def total_us(self) -> float:

@@ -72,6 +72,10 @@ class Assessor:
                 cost_model.coefficients(),
             )
 
+    def kernel(self) -> Any:
+        """A native assessor for one thread; None for graphs whose sets fit no mask."""
+        return self._kernel.Assessor(*self._graph) if self._small else None
+
     def assess(self, found: Nodes, own: Nodes | None, estimates: RowEstimates) -> Assessment:
         """Distinct plans among ``found`` and ``own``, in this order, and their costs.
 
@@ -92,7 +96,7 @@ class Assessor:
         try:
             kernel = self._pool.pop()
         except IndexError:
-            kernel = self._kernel.Assessor(*self._graph)
+            kernel = self.kernel()
         try:
             count = kernel.assess(
                 lanes,

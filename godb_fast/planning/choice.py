@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from godb_fast import backend as backends
 
 #: A plan must be estimated this much cheaper than the engine's own in the best guess.
 DEFAULT_MARGIN: Final = 1.25
@@ -34,6 +40,11 @@ class Rule:
     tolerance: float = TOLERANCE
     least_gain: float = LEAST_GAIN
     most_risk: float = MOST_RISK
+
+    @cached_property
+    def numbers(self) -> NDArray[np.float64]:
+        """As the kernel ``assessment`` reads it, shape (4,)."""
+        return np.array([self.margin, self.tolerance, self.least_gain, self.most_risk])
 
 
 @dataclass(frozen=True)
@@ -95,38 +106,40 @@ def _ratio(cost: float, other: float) -> float:
     return cost / other if other > 0.0 else math.inf
 
 
-def choose(plans: Sequence[Sequence[float]], default: int, rule: Rule) -> Choice:
+def choose(
+    plans: Sequence[Sequence[float]], default: int, rule: Rule, backend: str | None = None
+) -> Choice:
     """Choose among plans, each given as a :class:`Summary` (or a list of its three numbers).
 
     ``default`` is the position of the engine's own plan.
     """
-    own = plans[default][0]
-    cheapest = min([plan[0] for plan in plans])
-    if cheapest >= own:
-        return Choice(None, "the engine's own plan is the cheapest")
-    if cheapest * rule.margin > own:
+    kernel = backends.kernels("assessment", backend)
+    outcome = np.empty(2)
+    summary = np.array(plans, np.float64)
+    code = kernel.choose(len(plans), default, summary, rule.numbers, outcome)
+    return explained(int(code), int(outcome[0]), float(outcome[1]), rule)
+
+
+#: The engine's own plan wins outright: the most frequent outcome.
+_CHEAPEST: Final = Choice(None, "the engine's own plan is the cheapest")
+
+
+def explained(code: int, chosen: int, figure: float, rule: Rule) -> Choice:
+    """An outcome of the kernel's ``choose`` in words."""
+    if code == 0:
+        return _CHEAPEST
+    if code == 1:
         return Choice(
             None,
             f"no plan is estimated {rule.margin:g} times cheaper than the engine's own "
-            f"(the cheapest: {_ratio(own, cheapest):.2f} times)",
+            f"(the cheapest: {figure:.2f} times)",
         )
-    if own - cheapest < rule.least_gain:
-        return Choice(None, f"the gain of {_duration(own - cheapest)} is not worth steering")
-    fit: list[tuple[float, float, int]] = []
-    worst = math.inf
-    for position, (cost, dearest, excess) in enumerate(plans):
-        if position == default or cost * rule.margin > own or own - cost < rule.least_gain:
-            continue
-        if dearest > max(rule.tolerance, min(_ratio(own, cost), rule.most_risk)):
-            worst = min(worst, dearest)
-        else:
-            # Plans within a thousandth of each other are equally robust: the cheaper best guess decides.
-            fit.append((round(excess, 3), cost, position))
-    if not fit:
-        return Choice(None, f"the cheaper plans are {worst:.2f} times dearer in some scenario")
-    _, cost, chosen = min(fit)
+    if code == 2:
+        return Choice(None, f"the gain of {_duration(figure)} is not worth steering")
+    if code == 3:
+        return Choice(None, f"the cheaper plans are {figure:.2f} times dearer in some scenario")
     return Choice(
-        chosen, f"estimated {_ratio(own, cost):.2f} times cheaper, at a smaller risk in every scenario"
+        chosen, f"estimated {figure:.2f} times cheaper, at a smaller risk in every scenario"
     )
 
 

@@ -12,6 +12,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
+from types import ModuleType
 from typing import Any, Final, TypeAlias
 
 from godb_fast.core import ColumnKind, ColumnStatistics
@@ -54,6 +55,7 @@ SAMPLED_PATTERN: Final = 0.8
 GUESSED: Final = 1.5
 
 _CACHED_PATTERNS: Final = 2048
+_DOMAINS: Final = {ColumnKind.NUMBER: "NUMBER", ColumnKind.TIME: "TIME", ColumnKind.TEXT: "TEXT"}
 
 
 class Distribution:
@@ -72,6 +74,7 @@ class Distribution:
         "_common_order",
         "_common_running",
         "_fold",
+        "_native",
         "_patterns",
         "_plain",
         "common",
@@ -126,6 +129,30 @@ class Distribution:
         self._patterns: dict[Pattern, Estimate] = {}
         self._plain: tuple[list[tuple[str, float]], list[str]] | None = None
         self._fold: tuple[list[tuple[str, float]], list[str]] | None = None
+        self._native: dict[ModuleType, Any] = {}
+
+    def native(self, kernel: ModuleType) -> Any:
+        """This column as the kernel ``filters`` reads it; None for domains that it does not know."""
+        found = self._native.get(kernel)
+        if found is None and self.kind in _DOMAINS:
+            share, spread = max(self.each, TINY), UNIFORM if self.known else GUESSED
+            found = self._native[kernel] = kernel.Column(
+                getattr(kernel, _DOMAINS[self.kind]),
+                self.common,
+                self._common_order,
+                self._common_running,
+                list(self._bounds),
+                (
+                    1.0 - self.null_share,
+                    self.rest,
+                    1.0 / self.rest_distinct,
+                    share,
+                    KNOWN if self.unique else spread,
+                    max(min(self.each, 0.5 / self.rows), TINY),
+                    max(0.5 / self.rows, TINY),
+                ),
+            )
+        return found
 
     @property
     def bounds(self) -> Sequence[Any]:
@@ -247,7 +274,7 @@ class Distribution:
             return 1.0 - self.null_share, KNOWN
         common, bounds = self._texts(pattern.fold)
         matches = pattern.matches
-        from_common = math.fsum([share for value, share in common if matches(value)])
+        from_common = sum([share for value, share in common if matches(value)])
         if pattern.prefix and not pattern.fold and self._bounds:
             guess = self.rest_fraction(pattern.prefix, pattern.prefix_end)
             others = pattern.literals - len(pattern.prefix)

@@ -47,10 +47,13 @@ from godb_fast.planning.result_rows import (
     operator_corrections,
 )
 from godb_fast.planning.scenarios import Floats, Scenarios
-from godb_fast.planning.selectivity import EMPTY, Conjunction
+from godb_fast.planning.selectivity import Conjunction
+from godb_fast.planning.terms import native_terms
 
 #: Rows left by a filter that cannot be true (a comparison with NULL, an empty range).
 EMPTY_LOG_ROWS: Final = math.log(0.01)
+#: Two queries share a bucket if each relation's estimated rows agree within a factor of about four.
+BUCKET_WIDTH: Final = math.log(4.0)
 
 
 class LazyValues:
@@ -118,7 +121,8 @@ class TemplateEstimator:
         needed: list[int] = []
         for block in template.plannable:
             self._collect(block.index, needed)
-        self._order = [self._blocks[index] for index in needed]
+        #: The estimators of the blocks that a query needs, each after those that it reads.
+        self.order = [self._blocks[index] for index in needed]
         self._wanted = frozenset(block.index for block in template.plannable)
 
     def estimates(self, values: Values) -> dict[int, RowEstimates]:
@@ -129,7 +133,7 @@ class TemplateEstimator:
         """Row estimates of each plannable block."""
         outputs: dict[int, Floats] = {}
         estimates: dict[int, RowEstimates] = {}
-        for block in self._order:
+        for block in self.order:
             rows = block.estimate(values, outputs)
             if rows is not None and block.index in self._wanted:
                 estimates[block.index] = rows
@@ -206,7 +210,8 @@ class BlockEstimator:
         self._distributions = distributions
         self._scenarios = scenarios
         self._below = below
-        self._spread_rows = backends.kernels("scenarios", backend).spread_rows
+        self._kernel = backends.kernels("filters", backend)
+        self._pool: list[Any] = []
         self._operands = operands
         self.reads = (*below, *(operand.index for operand in operands))
         if block.graph is None:
@@ -215,7 +220,7 @@ class BlockEstimator:
         self._graph = block.graph
         self._prepare_relations(block, unknown)
         self._prepare_joins(block.graph)
-        self._joined = joins_share(block.graph, self._log_distinct, self._log_selectivity)
+        self._joined = joins_share(block.graph, self.log_distinct, self.log_selectivity)
         self._group_columns = [self.column(column.relation, column.name) for column in block.group_by]
 
     # -- once per template ----------------------------------------------------------------------------
@@ -262,10 +267,10 @@ class BlockEstimator:
 
     def _prepare_relations(self, block: Block, unknown: Values) -> None:
         count = len(block.relations)
-        self._weights = self._scenarios.row_weights(f"rows {self.index}", count)
-        self._highest = np.full(count, MAX_LOG_ROWS)
-        self._fixed: list[tuple[float, float, float, float]] = []
-        self._filtered: list[tuple[int, float, Conjunction]] = []
+        weights = self._scenarios.row_weights(f"rows {self.index}", count)
+        highest = np.full(count, MAX_LOG_ROWS)
+        fixed: list[tuple[float, float, float, float]] = []
+        filtered: list[tuple[int, list[Any]]] = []
         self._derived: list[tuple[int, int]] = []
         self._typical_shares = [1.0] * count
         missing: list[str] = []
@@ -284,14 +289,18 @@ class BlockEstimator:
                     base, spread = math.log(UNKNOWN_ROWS), UNKNOWN_ROWS_SPREAD
                 else:
                     base = math.log(max(rows, 1.0))
-                    self._highest[i] = base
-            self._fixed.append((base, base, base, spread))
+                    highest[i] = base
+            fixed.append((base, base, base, spread))
             filters = block.filters[i] if i < len(block.filters) else ()
             if filters:
                 conjunction = Conjunction(filters, self._columns_of(i))
                 self._typical_shares[i] = math.exp(conjunction.evaluate(unknown)[0])
-                self._filtered.append((i, base, conjunction))
+                filtered.append((i, native_terms(conjunction, self._columns_of(i), self._kernel)))
         self.missing = tuple(missing)
+        limits = (LEAST_LOG_ROWS, EMPTY_LOG_ROWS, 1.0 / BUCKET_WIDTH)
+        self._filters = self._kernel.Filters(
+            self._scenarios.count, fixed, weights, highest, limits, filtered
+        )
 
     def _columns_of(self, relation: int) -> Callable[[str], Distribution]:
         return lambda name: self.column(relation, name)
@@ -311,17 +320,17 @@ class BlockEstimator:
             for name, entries in parts.items():
                 entries.extend(getattr(effective, name))
         vectors = {name: np.array(entries, np.float64) for name, entries in parts.items()}
-        self._log_distinct = np.maximum(self._scenarios.spread_out(f"distinct {self.index}", **vectors), 0.0)
+        self.log_distinct = np.maximum(self._scenarios.spread_out(f"distinct {self.index}", **vectors), 0.0)
         pairs = [self._selective(graph, entry) for entry in range(graph.selective_start.size - 1)]
         logs = {
             name: np.log(np.array([getattr(pair, name) for pair in pairs], np.float64))
             for name in ("best", "uniform", "upper", "lower")
         }
         spread = np.array([pair.spread for pair in pairs], np.float64)
-        self._log_selectivity = np.minimum(
+        self.log_selectivity = np.minimum(
             self._scenarios.spread_out(f"selective {self.index}", spread=spread, **logs), 0.0
         )
-        for array in (self._log_distinct, self._log_selectivity):
+        for array in (self.log_distinct, self.log_selectivity):
             array.setflags(write=False)
         self._bound = bind_join_columns(self.block, graph, self._class_columns, self._columns_of)
 
@@ -350,38 +359,42 @@ class BlockEstimator:
         """Row estimates for literals by slot; ``outputs`` has ln rows of the blocks below."""
         if self.block.graph is None:
             return None
-        entries = self._fixed.copy()
-        empty: list[int] | None = None
-        literals = values.literals
-        for relation, base, conjunction in self._filtered:
-            found = None if literals is None else conjunction.recall(literals)
-            if found is None:
-                found = conjunction.evaluate(values.bound())
-                if literals is not None:
-                    conjunction.remember(literals, found)
-            combined = found
-            if combined is EMPTY:
-                empty = [relation] if empty is None else [*empty, relation]
-                continue
-            backed, product, least, spread = combined
-            entries[relation] = (base + backed, base + product, base + least, spread)
-        added = None
-        if self._derived:
-            added = np.zeros((len(entries), self._scenarios.count))
-            for relation, below in self._derived:
-                added[relation] = outputs[below]
-        log_rows = np.empty((len(entries), self._scenarios.count))
-        self._spread_rows(
-            self._scenarios.count, entries, self._weights, added, LEAST_LOG_ROWS, self._highest, log_rows
-        )
-        if empty is not None:
-            log_rows[empty] = EMPTY_LOG_ROWS
-        log_distinct = self._log_distinct
+        log_rows = np.empty((len(self.block.relations), self._scenarios.count))
+        try:
+            filters = self._pool.pop()
+        except IndexError:
+            filters = self.filters()
+        filters.rows(values.literals, values, self.added(outputs), log_rows)
+        self._pool.append(filters)
+        log_distinct = self.log_distinct
         if self._bound:
             log_distinct = log_distinct.copy()
-            for bind in self._bound:
-                bind(values.bound(), log_distinct)
-        return RowEstimates(log_rows, log_distinct, self._log_selectivity)
+            self.bind(values, log_distinct)
+        return RowEstimates(log_rows, log_distinct, self.log_selectivity)
+
+    def filters(self) -> Any:
+        """The kernel that estimates the relations' rows, for one thread."""
+        return self._filters.twin()
+
+    def added(self, outputs: Mapping[int, Floats]) -> Floats | None:
+        """ln rows of the blocks that this one reads, in their relations' rows; None: it reads none."""
+        if not self._derived:
+            return None
+        added = np.zeros((len(self.block.relations), self._scenarios.count))
+        for relation, below in self._derived:
+            added[relation] = outputs[below]
+        return added
+
+    @property
+    def binds(self) -> bool:
+        """Whether literals change the distinct counts of join columns."""
+        return bool(self._bound)
+
+    def bind(self, values: LazyValues, log_distinct: Floats) -> None:
+        """Correct ln distinct counts, shape (members, K), in place for a query's literals."""
+        log_distinct[:] = self.log_distinct
+        for bind in self._bound:
+            bind(values.bound(), log_distinct)
 
     def output(self, rows: RowEstimates | None, outputs: Mapping[int, Floats]) -> Floats:
         """ln of the block's result rows, per lane."""

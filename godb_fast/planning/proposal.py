@@ -6,16 +6,20 @@ engine's own, costed in every scenario → the rule of :mod:`godb_fast.planning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter_ns
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from godb_fast import backend as backends
 from godb_fast.core import (
     NO_STEERING,
+    PLAN_NODE,
     Block,
     Candidate,
     CostModel,
@@ -30,15 +34,17 @@ from godb_fast.errors import InvalidInput
 from godb_fast.planning.assessing import Assessment, Assessor
 from godb_fast.planning.binding import Binder, Parameters
 from godb_fast.planning.calibration import DUCKDB
-from godb_fast.planning.choice import DEFAULT_MARGIN, LEAST_GAIN, TOLERANCE, Choice, Rule, choose
+from godb_fast.planning.choice import DEFAULT_MARGIN, LEAST_GAIN, TOLERANCE, Choice, Rule, choose, explained
 from godb_fast.planning.columns import Distributions
-from godb_fast.planning.estimation import LazyValues, TemplateEstimator
+from godb_fast.planning.estimation import BlockEstimator, LazyValues, TemplateEstimator
 from godb_fast.planning.scenarios import DEFAULT_SCENARIOS, Scenarios
 from godb_fast.planning.search import Planner
 
 #: csg-cmp pairs times scenarios that one search may take, a millisecond or two: past it fewer scenarios are
 #: searched. (A query of so many joins that this matters runs for longer than that.)
 SEARCHED_PAIRS: Final = 400_000
+#: The engine's own plan cannot be told for a block.
+UNKNOWN_ORDER: Final = Choice(None, "the engine's own join order of this block is not known")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +68,17 @@ class Proposal:
     block_reasons: tuple[tuple[int, str], ...]
     timings_us: Mapping[str, float] = field(default_factory=dict)
     blocks: tuple[BlockProposal, ...] = field(default=(), repr=False)
+    #: Plans the same again, if ``blocks`` were not kept.
+    again: Callable[[], tuple[BlockProposal, ...]] | None = field(default=None, repr=False)
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
         """Every plan considered, with one cost per scenario; the engine's own is named ``default``.
 
-        Made when first asked for: a tenth of what planning costs.
+        Made when first asked for: hardly anybody looks.
         """
-        return tuple(candidate for block in self.blocks for candidate in block.candidates())
+        blocks = self.blocks if self.again is None else self.again()
+        return tuple(candidate for block in blocks for candidate in block.candidates())
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +125,78 @@ class BlockProposal:
         if own >= 0:
             names[own] = f"default = {names[own]}" if names[own] else "default"
         return names
+
+
+@dataclass(frozen=True)
+class OwnPlans:
+    """The engine's own join trees, by block.
+
+    Parameters
+    ----------
+    trees : mapping of int to JoinTree
+    nodes : mapping of int
+        Per planned block the tree as an array of nodes, or a Choice that says why there is none.
+    """
+
+    trees: Mapping[int, JoinTree]
+    nodes: Mapping[int, Any]
+
+
+class Draft:
+    """Estimates of one query, from which one proposal is made.
+
+    Attributes
+    ----------
+    bucket : bytes
+        Region of selectivities: each relation's rows, to within a factor of four.
+    """
+
+    __slots__ = ("_blocks", "_literals", "_natives", "_params", "_planner", "bucket")
+
+    def __init__(
+        self, planner: TemplatePlanner, natives: list[Any], literals: Sequence[Any], params: Parameters
+    ) -> None:
+        self._planner = planner
+        self._natives = natives
+        self._literals = literals
+        self._params = params
+        values = planner._values(literals, params)
+        outputs: dict[int, NDArray[np.float64]] = {}
+        self.bucket = b""
+        for block, native in zip(planner._estimator.order, natives, strict=True):
+            if native is None:
+                outputs[block.index] = block.output(None, outputs)
+                continue
+            self.bucket += native.estimate(values.literals, values, block.added(outputs))
+            if block.binds:
+                block.bind(values, native.estimates[1])
+            if block.is_read:
+                outputs[block.index] = block.output(RowEstimates(*native.estimates), outputs)
+
+    def propose(self, own: OwnPlans, *, margin: float = DEFAULT_MARGIN) -> Proposal:
+        """As :meth:`TemplatePlanner.propose`. To be called once: the memory goes back to the planner."""
+        planner = self._planner
+        rule = planner.rule(margin)
+        found: list[tuple[Choice, JoinTree | None]] = []
+        for block in planner._blocks:
+            native = self._natives[block.position]
+            nodes = own.nodes[block.index]
+            if type(nodes) is Choice:
+                found.append((nodes, None))
+            elif native.searches:
+                code, chosen, figure = block.choose(native, nodes, rule)
+                tree = None if chosen < 0 else Plan(block.relations, native.plan(chosen)).tree()
+                found.append((explained(code, chosen, figure, rule), tree))
+            else:
+                large = block.plan(RowEstimates(*native.estimates), nodes, rule, Counter())
+                found.append((large.choice, large.tree))
+        planner._pool.append(self._natives)
+        literals, params = self._literals, self._params
+        steering, reason, reasons = planner._conclude(found)
+        return Proposal(
+            steering, reason, reasons,
+            again=lambda: planner.propose(literals, params, own.trees, margin=margin).blocks,
+        )  # fmt: skip
 
 
 class TemplatePlanner:
@@ -165,6 +246,8 @@ class TemplatePlanner:
         self.scenarios = lanes.names
         self.epoch = distributions.epoch
         self._tolerance, self._least_gain = tolerance, least_gain
+        self._rules: dict[float, Rule] = {}
+        self._backend = backend
         self._bind = Binder(template)
         self._estimator = TemplateEstimator(template, distributions, lanes, backend)
         self._blocks: list[_BlockPlanner] = []
@@ -180,6 +263,11 @@ class TemplatePlanner:
                     self._blocks.append(planner)
             if reason is not None:
                 self._left_alone.append((block.index, reason))
+        self._by_index = {block.index: block for block in self._blocks}
+        for position, estimator in enumerate(self._estimator.order):
+            if (planned := self._by_index.get(estimator.index)) is not None:
+                planned.position = position
+        self._pool: list[list[Any]] = []
 
     def _obstacle(self, block: Block) -> str | None:
         """Why a block is never steered; None if it may be."""
@@ -193,11 +281,42 @@ class TemplatePlanner:
         missing = self._estimator.missing(block.index)
         return f"no statistics for table {', '.join(map(repr, missing))}" if missing else None
 
+    def _values(self, literals: Sequence[Any], params: Parameters) -> LazyValues:
+        if params is None and len(literals) == len(self.template.slots):
+            return LazyValues(None, literals, self._bind)
+        return LazyValues(self._bind(literals, params))
+
     def estimates(self, literals: Sequence[Any], params: Parameters = None) -> dict[int, RowEstimates]:
         """Row estimates per plannable block, for literals' source texts in the order of the slots."""
-        if params is None and len(literals) == len(self.template.slots):
-            return self._estimator.estimates_of(LazyValues(None, literals, self._bind))
-        return self._estimator.estimates(self._bind(literals, params))
+        return self._estimator.estimates_of(self._values(literals, params))
+
+    def draft(self, literals: Sequence[Any], params: Parameters = None) -> Draft:
+        """Estimates for new literals, in native memory that :meth:`Draft.propose` plans in.
+
+        What :meth:`estimates` and :meth:`propose` say of the same literals, by fewer and shorter steps.
+        """
+        try:
+            natives = self._pool.pop()
+        except IndexError:
+            natives = [self._native(block) for block in self._estimator.order]
+        return Draft(self, natives, literals, params)
+
+    def _native(self, block: BlockEstimator) -> Any:
+        """The kernel that re-plans one block; None if the block has no graph."""
+        if block.block.graph is None:
+            return None
+        planned = self._by_index.get(block.index)
+        lanes = len(self.scenarios)
+        parts = (None, None, lanes, np.zeros(6)) if planned is None else planned.kernels()
+        planner, assessor, searched, model = parts
+        return backends.kernels("replanning", self._backend).Replanner(
+            block.filters(), planner, assessor, lanes, searched, model, block.log_distinct,
+            block.log_selectivity, PLAN_NODE,
+        )  # fmt: skip
+
+    def own_plans(self, trees: Mapping[int, JoinTree]) -> OwnPlans:
+        """The engine's own join trees, by block, as :meth:`Draft.propose` needs them."""
+        return OwnPlans(trees, {block.index: block.compile(trees.get(block.index)) for block in self._blocks})
 
     def propose(
         self,
@@ -224,33 +343,46 @@ class TemplatePlanner:
         if estimates is None:
             estimates = self.estimates(literals, params)
             times = {"estimates": perf_counter_ns() - start, **times}
-        rule = Rule(margin, self._tolerance, self._least_gain)
-        trees = default_trees or {}
-        steered: list[tuple[int, JoinTree]] = []
-        blocks: list[BlockProposal] = []
-        reasons: list[tuple[int, str]] = []
-        for block in self._blocks:
-            found = block.plan(estimates[block.index], trees.get(block.index), rule, times)
-            blocks.append(found)
-            reasons.append((block.index, found.choice.reason))
-            tree = found.tree
-            if tree is not None:
-                steered.append((block.index, tree))
+        rule = self.rule(margin)
+        own = self.own_plans(default_trees or {})
+        blocks = [block.plan(estimates[block.index], own.nodes[block.index], rule, times) for block in self._blocks]
+        steering, reason, reasons = self._conclude([(block.choice, block.tree) for block in blocks])
+        timings = {name: spent / 1e3 for name, spent in times.items()}
+        return Proposal(steering, reason, reasons, timings, tuple(blocks))
+
+    def rule(self, margin: float) -> Rule:
+        """The rule of choice under a margin."""
+        rule = self._rules.get(margin)
+        if rule is None:
+            rule = self._rules[margin] = Rule(margin, self._tolerance, self._least_gain)
+        return rule
+
+    def _conclude(
+        self, found: Sequence[tuple[Choice, JoinTree | None]]
+    ) -> tuple[Steering, str, tuple[tuple[int, str], ...]]:
+        """Steering, reason and the reasons by block, from what was chosen for each planned block."""
+        if len(found) == 1 and not self._left_alone:
+            index, (choice, tree) = self._blocks[0].index, found[0]
+            steering = NO_STEERING if tree is None else Steering(join_trees=((index, tree),))
+            return steering, choice.reason, ((index, choice.reason),)
+        reasons = [
+            (block.index, choice.reason) for block, (choice, _) in zip(self._blocks, found, strict=True)
+        ]
         reasons.extend(self._left_alone)
         reasons.sort()
-        if steered:
-            steering = Steering(join_trees=tuple(steered))
-            numbers = {number for number, _ in steered}
-        else:
-            steering = NO_STEERING
-            numbers = {block.index for block in self._blocks}
+        steered = [
+            (block.index, tree)
+            for block, (_, tree) in zip(self._blocks, found, strict=True)
+            if tree is not None
+        ]
+        steering = Steering(join_trees=tuple(steered)) if steered else NO_STEERING
+        numbers = {number for number, _ in steered} or {block.index for block in self._blocks}
         told = [(number, text) for number, text in reasons if number in numbers] or reasons
         if len(told) == 1:
             reason = told[0][1]
         else:
             reason = "; ".join(f"block {number}: {text}" for number, text in told) or "no join to order"
-        timings = {name: spent / 1e3 for name, spent in times.items()}
-        return Proposal(steering, reason, tuple(reasons), timings, tuple(blocks))
+        return steering, reason, tuple(reasons)
 
 
 def _first_lanes(estimates: RowEstimates, lanes: int) -> RowEstimates:
@@ -271,9 +403,11 @@ class _BlockPlanner:
     ) -> None:
         assert block.graph is not None
         self.index = block.index
-        self._relations = block.graph.relations
+        self.position = 0
+        self.relations = block.graph.relations
         self._scenarios = scenarios
         self._cost_model = cost_model
+        self._backend = backend
         self._planner = Planner(block.graph, backend=backend)
         # Every plan is costed in every scenario; only those of the first ones are looked for in large graphs.
         lanes = len(scenarios)
@@ -282,29 +416,46 @@ class _BlockPlanner:
             self._searched = max(min(lanes, SEARCHED_PAIRS // self._planner.pairs), 1)
         self._assessor = Assessor(self._planner, cost_model, backend)
 
-    def plan(
-        self, estimates: RowEstimates, default: JoinTree | None, rule: Rule, times: dict[str, int]
-    ) -> BlockProposal:
-        """Candidates and choice; nanoseconds are added to ``times``."""
+    def compile(self, tree: JoinTree | None) -> Any:
+        """The engine's own join tree as an array of nodes; a Choice that says why, if that cannot be."""
+        if tree is None:
+            return UNKNOWN_ORDER
+        try:
+            return self._planner.compile(tree)
+        except InvalidInput as error:
+            return Choice(None, f"the engine's own join tree does not fit: {error}")
+
+    def choose(self, native: Any, own: Any, rule: Rule) -> tuple[int, int, float]:
+        """What the re-planning kernel chooses."""
+        if self._planner.backend == "cython":
+            found: tuple[int, int, float] = native.choose(own, rule.numbers)
+            return found
+        # NumPy's scalars warn where C is silent: of infinite rows.
+        with np.errstate(all="ignore"):
+            found = native.choose(own, rule.numbers)
+        return found
+
+    def kernels(self) -> tuple[Any, Any, int, Any]:
+        """Planner and assessor for one thread, lanes to search, cost coefficients; no planner if it is large."""
+        assessor = self._assessor.kernel()
+        planner = None if assessor is None else self._planner.lend()
+        return planner, assessor, self._searched, self._cost_model.coefficients()
+
+    def plan(self, estimates: RowEstimates, own: Any, rule: Rule, times: dict[str, int]) -> BlockProposal:
+        """Candidates and choice; ``own`` comes from :meth:`compile`. Nanoseconds are added to ``times``."""
         start = perf_counter_ns()
         found = self._planner.search(_first_lanes(estimates, self._searched), self._cost_model)
         searched = perf_counter_ns()
-        own, reason = None, "the engine's own join order of this block is not known"
-        if default is not None:
-            try:
-                own = self._planner.compile(default)
-            except InvalidInput as error:
-                reason = f"the engine's own join tree does not fit: {error}"
-        assessment = self._assessor.assess(found, own, estimates)
+        unknown = isinstance(own, Choice)
+        assessment = self._assessor.assess(found, None if unknown else own, estimates)
         assessed = perf_counter_ns()
-        position = assessment.which[-1]
-        if position >= 0:
-            choice = choose(assessment.summaries, position, rule)
+        if unknown:
+            choice = own
         else:
-            choice = Choice(None, reason)
+            choice = choose(assessment.summaries, assessment.which[-1], rule, self._backend)
         times["search"] += searched - start
         times["recost"] += assessed - searched
         times["choice"] += perf_counter_ns() - assessed
         return BlockProposal(
-            self.index, self._relations, self._scenarios, self._planner.algorithm, assessment, choice
+            self.index, self.relations, self._scenarios, self._planner.algorithm, assessment, choice
         )

@@ -295,6 +295,12 @@ class Planner:
 
     # -- inside ------------------------------------------------------------------------------------------
 
+    def lend(self) -> Any:
+        """A native planner of one's own, for one thread; None unless the graph is connected and exact."""
+        if not self.exact or len(self._native) != 1:
+            return None
+        return self._borrow()[0]
+
     def _borrow(self) -> tuple[Any, ...]:
         try:
             return self._pool.pop()

@@ -15,11 +15,10 @@ correlation) are scenarios of their own, so that a plan can be judged under all 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias
 
-from godb_fast.core import And, Comparison, Not, Opaque, Or, Predicate, Slot
+from godb_fast.core import And, Comparison, Not, Opaque, Or, Predicate
 from godb_fast.planning.comparisons import (
     Term,
     Values,
@@ -56,9 +55,6 @@ OPAQUE: Final = {
     "subquery": UNKNOWN_RANGE,
     "other": UNKNOWN_RANGE,
 }
-#: Estimates kept per relation and template, and the longest text or IN list that is kept.
-MAX_REMEMBERED: Final = 512
-LONG_LITERAL: Final = 100
 _NEGATED: Final = {
     "<": ">=",
     "<=": ">",
@@ -76,44 +72,17 @@ EMPTY: Final[Combined] = (-math.inf, -math.inf, -math.inf, 0.0)
 
 
 class Conjunction:
-    """All filters of one relation.
+    """All filters of one relation, for values by slot.
 
-    What was estimated for the same literals before is remembered by their texts, for a bounded number of
-    them: literals repeat, and then need not even be read.
+    What the kernel ``filters`` computes from literals' texts, for all forms of predicates and values.
     """
 
-    __slots__ = ("_first", "_key", "_remembered", "_slots", "terms")
+    __slots__ = ("_first", "filters", "terms")
 
     def __init__(self, filters: Iterable[Predicate], columns: Columns) -> None:
-        filters = tuple(filters)
-        self.terms = _conjuncts(filters, columns)
+        self.filters = tuple(filters)
+        self.terms = _conjuncts(self.filters, columns)
         self._first = self.terms[0] if len(self.terms) == 1 else None
-        self._slots = sorted(_slots(filters))
-        self._key: Callable[[Sequence[Any]], Any] = (
-            itemgetter(*self._slots) if self._slots else lambda literals: None
-        )
-        self._remembered: dict[Any, Combined] = {}
-
-    def recall(self, literals: Sequence[Any]) -> Combined | None:
-        """What :meth:`evaluate` found for these literals' texts, if it is remembered."""
-        try:
-            return self._remembered.get(self._key(literals))
-        except TypeError:
-            # Literals given as lists cannot be looked up.
-            return None
-
-    def remember(self, literals: Sequence[Any], combined: Combined) -> None:
-        """Keep an estimate for the literals' texts, unless they are long."""
-        if any(
-            len(literals[slot]) > LONG_LITERAL for slot in self._slots if hasattr(literals[slot], "__len__")
-        ):
-            return
-        if len(self._remembered) >= MAX_REMEMBERED:
-            self._remembered.clear()
-        try:
-            self._remembered[self._key(literals)] = combined
-        except TypeError:
-            return
 
     def evaluate(self, values: Values) -> Combined:
         """Logarithms of the selectivity under three assumptions, and the spread of the first."""
@@ -147,27 +116,25 @@ class Conjunction:
         return backed, product, logs[0], math.sqrt(variance + gap * gap)
 
 
-def _slots(filters: Iterable[Predicate]) -> set[int]:
-    """Slots that predicates read."""
-    found: set[int] = set()
-    stack = list(filters)
-    while stack:
-        predicate = stack.pop()
-        if isinstance(predicate, Comparison):
-            found.update(operand.index for operand in predicate.operands if isinstance(operand, Slot))
-        elif isinstance(predicate, Not):
-            stack.append(predicate.part)
-        elif isinstance(predicate, (And, Or)):
-            stack.extend(predicate.parts)
-    return found
-
-
 def _conjuncts(filters: Iterable[Predicate], columns: Columns) -> tuple[Term, ...]:
-    """Terms of a conjunction: ranges on one column become one term, implied IS NOT NULLs none."""
+    """Terms of a conjunction."""
+    intervals, others = grouped(filters, columns)
+    terms = [interval_term(columns(group[0].column.name), group) for group in intervals]
+    terms.extend(compile_predicate(predicate, columns) for predicate in others)
+    return tuple(terms)
+
+
+def grouped(
+    filters: Iterable[Predicate], columns: Columns
+) -> tuple[list[list[Comparison]], list[Predicate]]:
+    """The conjuncts to estimate: ranges by column, as each group is one interval, and all others.
+
+    NOT NULLs that another conjunct implies are left out.
+    """
     plain: list[Predicate] = []
     stack = list(filters)[::-1]
     while stack:
-        predicate = _positive(stack.pop())
+        predicate = positive(stack.pop())
         if isinstance(predicate, And):
             stack.extend(predicate.parts[::-1])
         else:
@@ -187,22 +154,20 @@ def _conjuncts(filters: Iterable[Predicate], columns: Columns) -> tuple[Term, ..
             continue
         else:
             others.append(predicate)
-    terms = [interval_term(columns(name), group) for (name, _), group in ranges.items()]
-    terms.extend(compile_predicate(predicate, columns) for predicate in others)
-    return tuple(terms)
+    return list(ranges.values()), others
 
 
-def _positive(predicate: Predicate) -> Predicate:
+def positive(predicate: Predicate) -> Predicate:
     """The predicate with NOT pushed to comparisons that have no complement of their own."""
     if not isinstance(predicate, Not):
         return predicate
     inner = predicate.part
     if isinstance(inner, Not):
-        return _positive(inner.part)
+        return positive(inner.part)
     if isinstance(inner, And):
-        return Or(tuple(_positive(Not(part)) for part in inner.parts))
+        return Or(tuple(positive(Not(part)) for part in inner.parts))
     if isinstance(inner, Or):
-        return And(tuple(_positive(Not(part)) for part in inner.parts))
+        return And(tuple(positive(Not(part)) for part in inner.parts))
     if isinstance(inner, Comparison) and inner.operator in _NEGATED:
         return Comparison(_NEGATED[inner.operator], inner.column, inner.operands, inner.function, inner.shift)
     return predicate
@@ -217,7 +182,7 @@ def _is_not_null(predicate: Predicate) -> str | None:
 
 def compile_predicate(predicate: Predicate, columns: Columns) -> Term:
     """The term of one predicate."""
-    predicate = _positive(predicate)
+    predicate = positive(predicate)
     if isinstance(predicate, And):
         return _conjunction(_conjuncts(predicate.parts, columns))
     if isinstance(predicate, Or):
@@ -254,25 +219,30 @@ def _conjunction(terms: tuple[Term, ...]) -> Term:
     return terms[0] if len(terms) == 1 else term
 
 
-def _disjunction(predicate: Or, columns: Columns) -> Term:
-    """OR by inclusion and exclusion; equalities on one column exclude each other and are summed."""
+def alternatives(predicate: Or) -> list[Predicate]:
+    """The parts of a disjunction; equalities on one column exclude each other and become one IN."""
     points: dict[tuple[str, str | None], list[Comparison]] = {}
     others: list[Predicate] = []
     stack = list(predicate.parts)[::-1]
     while stack:
-        part = _positive(stack.pop())
+        part = positive(stack.pop())
         if isinstance(part, Or):
             stack.extend(part.parts[::-1])
         elif isinstance(part, Comparison) and part.operator in ("=", "in") and not part.shift:
             points.setdefault((part.column.name, part.function), []).append(part)
         else:
             others.append(part)
-    terms = [compile_predicate(part, columns) for part in others]
     for group in points.values():
         first = group[0]
         operands = tuple(operand for part in group for operand in part.operands)
         merged = first if len(group) == 1 else Comparison("in", first.column, operands, first.function)
-        terms.append(compile_predicate(merged, columns))
+        others.append(merged)
+    return others
+
+
+def _disjunction(predicate: Or, columns: Columns) -> Term:
+    """OR by inclusion and exclusion."""
+    terms = [compile_predicate(part, columns) for part in alternatives(predicate)]
 
     def term(values: Values) -> Estimate:
         none = 1.0
@@ -280,7 +250,8 @@ def _disjunction(predicate: Or, columns: Columns) -> Term:
         for part in terms:
             share, spread = part(values)
             none *= 1.0 - min(share, 1.0)
-            error += (share * spread) ** 2
+            part_error = share * spread
+            error += part_error * part_error
         share = 1.0 - none
         if share <= TINY:
             return (TINY, GUESSED) if share > 0.0 else (0.0, 0.0)

@@ -1,0 +1,108 @@
+"""Predicates as terms of the kernel ``filters``; None where only a closure knows the form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, TypeAlias
+
+from godb_fast.core import And, ColumnKind, Comparison, Not, Opaque, Or, Predicate, Slot
+from godb_fast.planning.comparisons import Term as Closure
+from godb_fast.planning.distribution import GUESSED, KNOWN, TINY, Distribution
+from godb_fast.planning.selectivity import Columns, Conjunction, alternatives, grouped, positive
+
+#: A kernel's term.
+Native: TypeAlias = Any
+
+
+def native_terms(
+    conjunction: Conjunction, columns: Columns, kernel: ModuleType
+) -> list[tuple[Native | None, Closure]]:
+    """Per conjunct the kernel's term, if it knows the form, and the closure of the same predicate."""
+    return list(zip(_conjuncts(conjunction.filters, columns, kernel), conjunction.terms, strict=True))
+
+
+def _conjuncts(filters: Sequence[Predicate], columns: Columns, kernel: ModuleType) -> list[Native | None]:
+    intervals, others = grouped(filters, columns)
+    found = [_interval(group, columns(group[0].column.name), kernel) for group in intervals]
+    found.extend(_term(predicate, columns, kernel) for predicate in others)
+    return found
+
+
+def _term(predicate: Predicate, columns: Columns, kernel: ModuleType) -> Native | None:
+    predicate = positive(predicate)
+    if isinstance(predicate, Opaque):
+        return None
+    if isinstance(predicate, (And, Or)):
+        if isinstance(predicate, And):
+            parts = _conjuncts(predicate.parts, columns, kernel)
+        else:
+            parts = [_term(part, columns, kernel) for part in alternatives(predicate)]
+        if any(part is None for part in parts):
+            return None
+        if len(parts) == 1:
+            return parts[0]
+        return kernel.Term(kernel.ALL if isinstance(predicate, And) else kernel.ANY, parts=parts)
+    if isinstance(predicate, Not):
+        inner = predicate.part
+        part = _term(inner, columns, kernel)
+        if part is None:
+            return None
+        filled = 1.0
+        if isinstance(inner, Comparison) and inner.operator != "is_null":
+            filled -= columns(inner.column.name).null_share
+        return kernel.Term(kernel.REST, parts=[part], share=filled)
+    return _comparison(predicate, columns(predicate.column.name), kernel)
+
+
+def _comparison(predicate: Comparison, column: Distribution, kernel: ModuleType) -> Native | None:
+    operator = predicate.operator
+    if operator == "is_null":
+        share, spread = max(column.null_share, TINY), KNOWN if column.known else GUESSED
+        return kernel.Term(kernel.FIXED, share=share, spread=spread)
+    native = column.native(kernel)
+    if native is None or predicate.function is not None or predicate.shift:
+        return None if operator not in ("<", "<=", ">", ">=", "between") else _interval([predicate], column, kernel)
+    if operator in ("<", "<=", ">", ">=", "between"):
+        return _interval([predicate], column, kernel)
+    operands = []
+    for operand in predicate.operands:
+        if isinstance(operand, Slot):
+            operands.append((operand.index, None))
+            continue
+        fixed = column.convert(operand.value)
+        if not isinstance(fixed, (float, str)):
+            return None
+        operands.append((-1, fixed))
+    if operator in ("=", "<>"):
+        equal = kernel.Term(kernel.EQUAL, native, operands)
+        if operator == "=":
+            return equal
+        return kernel.Term(kernel.REST, parts=[equal], share=1.0 - column.null_share)
+    if operator == "in":
+        return kernel.Term(kernel.IN, native, operands)
+    if operator in ("like", "ilike") and column.kind is ColumnKind.TEXT:
+        return kernel.Term(kernel.LIKE, native, operands, share=1.0 if operator == "ilike" else 0.0)
+    return None
+
+
+def _interval(group: Sequence[Comparison], column: Distribution, kernel: ModuleType) -> Native | None:
+    native = column.native(kernel)
+    if native is None or column.kind is ColumnKind.TEXT:
+        return None
+    sides = []
+    for predicate in group:
+        if predicate.function is not None:
+            return None
+        for position, operand in enumerate(predicate.operands):
+            between = predicate.operator == "between"
+            low = position == 0 if between else predicate.operator[0] == ">"
+            inclusive = between or predicate.operator in ("<=", ">=")
+            if isinstance(operand, Slot):
+                sides.append((operand.index, None, int(low), int(inclusive), predicate.shift))
+                continue
+            fixed = column.convert(operand.value)
+            if not isinstance(fixed, float):
+                return None
+            sides.append((-1, fixed + predicate.shift, int(low), int(inclusive), 0.0))
+    return kernel.Term(kernel.RANGE, native, sides)

@@ -1,0 +1,61 @@
+cdef extern from *:
+    """
+    /* The address of an array's data: contiguous, of the element type that the caller knows. The caller holds
+       the array for as long as the address is used. */
+    static void *godb_floats_of_filters(PyObject *array) {
+        Py_buffer view;
+        void *data;
+        if (PyObject_GetBuffer(array, &view, PyBUF_SIMPLE) < 0) return NULL;
+        data = view.buf;
+        PyBuffer_Release(&view);
+        return data;
+    }
+    #define godb_doubles_of_filters(array) ((double *) godb_floats_of_filters(array))
+    """
+    double* doubles "godb_doubles_of_filters" (object array) except NULL
+
+
+cdef class Column:
+    cdef dict held, common
+    cdef int domain
+    cdef list order, bounds
+    cdef long long count, commons
+    cdef double* common_at
+    cdef double* running_at
+    cdef double* bounds_at
+    cdef double filled, rest, one, each, each_spread, outside, least
+    cdef double _below(self, double value, int inclusive) noexcept
+    cdef double _rest_below(self, double value, int inclusive) noexcept
+    cdef double _text_rest_below(self, str value) except? -1.0
+
+
+cdef class Term:
+    cdef int kind
+    cdef Column column
+    cdef list operands, parts
+    cdef double share, spread
+
+
+cdef class Filters:
+    cdef dict held
+    cdef list filtered
+    cdef long long lanes, count
+    cdef double lowest, empty, width, share, spread
+    cdef double* entries
+    cdef double* weights
+    cdef double* highest
+    cdef double* found
+    cdef double* logs
+    cdef object _rows_at(self, object literals, object values, object added, double* out)
+    cdef object _bucket_at(self, double* rows)
+    cdef object _spread(self, object added, double* out_at)
+    cdef object _filter(self, long long relation, list terms, object literals, object values)
+    cdef int _estimate(self, Term term, tuple literals) except? -1
+    cdef object _place(self, int domain, object literal)
+    cdef int _equal(self, Column column, object value) except? -1
+    cdef int _in(self, Term term, tuple literals) except? -1
+    cdef int _range(self, Term term, tuple literals) except? -1
+    cdef int _rest(self, Term term, tuple literals) except? -1
+    cdef int _any(self, Term term, tuple literals) except? -1
+    cdef int _all(self, Term term, tuple literals) except? -1
+    cdef int _like(self, Column column, str text, int fold) except? -1

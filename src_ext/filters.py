@@ -1,0 +1,846 @@
+"""A block's rows in every scenario, from the source texts of its literals.
+
+What filters are known to let pass is compiled once per template into :class:`Term` trees over the columns'
+distributions; here the frequent forms (equality, IN, ranges, LIKE, NULL tests, and AND, OR, NOT of these) are
+estimated without making Python objects of more than the literals themselves. Whatever a term cannot read (a
+parameter, an unusual literal, a pattern with ``_``) it leaves to the closure of the same predicate, which
+``planning.selectivity`` made, and which gives the same numbers for the forms that both know.
+
+This topic has the Cython and the Python form.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+import cython
+import numpy
+from cython.cimports.libc.math import log, pow, sqrt
+
+if not cython.compiled:
+    # Kernels take bare pointers when compiled (filters.pxd), otherwise flat arrays.
+
+    def doubles(array):
+        return array.reshape(-1).view(numpy.float64)
+
+
+# The same numbers as in planning.distribution, which says what they mean.
+TINY = cython.declare(cython.double, 1e-9)
+COMMON = cython.declare(cython.double, 0.2)
+KNOWN = cython.declare(cython.double, 0.05)
+HISTOGRAM = cython.declare(cython.double, 0.3)
+BOUNDS_ONLY = cython.declare(cython.double, 0.8)
+UNIFORM = cython.declare(cython.double, 0.8)
+SAMPLED_PATTERN = cython.declare(cython.double, 0.8)
+GUESSED = cython.declare(cython.double, 1.5)
+UNKNOWN_RANGE = cython.declare(cython.double, 1.0 / 3.0)
+UNKNOWN_INTERVAL = cython.declare(cython.double, 1.0 / 9.0)
+PATTERN_BASE = cython.declare(cython.double, 0.25)
+PATTERN_PER_CHARACTER = cython.declare(cython.double, 0.75)
+PATTERN_LEAST = cython.declare(cython.double, 1e-4)
+PATTERN_PRIOR = cython.declare(cython.double, 2.0)
+PATTERN_SAMPLE = cython.declare(cython.longlong, 10)
+
+#: Domains of columns.
+NUMBER, TIME, TEXT = 0, 1, 2
+IS_TIME = cython.declare(cython.int, 1)
+IS_TEXT = cython.declare(cython.int, 2)
+
+#: Kinds of terms.
+FIXED, EQUAL, IN, RANGE, LIKE, REST, ANY, ALL = range(8)
+A_FIXED = cython.declare(cython.int, 0)
+AN_EQUAL = cython.declare(cython.int, 1)
+AN_IN = cython.declare(cython.int, 2)
+A_RANGE = cython.declare(cython.int, 3)
+A_LIKE = cython.declare(cython.int, 4)
+A_REST = cython.declare(cython.int, 5)
+AN_ANY = cython.declare(cython.int, 6)
+
+_DAYS = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365)
+
+
+@cython.cfunc
+@cython.nogil
+@cython.inline
+@cython.exceptval(check=False)
+def _same(data: cython.p_uchar, at: cython.Py_ssize_t, piece: cython.p_uchar, size: cython.Py_ssize_t) -> cython.int:
+    i: cython.Py_ssize_t
+    for i in range(size):
+        if data[at + i] != piece[i]:
+            return 0
+    return 1
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def _find(
+    data: cython.p_uchar,
+    at: cython.Py_ssize_t,
+    end: cython.Py_ssize_t,
+    piece: cython.p_uchar,
+    size: cython.Py_ssize_t,
+) -> cython.Py_ssize_t:
+    """Where a piece begins in ``data[at:end]``, or -1."""
+    first: cython.uchar
+    if size == 0:
+        return at
+    first = piece[0]
+    end -= size
+    while at <= end:
+        if data[at] == first and _same(data, at, piece, size) != 0:
+            return at
+        at += 1
+    return -1
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _matches(data: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t, pieces: list) -> cython.int:
+    """Whether a text consists of the pieces, in order, with anything between them."""
+    count: cython.Py_ssize_t = len(pieces)
+    i: cython.Py_ssize_t
+    piece: bytes = pieces[0]
+    size: cython.Py_ssize_t = len(piece)
+    if count == 1:
+        return 1 if end - start == size and _same(data, start, piece, size) != 0 else 0
+    if end - start < size or _same(data, start, piece, size) == 0:
+        return 0
+    start += size
+    piece = pieces[count - 1]
+    size = len(piece)
+    if end - start < size or _same(data, end - size, piece, size) == 0:
+        return 0
+    end -= size
+    for i in range(1, count - 1):
+        piece = pieces[i]
+        size = len(piece)
+        start = _find(data, start, end, piece, size)
+        if start < 0:
+            return 0
+        start += size
+    return 1
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _digits(text: str, at: cython.Py_ssize_t, count: cython.Py_ssize_t) -> cython.longlong:
+    """The number in some characters of a text; -1 if one of them is no digit."""
+    total: cython.longlong = 0
+    digit: cython.longlong
+    i: cython.Py_ssize_t
+    for i in range(at, at + count):
+        digit = ord(text[i]) - 48
+        if digit < 0 or digit > 9:
+            return -1
+        total = 10 * total + digit
+    return total
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _day(text: str, at: cython.Py_ssize_t) -> cython.longlong:
+    """Days since 1970 of ``YYYY-MM-DD``; -1000000 if that is not what is written there."""
+    year: cython.longlong = _digits(text, at, 4)
+    month: cython.longlong = _digits(text, at + 5, 2)
+    day: cython.longlong = _digits(text, at + 8, 2)
+    leap: cython.longlong
+    length: cython.longlong
+    if year < 1 or month < 1 or month > 12 or day < 1 or text[at + 4] != "-" or text[at + 7] != "-":
+        return -1000000
+    leap = 1 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 0
+    length = _DAYS[month] - _DAYS[month - 1]
+    if day > length + (leap if month == 2 else 0):
+        return -1000000
+    day += _DAYS[month - 1] + (leap if month > 2 else 0)
+    year -= 1
+    return 365 * year + year // 4 - year // 100 + year // 400 + day - 719163
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _as_number(text: str, start: cython.Py_ssize_t) -> cython.double:
+    """A text after what it shares with others, as a fraction in base 256."""
+    scale: cython.double = 1.0
+    total: cython.double = 0.0
+    code: cython.longlong
+    end: cython.Py_ssize_t = min(len(text), start + 6)
+    i: cython.Py_ssize_t
+    for i in range(start, end):
+        scale /= 256.0
+        code = ord(text[i])
+        total += (code if code < 255 else 255) * scale
+    return total
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _text_fraction(low: str, value: str, high: str) -> cython.double:
+    """Where a text lies between two others, 0 to 1."""
+    shared: cython.Py_ssize_t = 0
+    common: cython.Py_ssize_t = min(len(low), len(high))
+    base: cython.double
+    width: cython.double
+    share: cython.double
+    while shared < common and low[shared] == high[shared]:
+        shared += 1
+    base = _as_number(low, shared)
+    width = _as_number(high, shared) - base
+    if not width > 0.0:
+        return 0.5
+    share = (_as_number(value, shared) - base) / width
+    share = share if share > 0.0 else 0.0
+    return share if share < 1.0 else 1.0
+
+
+@cython.cclass
+class Column:
+    """A column's distribution as terms read it. Immutable; shared by all threads.
+
+    Parameters
+    ----------
+    domain : int
+        NUMBER, TIME or TEXT.
+    common : dict of float or str to float
+        Shares of the common values.
+    order, running : list, list of float
+        Common values ascending, and the sums of their shares up to each (one more than values).
+    bounds : list
+        Ascending values between which equal shares of the rest lie; empty: unknown.
+    numbers : tuple of float
+        Share of all rows that are not NULL; share of the rest; distinct values of the rest; share of one value
+        of the rest and spread; share of a value outside of the bounds; average share and spread; least share
+        of a range.
+    """
+
+    def __init__(self, domain, common, order, running, bounds, numbers):
+        self.domain = domain
+        self.common = common
+        self.order = order
+        self.bounds = bounds
+        self.count = len(bounds)
+        self.commons = len(order)
+        self.held = {"running": numpy.array(running, numpy.float64)}
+        self.running_at = doubles(self.held["running"])
+        if domain != TEXT:
+            self.held["common"] = numpy.array([*order, 0.0], numpy.float64)
+            self.held["bounds"] = numpy.array([*bounds, 0.0], numpy.float64)
+            self.common_at = doubles(self.held["common"])
+            self.bounds_at = doubles(self.held["bounds"])
+        self.filled, self.rest, self.one, self.each, self.each_spread, self.outside, self.least = numbers
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _below(self, value: cython.double, inclusive: cython.int) -> cython.double:
+        """Share of rows below a number (inclusive: or equal to it)."""
+        low: cython.longlong = 0
+        high: cython.longlong = self.commons
+        middle: cython.longlong
+        while low < high:
+            middle = (low + high) // 2
+            if self.common_at[middle] < value or (inclusive != 0 and self.common_at[middle] == value):
+                low = middle + 1
+            else:
+                high = middle
+        return self.running_at[low] + self.rest * self._rest_below(value, inclusive)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _rest_below(self, value: cython.double, inclusive: cython.int) -> cython.double:
+        low: cython.longlong = 0
+        high: cython.longlong = self.count
+        last: cython.longlong = self.count - 1
+        middle: cython.longlong
+        strict: cython.double = 0.0
+        width: cython.double
+        share: cython.double
+        while low < high:
+            middle = (low + high) // 2
+            if self.bounds_at[middle] < value:
+                low = middle + 1
+            else:
+                high = middle
+        if low > last:
+            return 1.0
+        if low == 0:
+            if value != self.bounds_at[0]:
+                return 0.0
+        else:
+            width = self.bounds_at[low] - self.bounds_at[low - 1]
+            share = 0.5
+            if 0.0 < width < 1e999:
+                share = (value - self.bounds_at[low - 1]) / width
+            strict = (low - 1 + share) / last * (1.0 - self.one)
+        if inclusive == 0:
+            return strict
+        high = self.count
+        while low < high:
+            middle = (low + high) // 2
+            if self.bounds_at[middle] <= value:
+                low = middle + 1
+            else:
+                high = middle
+        share = (low - 1.0) / last if last != 0 else 1.0
+        strict += self.one
+        strict = strict if strict > share else share
+        return strict if strict < 1.0 else 1.0
+
+    @cython.cfunc
+    @cython.exceptval(-1.0)
+    def _text_rest_below(self, value: str) -> cython.double:
+        """Share of the rest below a text."""
+        position: cython.longlong = bisect_left(self.bounds, value)
+        last: cython.longlong = self.count - 1
+        if position > last:
+            return 1.0
+        if position == 0:
+            return 0.0
+        share: cython.double = _text_fraction(self.bounds[position - 1], value, self.bounds[position])
+        return (position - 1 + share) / last * (1.0 - self.one)
+
+    def packed(self, fold: cython.int):
+        """Common values and bounds in UTF-8, one after the other, with where each ends; made when first needed."""
+        found = self.held.get(fold)
+        if found is None:
+            texts = [*map(str, self.common), *map(str, self.bounds)]
+            raw = [(text.lower() if fold else text).encode("utf-8", "surrogatepass") for text in texts]
+            shares = numpy.array([*self.common.values(), 0.0], numpy.float64)
+            ends = numpy.cumsum([0, *map(len, raw)], dtype=numpy.float64)
+            found = self.held[fold] = (b"".join(raw), ends, shares)
+        return found
+
+
+@cython.cclass
+class Term:
+    """What one predicate lets pass. Immutable; shared by all threads.
+
+    Parameters
+    ----------
+    kind : int
+        FIXED … ALL.
+    column : Column or None
+    operands : list of tuple
+        EQUAL, IN, LIKE: (slot, fixed value); RANGE: (slot, fixed value, 1 for the lower side, 1 for inclusive,
+        shift). Slot -1: the fixed value counts.
+    parts : list of Term
+        Of REST, ANY and ALL.
+    share, spread : float
+        FIXED: the estimate. REST: ``share`` is that of all rows that are not NULL. LIKE: ``share`` is 1 to
+        ignore case.
+    """
+
+    def __init__(self, kind, column=None, operands=(), parts=(), share=0.0, spread=0.0):
+        self.kind = kind
+        self.column = column
+        self.operands = list(operands)
+        self.parts = list(parts)
+        self.share = share
+        self.spread = spread
+
+
+@cython.cclass
+class Filters:
+    """Rows of one block's relations. Serves one thread at a time; :meth:`twin` makes another.
+
+    Parameters
+    ----------
+    lanes : int
+        K.
+    entries : float64 array, shape (n, 4)
+        Per relation, before its filters: ln rows under back-off, under the product, under the most selective
+        filter alone, and the spread.
+    weights : float64 array, shape (n, 4, K)
+        What each of these counts in each lane.
+    highest : float64 array, shape (n,)
+        ln rows of the table.
+    limits : tuple of float
+        The least ln rows; ln rows of a relation of which nothing passes; the width of a bucket, in ln rows.
+    filtered : list of (int, list of (Term or None, callable))
+        Relations with filters; per conjunct its term, and the closure that knows more values.
+    """
+
+    def __init__(self, lanes, entries, weights, highest, limits, filtered):
+        self.lanes = lanes
+        self.count = len(entries)
+        self.filtered = filtered
+        self.lowest, self.empty, self.width = limits
+        self.held = {
+            "entries": numpy.array(entries, numpy.float64).reshape(-1),
+            "weights": numpy.array(weights, numpy.float64).reshape(-1),
+            "highest": numpy.array(highest, numpy.float64),
+        }
+        self._own()
+
+    @property
+    def relations(self):
+        """Number of relations n."""
+        return self.count
+
+    def twin(self):
+        """The same for another thread: what is constant is shared."""
+        other = Filters.__new__(Filters)
+        other._share(self)
+        return other
+
+    def _share(self, other: Filters):
+        self.lanes = other.lanes
+        self.count = other.count
+        self.filtered = other.filtered
+        self.lowest = other.lowest
+        self.empty = other.empty
+        self.width = other.width
+        self.held = dict(other.held)
+        self._own()
+
+    def _own(self):
+        self.entries = doubles(self.held["entries"])
+        self.weights = doubles(self.held["weights"])
+        self.highest = doubles(self.held["highest"])
+        self.held["found"] = numpy.zeros(4 * self.count + 1)
+        self.held["logs"] = numpy.zeros(max([len(terms) for _, terms in self.filtered], default=0) + 1)
+        self.found = doubles(self.held["found"])
+        self.logs = doubles(self.held["logs"])
+
+    def rows(self, literals, values, added, out):
+        """ln rows per relation and lane, between a floor and the table's rows.
+
+        Parameters
+        ----------
+        literals : tuple of (str or tuple of str), or None
+            Source texts by slot; None: ``values`` alone are known.
+        values : object
+            Whose ``bound()`` gives the values by slot that closures read.
+        added : float64 array, shape (n, K), or None
+            Added to the weighted sums: ln rows of blocks that other blocks read.
+        out : float64 array, shape (n, K)
+            Written.
+        """
+        self._rows_at(literals, values, added, doubles(out))
+
+    @cython.cfunc
+    def _rows_at(self, literals, values, added, out: cython.p_double):
+        """As :meth:`rows`, for Cython callers that hold the address."""
+        i: cython.longlong
+        if literals is not None and type(literals) is not tuple:
+            literals = tuple(literals)
+        for i in range(4 * self.count):
+            self.found[i] = self.entries[i]
+        for relation, terms in self.filtered:
+            self._filter(relation, terms, literals, values)
+        self._spread(added, out)
+
+    @cython.cfunc
+    def _bucket_at(self, rows: cython.p_double):
+        """Region of selectivities: the best guess of each relation's rows, on a logarithmic scale.
+
+        ``rows`` has shape (n, K); one byte per relation is returned.
+        """
+        i: cython.longlong
+        step: cython.longlong
+        region: bytearray = bytearray(self.count)
+        for i in range(self.count):
+            # ln rows are at most 600, and a bucket is wider than 1; below a row there is nothing to tell apart.
+            step = int(rows[i * self.lanes] * self.width + 8.5)
+            step = step if step > 0 else 0
+            region[i] = step if step < 255 else 255
+        return bytes(region)
+
+    @cython.cfunc
+    def _spread(self, added, out_at: cython.p_double):
+        i: cython.longlong
+        k: cython.longlong
+        at: cython.longlong
+        lanes: cython.longlong = self.lanes
+        value: cython.double
+        added_at: cython.p_double = out_at if added is None else doubles(added)
+        adds: cython.longlong = 0 if added is None else 1
+        for i in range(self.count):
+            for k in range(lanes):
+                if self.found[4 * i] < -1e300:
+                    out_at[i * lanes + k] = self.empty
+                    continue
+                at = 4 * i * lanes + k
+                value = (
+                    self.found[4 * i] * self.weights[at]
+                    + self.found[4 * i + 1] * self.weights[at + lanes]
+                    + self.found[4 * i + 2] * self.weights[at + 2 * lanes]
+                    + self.found[4 * i + 3] * self.weights[at + 3 * lanes]
+                )
+                if adds != 0:
+                    value += added_at[i * lanes + k]
+                value = value if value > self.lowest else self.lowest
+                value = value if value < self.highest[i] else self.highest[i]
+                out_at[i * lanes + k] = value
+
+    @cython.cfunc
+    def _filter(self, relation: cython.longlong, terms: list, literals, values):
+        """Combine a relation's conjuncts by exponential back-off (``planning.selectivity`` says why)."""
+        count: cython.longlong = len(terms)
+        i: cython.longlong
+        at: cython.longlong
+        least: cython.double
+        backed: cython.double = 0.0
+        product: cython.double = 0.0
+        weight: cython.double = 1.0
+        variance: cython.double = 0.0
+        empty: cython.longlong = 0
+        for i in range(count):
+            native, closure = terms[i]
+            if literals is None or native is None or self._estimate(native, literals) != 0:
+                share, spread = closure(values.bound())
+                self.share = share
+                self.spread = spread
+            if self.share <= 0.0:
+                empty = 1
+                break
+            least = log(self.share if self.share > TINY else TINY)
+            variance += self.spread * self.spread
+            at = i
+            while at > 0 and self.logs[at - 1] > least:
+                self.logs[at] = self.logs[at - 1]
+                at -= 1
+            self.logs[at] = least
+        if empty != 0:
+            self.found[4 * relation] = -1e308
+            return
+        if count == 0:
+            return
+        if count == 1:
+            self.found[4 * relation] += self.logs[0]
+            self.found[4 * relation + 1] += self.logs[0]
+            self.found[4 * relation + 2] += self.logs[0]
+            self.found[4 * relation + 3] = self.spread
+            return
+        for i in range(count):
+            backed += weight * self.logs[i]
+            product += self.logs[i]
+            weight *= 0.5
+        least = log(TINY)
+        product = product if product > least else least
+        backed = backed if backed > least else least
+        # How the conjuncts depend on each other is not known either: half of what it could matter.
+        least = 0.5 * (backed - product)
+        self.found[4 * relation] += backed
+        self.found[4 * relation + 1] += product
+        self.found[4 * relation + 2] += self.logs[0]
+        self.found[4 * relation + 3] = sqrt(variance + least * least)
+
+    # -- terms ------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _estimate(self, term: Term, literals: tuple) -> cython.int:
+        """0: ``share`` and ``spread`` are set; 1: the closure must be asked."""
+        if term.kind == A_FIXED:
+            self.share = term.share
+            self.spread = term.spread
+            return 0
+        if term.kind == AN_EQUAL:
+            slot, fixed = term.operands[0]
+            if slot >= 0:
+                fixed = self._place(term.column.domain, literals[slot])
+                if fixed is None:
+                    return 1
+            return self._equal(term.column, fixed)
+        if term.kind == AN_IN:
+            return self._in(term, literals)
+        if term.kind == A_RANGE:
+            return self._range(term, literals)
+        if term.kind == A_LIKE:
+            slot, fixed = term.operands[0]
+            if slot >= 0:
+                fixed = self._place(IS_TEXT, literals[slot])
+                if fixed is None:
+                    return 1
+            return self._like(term.column, fixed, 1 if term.share > 0.0 else 0)
+        if term.kind == A_REST:
+            return self._rest(term, literals)
+        if term.kind == AN_ANY:
+            return self._any(term, literals)
+        return self._all(term, literals)
+
+    @cython.cfunc
+    def _place(self, domain: cython.int, literal):
+        """A literal's value in a column's domain; None: it is of an unusual form."""
+        text: str
+        size: cython.Py_ssize_t
+        day: cython.longlong
+        hour: cython.longlong
+        minute: cython.longlong
+        second: cython.longlong
+        if type(literal) is not str:
+            return None
+        text = literal
+        size = len(text)
+        if domain == 0:
+            try:
+                return float(text)
+            except ValueError:
+                return None
+        if size < 2 or text[0] != "'" or text[size - 1] != "'":
+            return None
+        if domain == IS_TEXT:
+            text = text[1 : size - 1]
+            return text.replace("''", "'") if "'" in text else text
+        if size != 12 and size != 21:
+            return None
+        day = _day(text, 1)
+        if day == -1000000:
+            return None
+        if size == 12:
+            return float(86400 * day)
+        hour = _digits(text, 12, 2)
+        minute = _digits(text, 15, 2)
+        second = _digits(text, 18, 2)
+        if text[14] != ":" or text[17] != ":" or not (text[11] == " " or text[11] == "T"):
+            return None
+        if hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 59:
+            return None
+        return float(86400 * day + 3600 * hour + 60 * minute + second)
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _equal(self, column: Column, value) -> cython.int:
+        number: cython.double
+        outside: cython.int = 0
+        share = column.common.get(value)
+        if share is not None:
+            self.share = share
+            self.spread = COMMON
+            return 0
+        if column.count != 0:
+            if column.domain == IS_TEXT:
+                if value < column.bounds[0] or value > column.bounds[column.count - 1]:
+                    outside = 1
+            else:
+                number = value
+                if not column.bounds_at[0] <= number <= column.bounds_at[column.count - 1]:
+                    outside = 1
+        self.share = column.outside if outside != 0 else column.each
+        self.spread = UNIFORM if outside != 0 else column.each_spread
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _in(self, term: Term, literals: tuple) -> cython.int:
+        """The sum over the list's different values."""
+        total: cython.double = 0.0
+        variance: cython.double = 0.0
+        part: cython.double
+        seen = set()
+        for slot, fixed in term.operands:
+            listed = (fixed,)
+            if slot >= 0:
+                listed = literals[slot]
+                if type(listed) is not tuple:
+                    listed = (listed,)
+            for item in listed:
+                value = item if slot < 0 else self._place(term.column.domain, item)
+                if value is None:
+                    return 1
+                if value in seen:
+                    continue
+                seen.add(value)
+                self._equal(term.column, value)
+                total += self.share
+                part = self.spread * self.share
+                variance += part * part
+        if total <= 0.0:
+            self.share = 0.0
+            self.spread = 0.0
+            return 0
+        self.share = total if total < term.column.filled else term.column.filled
+        self.spread = sqrt(variance) / total
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _range(self, term: Term, literals: tuple) -> cython.int:
+        """All ranges on one column as one interval."""
+        column: Column = term.column
+        has_low: cython.int = 0
+        has_high: cython.int = 0
+        low: cython.double = 0.0
+        high: cython.double = 0.0
+        low_inclusive: cython.int = 1
+        high_inclusive: cython.int = 1
+        inclusive: cython.int
+        value: cython.double
+        below: cython.double = 0.0
+        for slot, fixed, is_low, includes, shift in term.operands:
+            inclusive = includes
+            if slot >= 0:
+                fixed = self._place(column.domain, literals[slot])
+                if fixed is None:
+                    return 1
+                value = fixed
+                if shift:
+                    value += shift
+            else:
+                value = fixed
+            if value != value:
+                return 1
+            if is_low:
+                if has_low == 0 or value > low or (value == low and inclusive == 0):
+                    has_low = 1
+                    low = value
+                    low_inclusive = inclusive
+            elif has_high == 0 or value < high or (value == high and inclusive == 0):
+                has_high = 1
+                high = value
+                high_inclusive = inclusive
+        if column.count == 0:
+            self.share = column.filled * (UNKNOWN_INTERVAL if has_low != 0 and has_high != 0 else UNKNOWN_RANGE)
+            self.spread = GUESSED
+            return 0
+        if has_low != 0 and has_high != 0:
+            if low > high or (low == high and (low_inclusive == 0 or high_inclusive == 0)):
+                self.share = 0.0
+                self.spread = 0.0
+                return 0
+            if low == high:
+                return self._equal(column, low)
+        self.share = column.filled if has_high == 0 else column._below(high, high_inclusive)
+        if has_low != 0:
+            below = column._below(low, 1 - low_inclusive)
+        self.share -= below
+        self.spread = HISTOGRAM if column.count > 2 else BOUNDS_ONLY
+        if self.share < column.least:
+            self.share = column.least
+            self.spread = UNIFORM
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _rest(self, term: Term, literals: tuple) -> cython.int:
+        """Rows that are not NULL and do not pass."""
+        rest: cython.double
+        spread: cython.double
+        if self._estimate(term.parts[0], literals) != 0:
+            return 1
+        if self.share <= 0.0:
+            self.share = 0.0
+            self.spread = 0.0
+            return 0
+        rest = term.share - self.share
+        if rest < TINY:
+            self.share = TINY
+            self.spread = GUESSED
+            return 0
+        spread = self.spread * self.share / rest
+        self.share = rest
+        self.spread = spread if spread < GUESSED else GUESSED
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _any(self, term: Term, literals: tuple) -> cython.int:
+        """OR by inclusion and exclusion."""
+        none: cython.double = 1.0
+        error: cython.double = 0.0
+        part: cython.double
+        i: cython.longlong
+        for i in range(len(term.parts)):
+            if self._estimate(term.parts[i], literals) != 0:
+                return 1
+            none *= 1.0 - (self.share if self.share < 1.0 else 1.0)
+            part = self.share * self.spread
+            error += part * part
+        self.share = 1.0 - none
+        if self.share <= TINY:
+            self.spread = GUESSED if self.share > 0.0 else 0.0
+            self.share = TINY if self.share > 0.0 else 0.0
+            return 0
+        self.spread = sqrt(error) / self.share
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _all(self, term: Term, literals: tuple) -> cython.int:
+        """AND below an OR, by exponential back-off."""
+        share: cython.double = 1.0
+        variance: cython.double = 0.0
+        weight: cython.double = 1.0
+        found = []
+        for part in term.parts:
+            if self._estimate(part, literals) != 0:
+                return 1
+            found.append((self.share, self.spread))
+        found.sort()
+        for one, spread in found:
+            if one <= 0.0:
+                self.share = 0.0
+                self.spread = 0.0
+                return 0
+            share *= pow(one, weight)
+            weight *= 0.5
+            variance += spread * spread
+        self.share = share if share > TINY else TINY
+        self.spread = sqrt(variance)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _like(self, column: Column, text: str, fold: cython.int) -> cython.int:
+        """As ``Distribution.like``, for patterns without ``_`` and escapes."""
+        letters: cython.longlong = 0
+        hits: cython.longlong = 0
+        i: cython.longlong
+        guess: cython.double
+        spread: cython.double = GUESSED
+        common: cython.double = 0.0
+        others: cython.longlong
+        prefix: str
+        if not cython.compiled or "_" in text or "\\" in text:
+            return 1
+        if fold != 0:
+            text = text.lower()
+        split: list = text.split("%")
+        for piece in split:
+            letters += len(piece)
+        if len(split) == 1 and fold == 0:
+            return self._equal(column, text)
+        if letters == 0 and len(split) > 1:
+            self.share = column.filled
+            self.spread = KNOWN
+            return 0
+        raw: bytes
+        raw, end_places, common_shares = column.packed(fold)
+        data: cython.p_uchar = raw
+        ends: cython.p_double = doubles(end_places)
+        shares: cython.p_double = doubles(common_shares)
+        pieces: list = [piece.encode("utf-8", "surrogatepass") for piece in split]
+        for i in range(column.commons):
+            if _matches(data, int(ends[i]), int(ends[i + 1]), pieces) != 0:
+                common += shares[i]
+        guess = PATTERN_BASE * pow(PATTERN_PER_CHARACTER, letters if letters < 100 else 100)
+        guess = guess if guess > PATTERN_LEAST else PATTERN_LEAST
+        prefix = split[0]
+        if len(prefix) != 0 and fold == 0 and column.count != 0:
+            others = letters - len(prefix)
+            last: cython.longlong = ord(prefix[len(prefix) - 1])
+            following = prefix[: len(prefix) - 1] + chr(last + 1 if last < 0x10FFFF else 0x10FFFF)
+            guess = column._text_rest_below(following) - column._text_rest_below(prefix)
+            guess = guess if guess > 0.0 else 0.0
+            if others != 0:
+                spread = PATTERN_BASE * pow(PATTERN_PER_CHARACTER, others if others < 100 else 100)
+                guess *= spread if spread > PATTERN_LEAST else PATTERN_LEAST
+            guess = guess if guess > column.one else column.one
+            spread = HISTOGRAM if others == 0 and column.count > 2 else GUESSED
+        else:
+            least: cython.double = PATTERN_LEAST if PATTERN_LEAST < column.one else column.one
+            guess = guess if guess > least else least
+        if column.count >= PATTERN_SAMPLE:
+            for i in range(column.commons, column.commons + column.count):
+                hits += _matches(data, int(ends[i]), int(ends[i + 1]), pieces)
+            guess = (hits + PATTERN_PRIOR * guess) / (column.count + PATTERN_PRIOR)
+            if hits != 0 and SAMPLED_PATTERN < spread:
+                spread = SAMPLED_PATTERN
+        guess = column.rest * (guess if guess < 1.0 else 1.0)
+        self.share = common + guess
+        self.spread = spread
+        if self.share < TINY:
+            self.share = TINY
+            return 0
+        self.spread = (common * COMMON + guess * spread) / self.share
+        return 0
