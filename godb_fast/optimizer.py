@@ -28,7 +28,14 @@ from godb_fast.core import (
     Steering,
     Template,
 )
-from godb_fast.engines.base import Effects, Engine, EngineResult, Parameters, Rendered
+from godb_fast.engines.base import (
+    ChecksStatements,
+    Effects,
+    Engine,
+    EngineResult,
+    Parameters,
+    Rendered,
+)
 from godb_fast.engines.positions import located
 from godb_fast.errors import (
     EngineError,
@@ -377,9 +384,13 @@ class Optimizer:
         if template.reason == "an empty statement":
             raise SqlError("there is no statement in this text")
         unbound = params is None and any(slot.kind == "parameter" for slot in template.slots)
-        if not unbound and template.reason not in ("not a SELECT", "several statements"):
+        other = unbound or template.reason in ("not a SELECT", "several statements")
+        if isinstance(engine, ChecksStatements) or not other:
             try:
-                engine.explain(sql, params)
+                if isinstance(engine, ChecksStatements):
+                    engine.check(sql, params)
+                else:
+                    engine.explain(sql, params)
             except EngineError as error:
                 placed = located(error, sql)
                 if "does not exist" in str(placed) or "not found" in str(placed):

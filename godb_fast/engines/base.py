@@ -157,11 +157,13 @@ class Engine(Protocol):
         """Whether the caller has a transaction open on this connection."""
         ...
 
-    def explain(self, sql: str, params: Parameters = None) -> PhysicalPlan:
+    def explain(self, sql: str, params: Parameters = None, *, timeout_s: float | None = None) -> PhysicalPlan:
         """The engine's own plan, not executed.
 
         Raises
         ------
+        QueryTimeout
+            If planning alone takes longer than ``timeout_s``.
         EngineError
             If the engine refuses the statement.
         """
@@ -217,4 +219,21 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release what was opened here; a borrowed connection stays open."""
+        ...
+
+
+@runtime_checkable
+class ChecksStatements(Protocol):
+    """An engine that can also judge statements of which it gives no plan."""
+
+    def check(self, sql: str, params: Parameters = None, *, timeout_s: float | None = None) -> None:
+        """Parse a text of any statements, and bind it where that is free of effects; nothing is executed.
+
+        Raises
+        ------
+        QueryTimeout
+            If that takes longer than ``timeout_s``.
+        EngineError
+            If the engine would refuse it, with its own words and the place.
+        """
         ...
