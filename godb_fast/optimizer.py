@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -35,6 +36,7 @@ from godb_fast.engines.base import (
     EngineResult,
     Parameters,
     Rendered,
+    TimedStatistics,
 )
 from godb_fast.engines.positions import located
 from godb_fast.errors import (
@@ -42,11 +44,12 @@ from godb_fast.errors import (
     GodbError,
     InvalidInput,
     MissingStatistics,
+    QueryTimeout,
     SqlError,
     UnknownRelation,
 )
 from godb_fast.planning.proposal import TemplatePlanner
-from godb_fast.sql import Fingerprint, fingerprint, parse_template
+from godb_fast.sql import Fingerprint, abridged, beyond_limits, fingerprint, parse_template
 
 if TYPE_CHECKING:
     from godb_fast.store import Store
@@ -57,6 +60,13 @@ MODES: Final = ("off", "observe", "advise", "steer")
 #: Exact texts and templates that one scope remembers; the oldest are forgotten first.
 MAX_EXACT: Final = 20_000
 MAX_TEMPLATES: Final = 5_000
+#: Longer texts (they have lists of literals in them) are known by their template alone.
+MAX_EXACT_LENGTH: Final = 10_000
+#: Seconds that the statistics of one template may take; those loaded by then are kept for the next time.
+STATISTICS_LIMIT_S: Final = 10.0
+#: Seconds that the engine may plan on our behalf; a template that twice takes longer is left alone.
+EXPLAIN_LIMIT_S: Final = 0.5
+EXPLAIN_ATTEMPTS: Final = 2
 #: Default plans captured per template, one per region of selectivities; beyond it the nearest serves.
 MAX_BUCKETS: Final = 64
 #: Two queries share a bucket if each relation's estimated rows agree within a factor of about four.
@@ -122,6 +132,8 @@ class KnownTemplate:
     reason: str = ""
     #: The engine was seen to accept it.
     readable: bool = False
+    #: How often the engine's EXPLAIN took too long.
+    slow_explains: int = 0
     #: Default join trees by bucket.
     trees: dict[bytes, dict[int, JoinTree]] = field(default_factory=dict)
     #: Fastest complete run of the default plan, by bucket, in ms: the lower bound of the watchdog.
@@ -241,13 +253,28 @@ class Optimizer:
 
     # -- the pipeline -------------------------------------------------------------------------------
 
-    def decide(self, engine: Engine, scope: Scope, sql: str, params: Parameters = None) -> Prepared:
+    def decide(
+        self,
+        engine: Engine,
+        scope: Scope,
+        sql: str,
+        params: Parameters = None,
+        *,
+        limit_s: float | None = None,
+    ) -> Prepared:
         """Text → fingerprint → template → estimates → candidates → decision.
+
+        Parameters
+        ----------
+        limit_s : float, optional
+            What loading statistics and the engine's EXPLAIN may take each, below the limits of our own.
 
         Raises
         ------
         SqlError, UnknownRelation
             If the statement cannot be read.
+        QueryTimeout
+            If the engine did not answer within the limits.
         EngineError
             If the engine refuses the statement.
         """
@@ -260,21 +287,26 @@ class Optimizer:
         clock.lap("fingerprint")
         known = scope.template(print_)
         if known is None:
-            known = self._first_sight(engine, print_, sql)
+            known = self._first_sight(engine, print_, sql, limit_s)
             scope.remember(print_, known)
             clock.lap("template")
         if known.planner is None:
             prepared = self._leave(scope, known, sql, params, known.reason, clock)
         else:
-            prepared = self._plan(engine, scope, known, known.planner, print_, sql, params, clock)
+            prepared = self._plan(engine, scope, known, known.planner, print_, sql, params, clock, limit_s)
         if key is not None:
             scope.remember_exact(key, prepared)
         self.count("decisions")
         return prepared
 
-    def _first_sight(self, engine: Engine, print_: Fingerprint, sql: str) -> KnownTemplate:
+    def _first_sight(
+        self, engine: Engine, print_: Fingerprint, sql: str, limit_s: float | None
+    ) -> KnownTemplate:
         template = parse_template(print_, engine.dialect, engine.schema())
-        effects = engine.effects(sql)
+        beyond = beyond_limits(print_)
+        if beyond is not None:
+            return KnownTemplate(template, Effects(pure=False, reason=beyond), reason=f"left alone: {beyond}")
+        effects = engine.effects(abridged(print_) if len(sql) > MAX_EXACT_LENGTH else sql)
         if not effects.pure or not effects.steerable:
             return KnownTemplate(template, effects, reason=f"left alone: {effects.reason}")
         if template.reason is not None:
@@ -283,8 +315,12 @@ class Optimizer:
             reasons = {block.reason for block in template.blocks if block.reason}
             why = "; ".join(sorted(reasons)) or "no join to order"
             return KnownTemplate(template, effects, reason=f"left alone: {why}")
+        statistics = engine.statistics()
+        limit = STATISTICS_LIMIT_S if limit_s is None else min(limit_s, STATISTICS_LIMIT_S)
+        timed = statistics.within(limit) if isinstance(statistics, TimedStatistics) else nullcontext()
         try:
-            planner = TemplatePlanner(template, engine.statistics(), backend=self.backend)
+            with timed:
+                planner = TemplatePlanner(template, statistics, backend=self.backend)
         except MissingStatistics as error:
             return KnownTemplate(template, effects, reason=f"left alone: {error}")
         return KnownTemplate(template, effects, planner)
@@ -299,6 +335,7 @@ class Optimizer:
         sql: str,
         params: Parameters,
         clock: Clock,
+        limit_s: float | None,
     ) -> Prepared:
         literals = print_.literals
         estimates = planner.estimates(literals, params)
@@ -306,7 +343,7 @@ class Optimizer:
         clock.lap("estimates")
         trees = known.trees.get(bucket)
         if trees is None:
-            trees = self._default_trees(engine, known, bucket, sql, params, literals)
+            trees = self._default_trees(engine, known, bucket, sql, params, literals, limit_s)
             clock.lap("engine_explain")
         proposal = planner.propose(literals, params, trees, margin=self.policy.margin, estimates=estimates)
         clock.lap("search")
@@ -388,9 +425,12 @@ class Optimizer:
         if isinstance(engine, ChecksStatements) or not other:
             try:
                 if isinstance(engine, ChecksStatements):
-                    engine.check(sql, params)
+                    engine.check(sql, params, timeout_s=EXPLAIN_LIMIT_S)
                 else:
-                    engine.explain(sql, params)
+                    engine.explain(sql, params, timeout_s=EXPLAIN_LIMIT_S)
+            except QueryTimeout:
+                # Parsed and bound; it was the planning that took so long.
+                known.readable = True
             except EngineError as error:
                 placed = located(error, sql)
                 if "does not exist" in str(placed) or "not found" in str(placed):
@@ -406,13 +446,24 @@ class Optimizer:
         sql: str,
         params: Parameters,
         literals: tuple[Any, ...],
+        limit_s: float | None,
     ) -> dict[int, JoinTree]:
         """The engine's own join trees in this bucket: asked once, then re-costed with our rows."""
         if len(known.trees) >= MAX_BUCKETS:
             wanted = np.frombuffer(bucket, np.int32)
             nearest = min(known.trees, key=lambda seen: _distance(seen, wanted))
             return known.trees[nearest]
-        trees = engine.default_trees(known.template, engine.explain(sql, params), literals)
+        limit = EXPLAIN_LIMIT_S if limit_s is None else min(limit_s, EXPLAIN_LIMIT_S)
+        try:
+            plan = engine.explain(sql, params, timeout_s=limit)
+        except QueryTimeout:
+            if limit == EXPLAIN_LIMIT_S:
+                known.slow_explains += 1
+                if known.slow_explains >= EXPLAIN_ATTEMPTS:
+                    known.planner, known.readable = None, True
+                    known.reason = f"left alone: the engine plans it for more than {EXPLAIN_LIMIT_S:g} s"
+            raise
+        trees = engine.default_trees(known.template, plan, literals)
         known.trees[bucket] = trees
         return trees
 
@@ -503,7 +554,9 @@ class Clock:
 
 
 def exact_key(sql: str, params: Parameters) -> Hashable | None:
-    """Cache key of a statement with its parameters; None if a parameter cannot be hashed."""
+    """Cache key of a statement with its parameters; None if it is too long or cannot be hashed."""
+    if len(sql) > MAX_EXACT_LENGTH:
+        return None
     if params is None:
         return sql
     values = tuple(sorted(params.items())) if isinstance(params, Mapping) else tuple(params)

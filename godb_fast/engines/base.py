@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -219,6 +219,15 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release what was opened here; a borrowed connection stays open."""
+        ...
+
+
+@runtime_checkable
+class TimedStatistics(Protocol):
+    """Statistics whose loading can be limited."""
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """Inside, loading raises QueryTimeout once ``seconds`` are used up; what was loaded is kept."""
         ...
 
 
