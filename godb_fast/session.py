@@ -319,7 +319,7 @@ class Session:
         known = prepared.known
         if known is None or not (known.effects.pure and known.effects.steerable):
             return "not certain to only read"
-        if self.engine.in_transaction():
+        if not capabilities.savepoints and self.engine.in_transaction():
             return "a transaction is open on this connection"
         return None
 
@@ -346,7 +346,7 @@ class Session:
                 prepared.rendered,
                 timeout_s=allowance if limit is None else min(allowance, limit),
                 cancel=cancel,
-                profile=unverified and self.engine.capabilities.profile,
+                profile=unverified,
                 max_rows=self.optimizer.policy.max_buffered_rows,
             )
         except QueryCancelled:

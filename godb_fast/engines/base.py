@@ -28,6 +28,8 @@ class Capabilities:
         Actual rows and times per operator come with an execution.
     cancel : bool
         A running statement can be stopped from another thread.
+    savepoints : bool
+        A statement can be steered inside a caller's open transaction, which survives its failure.
     """
 
     join_trees: bool
@@ -35,6 +37,7 @@ class Capabilities:
     profile: bool
     cancel: bool
     reason: str = ""
+    savepoints: bool = False
 
 
 @dataclass(frozen=True)
