@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -24,18 +25,27 @@ from godb_fast.core import (
     Steering,
     Template,
 )
-from godb_fast.engines.base import Effects, Engine, EngineResult, Parameters, Rendered
+from godb_fast.engines.base import (
+    ChecksStatements,
+    Effects,
+    Engine,
+    EngineResult,
+    Parameters,
+    Rendered,
+    TimedStatistics,
+)
 from godb_fast.engines.positions import located
 from godb_fast.errors import (
     EngineError,
     GodbError,
     InvalidInput,
     MissingStatistics,
+    QueryTimeout,
     SqlError,
     UnknownRelation,
 )
 from godb_fast.planning.proposal import OwnPlans, TemplatePlanner
-from godb_fast.sql import Fingerprint, fingerprint, parse_template
+from godb_fast.sql import Fingerprint, abridged, beyond_limits, fingerprint, parse_template
 
 if TYPE_CHECKING:
     from godb_fast.store import Store
@@ -46,6 +56,13 @@ MODES: Final = ("off", "observe", "advise", "steer")
 #: Exact texts and templates that one scope remembers; the oldest are forgotten first.
 MAX_EXACT: Final = 20_000
 MAX_TEMPLATES: Final = 5_000
+#: Longer texts (they have lists of literals in them) are known by their template alone.
+MAX_EXACT_LENGTH: Final = 10_000
+#: Seconds that the statistics of one template may take; those loaded by then are kept for the next time.
+STATISTICS_LIMIT_S: Final = 10.0
+#: Seconds that the engine may plan on our behalf; a template that twice takes longer is left alone.
+EXPLAIN_LIMIT_S: Final = 0.5
+EXPLAIN_ATTEMPTS: Final = 2
 #: Default plans captured per template, one per region of selectivities; beyond it the nearest serves.
 MAX_BUCKETS: Final = 64
 #: A steering is judged by the best of this many runs, and refused if that is this much slower than the best
@@ -109,6 +126,8 @@ class KnownTemplate:
     reason: str = ""
     #: The engine was seen to accept it.
     readable: bool = False
+    #: How often the engine's EXPLAIN took too long.
+    slow_explains: int = 0
     #: The engine's own plans by bucket.
     own_plans: dict[bytes, OwnPlans] = field(default_factory=dict)
     #: Fastest complete run of the default plan, by bucket, in ms: the lower bound of the watchdog.
@@ -228,13 +247,28 @@ class Optimizer:
 
     # -- the pipeline -------------------------------------------------------------------------------
 
-    def decide(self, engine: Engine, scope: Scope, sql: str, params: Parameters = None) -> Prepared:
+    def decide(
+        self,
+        engine: Engine,
+        scope: Scope,
+        sql: str,
+        params: Parameters = None,
+        *,
+        limit_s: float | None = None,
+    ) -> Prepared:
         """Text → fingerprint → template → estimates → candidates → decision.
+
+        Parameters
+        ----------
+        limit_s : float, optional
+            What loading statistics and the engine's EXPLAIN may take each, below the limits of our own.
 
         Raises
         ------
         SqlError, UnknownRelation
             If the statement cannot be read.
+        QueryTimeout
+            If the engine did not answer within the limits.
         EngineError
             If the engine refuses the statement.
         """
@@ -247,21 +281,26 @@ class Optimizer:
         clock.lap("fingerprint")
         known = scope.template(print_)
         if known is None:
-            known = self._first_sight(engine, print_, sql)
+            known = self._first_sight(engine, print_, sql, limit_s)
             scope.remember(print_, known)
             clock.lap("template")
         if known.planner is None:
             prepared = self._leave(scope, known, sql, params, known.reason, clock)
         else:
-            prepared = self._plan(engine, scope, known, known.planner, print_, sql, params, clock)
+            prepared = self._plan(engine, scope, known, known.planner, print_, sql, params, clock, limit_s)
         if key is not None:
             scope.remember_exact(key, prepared)
         self.count("decisions")
         return prepared
 
-    def _first_sight(self, engine: Engine, print_: Fingerprint, sql: str) -> KnownTemplate:
+    def _first_sight(
+        self, engine: Engine, print_: Fingerprint, sql: str, limit_s: float | None
+    ) -> KnownTemplate:
         template = parse_template(print_, engine.dialect, engine.schema())
-        effects = engine.effects(sql)
+        beyond = beyond_limits(print_)
+        if beyond is not None:
+            return KnownTemplate(template, Effects(pure=False, reason=beyond), reason=f"left alone: {beyond}")
+        effects = engine.effects(abridged(print_) if len(sql) > MAX_EXACT_LENGTH else sql)
         if not effects.pure or not effects.steerable:
             return KnownTemplate(template, effects, reason=f"left alone: {effects.reason}")
         if template.reason is not None:
@@ -270,8 +309,12 @@ class Optimizer:
             reasons = {block.reason for block in template.blocks if block.reason}
             why = "; ".join(sorted(reasons)) or "no join to order"
             return KnownTemplate(template, effects, reason=f"left alone: {why}")
+        statistics = engine.statistics()
+        limit = STATISTICS_LIMIT_S if limit_s is None else min(limit_s, STATISTICS_LIMIT_S)
+        timed = statistics.within(limit) if isinstance(statistics, TimedStatistics) else nullcontext()
         try:
-            planner = TemplatePlanner(template, engine.statistics(), backend=self.backend)
+            with timed:
+                planner = TemplatePlanner(template, statistics, backend=self.backend)
         except MissingStatistics as error:
             return KnownTemplate(template, effects, reason=f"left alone: {error}")
         return KnownTemplate(template, effects, planner)
@@ -286,6 +329,7 @@ class Optimizer:
         sql: str,
         params: Parameters,
         clock: Clock,
+        limit_s: float | None,
     ) -> Prepared:
         literals = print_.literals
         draft = planner.draft(literals, params)
@@ -293,7 +337,7 @@ class Optimizer:
         clock.lap("estimates")
         own = known.own_plans.get(bucket)
         if own is None:
-            own = self._own_plans(engine, known, planner, bucket, sql, params, literals)
+            own = self._own_plans(engine, known, planner, bucket, sql, params, literals, limit_s)
             clock.lap("engine_explain")
         proposal = draft.propose(own, margin=self.policy.margin)
         clock.lap("search")
@@ -371,9 +415,16 @@ class Optimizer:
         if template.reason == "an empty statement":
             raise SqlError("there is no statement in this text")
         unbound = params is None and any(slot.kind == "parameter" for slot in template.slots)
-        if not unbound and template.reason not in ("not a SELECT", "several statements"):
+        other = unbound or template.reason in ("not a SELECT", "several statements")
+        if isinstance(engine, ChecksStatements) or not other:
             try:
-                engine.explain(sql, params)
+                if isinstance(engine, ChecksStatements):
+                    engine.check(sql, params, timeout_s=EXPLAIN_LIMIT_S)
+                else:
+                    engine.explain(sql, params, timeout_s=EXPLAIN_LIMIT_S)
+            except QueryTimeout:
+                # Parsed and bound; it was the planning that took so long.
+                known.readable = True
             except EngineError as error:
                 placed = located(error, sql)
                 if "does not exist" in str(placed) or "not found" in str(placed):
@@ -390,12 +441,23 @@ class Optimizer:
         sql: str,
         params: Parameters,
         literals: tuple[Any, ...],
+        limit_s: float | None,
     ) -> OwnPlans:
         """The engine's own plans in this bucket: asked once, then re-costed with our rows."""
         if len(known.own_plans) >= MAX_BUCKETS:
             nearest = min(known.own_plans, key=lambda seen: _distance(seen, bucket))
             return known.own_plans[nearest]
-        trees = engine.default_trees(known.template, engine.explain(sql, params), literals)
+        limit = EXPLAIN_LIMIT_S if limit_s is None else min(limit_s, EXPLAIN_LIMIT_S)
+        try:
+            plan = engine.explain(sql, params, timeout_s=limit)
+        except QueryTimeout:
+            if limit == EXPLAIN_LIMIT_S:
+                known.slow_explains += 1
+                if known.slow_explains >= EXPLAIN_ATTEMPTS:
+                    known.planner, known.readable = None, True
+                    known.reason = f"left alone: the engine plans it for more than {EXPLAIN_LIMIT_S:g} s"
+            raise
+        trees = engine.default_trees(known.template, plan, literals)
         own = known.own_plans[bucket] = planner.own_plans(trees)
         return own
 
@@ -486,7 +548,9 @@ class Clock:
 
 
 def exact_key(sql: str, params: Parameters) -> Hashable | None:
-    """Cache key of a statement with its parameters; None if a parameter cannot be hashed."""
+    """Cache key of a statement with its parameters; None if it is too long or cannot be hashed."""
+    if len(sql) > MAX_EXACT_LENGTH:
+        return None
     if params is None:
         return sql
     values = tuple(sorted(params.items())) if isinstance(params, Mapping) else tuple(params)

@@ -154,7 +154,10 @@ class Session:
                 return hit.decision
         with self._lock:
             scope = self._scope or self._enter_scope(self.engine.schema_epoch())
-            prepared = self.optimizer.decide(self.engine, scope, sql, params)
+            try:
+                prepared = self.optimizer.decide(self.engine, scope, sql, params, limit_s=self.timeout_s)
+            except QueryTimeout as error:
+                return pass_through(self.engine, scope, sql, params, _ran_out_of_time(error)).decision
             self.optimizer.check_readable(self.engine, prepared, sql, params)
             return prepared.decision
 
@@ -171,14 +174,16 @@ class Session:
             return self._enter_scope(epoch)
         return scope
 
-    def _decide(self, sql: str, params: Parameters) -> Prepared:
+    def _decide(self, sql: str, params: Parameters, limit: float | None = None) -> Prepared:
         """As :meth:`optimize`, but whatever goes wrong in planning, the statement goes through as it is."""
         scope: Scope | None = None
         try:
             scope = self._valid_scope()
-            return self.optimizer.decide(self.engine, scope, sql, params)
+            return self.optimizer.decide(self.engine, scope, sql, params, limit_s=limit)
         except UNREADABLE as error:
             reason = f"passed through: {error}"
+        except QueryTimeout as error:
+            reason = _ran_out_of_time(error)
         except EngineError as error:
             reason = f"passed through, the engine says: {error}"
         except Exception as error:  # noqa: BLE001 - logged, counted, and shown in the Decision
@@ -209,7 +214,7 @@ class Session:
         mode : str, optional
             Overrides the session's mode for this call.
         timeout_s : float, optional
-            Time limit in seconds; it covers each run of the statement.
+            Time limit in seconds; it covers each run of the statement, and what the engine is asked before.
         cancel : CancelToken, optional
             Lets another thread stop the statement.
 
@@ -224,7 +229,7 @@ class Session:
             if mode in ("off", "observe"):
                 prepared = pass_through(self.engine, self._scope, sql, params, f"mode {mode}")
                 return self._finish(prepared, mode, self._run_default(prepared, sql, params, limit, cancel))
-            prepared = self._decide(sql, params)
+            prepared = self._decide(sql, params, limit)
             fell_back, wasted_ms = None, 0.0
             if mode == "steer" and prepared.decision.steering:
                 fell_back = self._may_steer(prepared)
@@ -314,7 +319,7 @@ class Session:
         known = prepared.known
         if known is None or not (known.effects.pure and known.effects.steerable):
             return "not certain to only read"
-        if self.engine.in_transaction():
+        if not capabilities.savepoints and self.engine.in_transaction():
             return "a transaction is open on this connection"
         return None
 
@@ -341,7 +346,7 @@ class Session:
                 prepared.rendered,
                 timeout_s=allowance if limit is None else min(allowance, limit),
                 cancel=cancel,
-                profile=unverified and self.engine.capabilities.profile,
+                profile=unverified,
                 max_rows=self.optimizer.policy.max_buffered_rows,
             )
         except QueryCancelled:
@@ -449,6 +454,10 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _ran_out_of_time(error: QueryTimeout) -> str:
+    return f"passed through, planning it took too long: {error}"
 
 
 def _checked_timeout(timeout_s: float | None) -> float | None:

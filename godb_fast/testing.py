@@ -268,6 +268,10 @@ class EngineContract:
             assert any(node.estimated_rows is not None for node in plan.root.walk())
             assert plan.draw()
 
+    def test_explaining_can_be_limited(self) -> None:
+        plan = self.engine.explain(self.QUERIES[0], timeout_s=60)
+        assert shape(plan) == shape(self.engine.explain(self.QUERIES[0]))
+
     def test_explaining_runs_nothing(self) -> None:
         with raises(EngineError):
             self.engine.explain("SELECT 1; DELETE FROM item")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from postgres_server import NoServer, PostgresServer, running_server
 
 from godb_fast import backend as backends
 
@@ -28,3 +30,24 @@ def data() -> Path:
     if not named:
         pytest.skip("GODB_FAST_BENCH_DATA does not name the folder with the published evaluation data")
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server (see postgres_server.py), started when a test first asks for it."""
+    running = running_server()
+    try:
+        server = running.__enter__()
+    except NoServer as reason:
+        pytest.skip(str(reason))
+    try:
+        yield server
+    finally:
+        running.__exit__(None, None, None)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A fresh database on it, as a superuser: a ``postgresql://`` URL."""
+    with postgres_server.database() as url:
+        yield url

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -28,6 +28,8 @@ class Capabilities:
         Actual rows and times per operator come with an execution.
     cancel : bool
         A running statement can be stopped from another thread.
+    savepoints : bool
+        A statement can be steered inside a caller's open transaction, which survives its failure.
     """
 
     join_trees: bool
@@ -35,6 +37,7 @@ class Capabilities:
     profile: bool
     cancel: bool
     reason: str = ""
+    savepoints: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,11 +160,13 @@ class Engine(Protocol):
         """Whether the caller has a transaction open on this connection."""
         ...
 
-    def explain(self, sql: str, params: Parameters = None) -> PhysicalPlan:
+    def explain(self, sql: str, params: Parameters = None, *, timeout_s: float | None = None) -> PhysicalPlan:
         """The engine's own plan, not executed.
 
         Raises
         ------
+        QueryTimeout
+            If planning alone takes longer than ``timeout_s``.
         EngineError
             If the engine refuses the statement.
         """
@@ -217,4 +222,30 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release what was opened here; a borrowed connection stays open."""
+        ...
+
+
+@runtime_checkable
+class TimedStatistics(Protocol):
+    """Statistics whose loading can be limited."""
+
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """Inside, loading raises QueryTimeout once ``seconds`` are used up; what was loaded is kept."""
+        ...
+
+
+@runtime_checkable
+class ChecksStatements(Protocol):
+    """An engine that can also judge statements of which it gives no plan."""
+
+    def check(self, sql: str, params: Parameters = None, *, timeout_s: float | None = None) -> None:
+        """Parse a text of any statements, and bind it where that is free of effects; nothing is executed.
+
+        Raises
+        ------
+        QueryTimeout
+            If that takes longer than ``timeout_s``.
+        EngineError
+            If the engine would refuse it, with its own words and the place.
+        """
         ...

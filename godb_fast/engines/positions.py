@@ -22,6 +22,10 @@ def located(error: GodbError, sql: str, first_line: int = 1) -> GodbError:
     found = _QUOTED.search(message)
     if found is None:
         line = getattr(error, "line", None)
+        if line is None and message.rstrip().endswith("at end of input"):
+            # Quoted without a line: there is nothing to point at.
+            lines = sql.rstrip().splitlines() or [""]
+            return SqlError(_one_line(message), line=len(lines) + first_line - 1, column=len(lines[-1]) + 1)
         if line is None:
             return type(error)(_one_line(message))
         column = getattr(error, "column", None)

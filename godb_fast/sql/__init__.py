@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from godb_fast.sql.cache import TemplateCache
-from godb_fast.sql.fingerprint import Fingerprint, fingerprint
+from godb_fast.sql.fingerprint import Fingerprint, beyond_limits, fingerprint
 from godb_fast.sql.literals import literal_value
+from godb_fast.sql.tokens import abridged
 
 if TYPE_CHECKING:
     from godb_fast.core import Schema, Steering, Template
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Fingerprint",
     "TemplateCache",
+    "abridged",
+    "beyond_limits",
     "fingerprint",
     "literal_value",
     "parse_template",

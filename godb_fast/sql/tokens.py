@@ -15,6 +15,8 @@ from godb_fast.sql.fingerprint import Fingerprint, lexer
 
 _WORD: Final = 0
 _SLOT: Final = 5
+#: Members that an abridged list keeps.
+_LISTED: Final = 8
 _OPENING: Final = frozenset("([{")
 _CLOSING: Final = frozenset(")]}")
 
@@ -116,6 +118,32 @@ def read(found: Fingerprint) -> Tokens:
         literals,
         kinds,
     )
+
+
+def abridged(found: Fingerprint) -> str:
+    """The statement with only the first few members of each list of literals.
+
+    What a statement is and does rests on the kinds of its literals, not on how many a list holds; reading a
+    list of a hundred thousand costs an engine a second.
+    """
+    if not any(len(literal) > _LISTED for literal in found.literals if isinstance(literal, tuple)):
+        return found.sql if isinstance(found.sql, str) else found.sql.decode("utf-8")
+    again = lexer(found.dialect).tokens(found.sql)
+    raw = found.sql if isinstance(found.sql, bytes) else found.sql.encode("utf-8")
+    rows = array("i")
+    rows.frombytes(again.token_bytes)
+    pieces: list[bytes] = []
+    literals = iter(found.literals)
+    done = 0
+    for number in range(0, len(rows), 4):
+        if rows[number + 2] != _SLOT:
+            continue
+        literal = next(literals)
+        if isinstance(literal, tuple) and len(literal) > _LISTED:
+            pieces.append(raw[done : rows[number]])
+            pieces.append(", ".join(literal[:_LISTED]).encode("utf-8"))
+            done = rows[number + 1]
+    return b"".join((*pieces, raw[done:])).decode("utf-8")
 
 
 def _base(key: bytes) -> int:

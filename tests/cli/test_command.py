@@ -224,6 +224,42 @@ def test_a_syntax_error_is_placed(shop, capsys):
     assert "line 2, column 35: Parser Error" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("sql", "place"),
+    [
+        ("SELEC 1", "line 1, column 1: Parser Error"),
+        ("\n\nSELEC 1", "line 3, column 1: Parser Error"),
+        ("INSERT INTO customers\nVALEUS (1)", "line 2, column"),
+        ("CREATE TABLE t (a INTEGER,", "line 1, column 2"),
+        ("UPDATE custommers SET name = 'x'", "customers"),
+        ("PRAGMA no_such_pragma; SELEC 1", "explain takes one statement"),
+    ],
+)
+def test_statements_that_are_no_select_are_checked_too(sql, place, shop, capsys):
+    assert fast("explain", shop, sql) == 2
+    captured = capsys.readouterr()
+    assert place in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO customers VALUES (-1, 'x', 'y')",
+        "DELETE FROM customers",
+        "CREATE TABLE t (a INTEGER)",
+        "SET threads = 2",
+        "PRAGMA table_info('customers')",
+        "BEGIN",
+    ],
+)
+def test_good_statements_that_are_no_select_pass_through_unexecuted(sql, shop, capsys):
+    assert fast("explain", shop, sql) == 0
+    assert "left alone" in capsys.readouterr().out
+    with duckdb.connect(str(shop), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM customers").fetchone() == (2000,)
+
+
 def test_a_database_locked_by_another_process(tmp_path, queries):
     path = tmp_path / "locked.duckdb"
     holder = subprocess.Popen(

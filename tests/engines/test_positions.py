@@ -37,3 +37,9 @@ def test_a_place_outside_the_statement_is_left_out():
 def test_our_own_places_move_with_the_statement():
     error = located(SqlError("bad", line=2, column=5), "SELECT\n1", first_line=10)
     assert str(error) == "line 11, column 5: bad"
+
+
+def test_an_error_at_the_end_of_the_text_is_placed_there() -> None:
+    error = located(EngineError("Parser Error: syntax error at end of input"), "CREATE\n  TABLE t (a\n", 3)
+    assert isinstance(error, SqlError)
+    assert (error.line, error.column) == (4, 13)

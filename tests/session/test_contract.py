@@ -301,6 +301,41 @@ class TestBadInput:
             session.optimize("SELECT count(*)\nFROM account a JOIN JOIN post")
         assert caught.value.line == 2
 
+    @pytest.mark.parametrize(
+        ("sql", "line", "column"),
+        [
+            ("SELEC 1", 1, 1),
+            ("DELETE\nFORM link", 2, 1),
+            ("SELECT 1;\nSELEC 2", 2, 1),
+        ],
+    )
+    def test_other_statements_are_checked_by_the_engine(
+        self, session: Session, sql: str, line: int, column: int
+    ) -> None:
+        with pytest.raises(SqlError) as caught:
+            session.optimize(sql)
+        assert (caught.value.line, caught.value.column) == (line, column)
+
+    def test_checking_executes_nothing(self, session: Session) -> None:
+        before = session.execute("SELECT count(*) FROM link").fetchall()
+        for sql in (
+            "DELETE FROM link",
+            "INSERT INTO link VALUES (1, 2)",
+            "DROP TABLE link",
+            "SET threads = 1",
+        ):
+            assert "left alone" in session.optimize(sql).reason
+        with pytest.raises(UnknownRelation, match="no_such"):
+            session.optimize("INSERT INTO no_such VALUES (1)")
+        assert session.execute("SELECT count(*) FROM link").fetchall() == before
+
+    def test_checking_leaves_a_callers_transaction_open(self, session: Session) -> None:
+        session.execute("BEGIN")
+        session.execute("DELETE FROM link")
+        session.optimize("INSERT INTO no_such VALUES (1)")
+        assert session.execute("SELECT count(*) FROM link").fetchall() == [(0,)]
+        session.execute("ROLLBACK")
+
     def test_execute_leaves_bad_sql_to_the_engine(self, session: Session) -> None:
         with pytest.raises(EngineError):
             session.execute("SELECT FROM WHERE")

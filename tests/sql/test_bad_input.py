@@ -16,7 +16,7 @@ from oracles.join_trees import random_tree
 from godb_fast.core import Steering, Table
 from godb_fast.errors import SqlError
 from godb_fast.sql import fingerprint, parse_template, render
-from godb_fast.sql.fingerprint import MAX_JOINS, MAX_NESTING, MAX_TOKENS
+from godb_fast.sql.fingerprint import MAX_BYTES, MAX_JOINS, MAX_NESTING, MAX_TOKENS
 
 #: Far above what any of these take; only a hang or a quadratic blow-up comes near.
 PATIENCE_S = 60.0
@@ -52,8 +52,9 @@ def reason(sql: str | bytes, backend: str, dialect: str = "duckdb", schema: Any 
 
 
 LONG = [
-    ("SELECT '" + "x" * 5_000_000 + "'", "more than 1000000 bytes"),
-    ("SELECT 1" + " " * 5_000_000, "more than 1000000 bytes"),
+    ("SELECT '" + "x" * 5_000_000 + "'", f"more than {MAX_BYTES} bytes"),
+    ("SELECT 1" + " " * 5_000_000, f"more than {MAX_BYTES} bytes"),
+    ("SELECT 1 IN (" + ", ".join("1" * 200_000) + ")", f"more than {MAX_BYTES} bytes"),
     ("SELECT " + "1 + " * MAX_TOKENS + "1", "tokens, more than"),
     ("SELECT 1 FROM " + ", ".join(f"t{i}" for i in range(1000)), f"999 joins, more than {MAX_JOINS}"),
     ("SELECT 1 FROM t" + " JOIN t ON true" * 1000, f"1000 joins, more than {MAX_JOINS}"),
@@ -85,11 +86,11 @@ WITHIN = [
     "SELECT 1 FROM t" + ", t" * (MAX_JOINS - 1),
     "SELECT 1 FROM t" + " JOIN t ON t.a = t.b" * (MAX_JOINS - 1),
     "SELECT 1 FROM t" + " JOIN t" * (MAX_JOINS - 1) + " ON t.a = t.b" * (MAX_JOINS - 1),
-    "SELECT 1 IN (" + ", ".join("1" * 200_000) + ")",
+    "SELECT 1 IN (" + ", ".join("1" * 80_000) + ")",
     "WITH " + ", ".join(f"w{i} AS (SELECT 1)" for i in range(700)) + " SELECT 1",
-    "SELECT 1 -- " + "x" * 900_000,
-    "SELECT /* " + "/* */" * 100_000 + " */ 1",
-    'SELECT "' + "x" * 900_000 + '"',
+    "SELECT 1 -- " + "x" * (MAX_BYTES - 20),
+    "SELECT /* " + "/* */" * (MAX_BYTES // 6) + " */ 1",
+    'SELECT "' + "x" * (MAX_BYTES - 20) + '"',
     "SELECT 1 WHERE x = 1 BETWEEN 2 AND 3 AND 4 BETWEEN",
     "SELECT a.* FROM (SELECT * FROM (SELECT * FROM (SELECT 1 AS q) a) a) a",
 ]

@@ -8,7 +8,7 @@ import pytest
 
 from godb_fast.core import Template
 from godb_fast.errors import InvalidInput, SqlError
-from godb_fast.sql import TemplateCache, fingerprint, literal_value
+from godb_fast.sql import TemplateCache, abridged, fingerprint, literal_value
 from godb_fast.sql.fingerprint import (
     MAX_BYTES,
     MAX_JOINS,
@@ -178,3 +178,19 @@ def test_cache_from_many_threads() -> None:
         thread.join()
     assert failures == []
     assert len(cache) <= 8
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "postgres"])
+def test_an_abridged_statement_is_the_same_but_for_the_length_of_its_lists(dialect: str) -> None:
+    many = ", ".join(f"'é{i}'" for i in range(500))
+    sql = (
+        f"SELECT 'ü', a FROM t WHERE x IN ({many}) AND y IN (1, 2) AND z NOT IN ({', '.join('7' * 99)}) -- é"
+    )
+    found = fingerprint(sql, dialect)
+    short = abridged(found)
+    assert len(short) < 200
+    again = fingerprint(short, dialect)
+    assert (again.hash, again.key, again.slot_kinds) == (found.hash, found.key, found.slot_kinds)
+    assert again.literals[2] == ("1", "2")
+    assert abridged(again) is short
+    assert abridged(fingerprint(sql.encode(), dialect)) == short

@@ -24,6 +24,11 @@ ROWS_ONLY = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CO
 FETCH_ROWS = 65_536
 
 
+def kind_of_statement(statement: Any) -> str:
+    """``SELECT``, ``INSERT`` … of one of :meth:`Connection.statements`."""
+    return str(statement.type).rpartition(".")[2]
+
+
 class _Stopper:
     """Stops one statement, also one that is just about to start; without effect once closed."""
 
@@ -92,8 +97,13 @@ class Connection:
 
     def kinds(self, sql: str) -> tuple[str, ...]:
         """Statement types of a text (``SELECT``, ``INSERT`` …) as DuckDB's parser sees them."""
+        return tuple(kind_of_statement(entry) for entry in self.statements(sql))
+
+    def statements(self, sql: str) -> list[Any]:
+        """The parsed statements of a text; executing one of them parses nothing again."""
         try:
-            return tuple(str(entry.type).rpartition(".")[2] for entry in self.raw.extract_statements(sql))
+            parsed: list[Any] = self.raw.extract_statements(sql)
+            return parsed
         except (TypeError, UnicodeError) as error:
             raise EngineError("the statement's text cannot be written as UTF-8") from error
         except Exception as error:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from godb_fast.core import JoinTree, PhysicalPlan, Steering, Template
 from godb_fast.engines.base import CancelToken, Capabilities, Effects, EngineResult, Parameters, Rendered
 from godb_fast.engines.duckdb import effects, plans, quirks, trees
-from godb_fast.engines.duckdb.connection import Connection
+from godb_fast.engines.duckdb.connection import Connection, kind_of_statement
 from godb_fast.engines.duckdb.instance import (
     JOIN_TREE_SETTINGS,
     Instance,
@@ -21,7 +21,7 @@ from godb_fast.engines.duckdb.instance import (
 )
 from godb_fast.engines.duckdb.schema import DuckDBSchema, schema_epoch
 from godb_fast.engines.duckdb.statistics import DuckDBStatistics
-from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
+from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, QueryCancelled, QueryTimeout
 
 #: Settings that may change what a statement returns: part of :meth:`DuckDBEngine.environment`.
 RESULT_SETTINGS: Final = (
@@ -40,6 +40,8 @@ RESULT_SETTINGS: Final = (
     "regex_match_operator_semantics",
     "scalar_subquery_error_on_multiple_rows",
 )
+#: Statements that EXPLAIN binds and plans without doing anything.
+EXPLAINED: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO"})
 #: How long a steered run waits for default statements of its instance before it gives up.
 STEERING_WAIT_S: Final = 0.5
 _BORROWED: Final = (
@@ -238,21 +240,55 @@ class DuckDBEngine:
 
     # -- plans --------------------------------------------------------------------------------------
 
-    def explain(self, sql: str, params: Parameters = None) -> PhysicalPlan:
+    def explain(self, sql: str, params: Parameters = None, *, timeout_s: float | None = None) -> PhysicalPlan:
         """The engine's own plan, not executed.
 
         Raises
         ------
+        QueryTimeout
+            If DuckDB plans for longer than ``timeout_s``. It looks up from planning now and then: very wide
+            joins may take a few times as long.
         EngineError
             If DuckDB refuses the statement.
         """
-        return self._explain(Rendered(sql, params))
+        return self._explain(Rendered(sql, params), timeout_s)
+
+    def check(self, sql: str, params: Parameters = None, *, timeout_s: float | None = None) -> None:
+        """Parse statements of any kind, and bind those whose EXPLAIN is free of effects; nothing is executed.
+
+        Raises
+        ------
+        QueryTimeout
+            If binding takes longer than ``timeout_s``.
+        EngineError
+            If DuckDB refuses the text: its message quotes the place.
+        """
+        connection = self._connection
+        parsed = connection.statements(sql)
+        if not parsed:
+            raise EngineError("there is no statement in this text")
+        if len(parsed) != 1 or kind_of_statement(parsed[0]) not in EXPLAINED:
+            return
+        if params is None and parsed[0].named_parameters:
+            return
+        if kind_of_statement(parsed[0]) != "SELECT" and connection.in_transaction():
+            # In 2.0 any error, also one of binding, would abort the caller's transaction.
+            return
+        try:
+            connection.guarded(
+                lambda: connection.rows(f"EXPLAIN (FORMAT JSON) {sql}", params), timeout_s=timeout_s
+            )
+        except (QueryTimeout, QueryCancelled):
+            raise
+        except EngineError as error:
+            if not quirks.only_explain_refused(str(error)):
+                raise
 
     def explain_steered(self, statement: Rendered) -> PhysicalPlan:
         """The plan that a steered statement would get, not executed."""
         return self._explain(statement)
 
-    def _explain(self, statement: Rendered) -> PhysicalPlan:
+    def _explain(self, statement: Rendered, timeout_s: float | None = None) -> PhysicalPlan:
         connection = self._connection
         if connection.kinds(statement.sql) != ("SELECT",):
             # A text of two statements would run the second.
@@ -260,6 +296,7 @@ class DuckDBEngine:
         rows = connection.guarded(
             lambda: connection.rows(f"EXPLAIN (FORMAT JSON) {statement.sql}", statement.params),
             settings=parse_settings(statement.before),
+            timeout_s=timeout_s,
         )
         if len(rows) != 1 or rows[0][0] != "physical_plan":
             raise EngineError("EXPLAIN gave no single physical plan; is this one SELECT?")
@@ -343,7 +380,8 @@ class DuckDBEngine:
                 raise EngineError("not steered: a transaction is open on this connection")
         if fetch not in ("rows", "arrow", "df"):
             raise InvalidInput(f"fetch is {fetch!r}; it is rows, arrow or df")
-        kinds = connection.kinds(statement.sql)
+        parsed = connection.statements(statement.sql)
+        kinds = tuple(kind_of_statement(entry) for entry in parsed)
         if not kinds:
             raise EngineError("there is no statement in this text")
         if settings and kinds != ("SELECT",):
@@ -361,10 +399,13 @@ class DuckDBEngine:
                 if profiler is not None:
                     profiler.start()
                 began = time.perf_counter()
+                # As the driver does with a text; but a long one is not parsed twice.
+                for entry in parsed[:-1]:
+                    raw.execute(entry)
                 if statement.params is None:
-                    raw.execute(statement.sql)
+                    raw.execute(parsed[-1])
                 else:
-                    raw.execute(statement.sql, statement.params)
+                    raw.execute(parsed[-1], statement.params)
                 description = raw.description or []
                 rows: list[tuple[Any, ...]] = []
                 native = None

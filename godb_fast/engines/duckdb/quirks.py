@@ -189,6 +189,14 @@ def operands(node: dict[str, Any]) -> list[dict[str, Any]]:
     return list(node.get("children") or (node["left"], node["right"]))
 
 
+def only_explain_refused(message: str) -> bool:
+    """Whether an error of EXPLAIN says nothing against the statement itself.
+
+    A writing statement on a database that is open read-only; in 1.x a PRAGMA, which its parser expands.
+    """
+    return "attached in read-only mode" in message or "PRAGMA function does not have" in message
+
+
 _QUOTED_NAME = re.compile(r"(?:\"(?:[^\"]|\"\")*\"|[^\".]+)(?:\.(?:\"(?:[^\"]|\"\")*\"|[^\".]+))*")
 _PART = re.compile(r"\"((?:[^\"]|\"\")*)\"|([^\".]+)")
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -77,6 +79,8 @@ class DuckDBStatistics:
         self.schema = schema
         self._connection = connection
         self._lock = threading.RLock()
+        #: When loading ends for the calling thread.
+        self._deadline = threading.local()
         self._generation = 0
         self._sizes: dict[str, float] = {}
         self._stamp: int | None = None
@@ -171,6 +175,26 @@ class DuckDBStatistics:
             for name, columns in wanted.items():
                 self._load(name, tuple(columns))
 
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Limit what loading may cost this thread; past it QueryTimeout, and what was loaded is kept."""
+        before = getattr(self._deadline, "at", None)
+        self._deadline.at = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._deadline.at = before
+
+    def _left_s(self) -> float:
+        """Seconds that the next statement may take: a table's budget, or what is left of the deadline."""
+        at = getattr(self._deadline, "at", None)
+        if at is None:
+            return TABLE_BUDGET_S
+        left: float = at - time.monotonic()
+        if left <= 0.0:
+            raise QueryTimeout("loading statistics did not end within its time limit")
+        return min(TABLE_BUDGET_S, left)
+
     def _load(self, name: str, columns: tuple[str, ...]) -> None:
         table = self._known(name)
         names = {entry.lower(): entry for entry in table.columns}
@@ -179,12 +203,14 @@ class DuckDBStatistics:
             for column in columns
             if column.lower() in names and (name, column) not in self._columns
         ]
+        if missing and not self.schema.is_view(table):
+            # First, so that nothing is noted as absent when its time runs out.
+            for column, statistics in self._sampled(table, list(dict.fromkeys(missing))).items():
+                self._columns[(name, column)] = statistics
         for column in columns:
             self._columns.setdefault((name, column), None)
         if not missing or self.schema.is_view(table):
             return
-        for column, statistics in self._sampled(table, list(dict.fromkeys(missing))).items():
-            self._columns[(name, column)] = statistics
         for column in columns:
             if column.lower() in names:
                 self._columns[(name, column)] = self._columns[(name, names[column.lower()])]
@@ -215,7 +241,7 @@ class DuckDBStatistics:
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
         connection = self._connection
-        return connection.guarded(lambda: connection.rows(sql), timeout_s=TABLE_BUDGET_S)
+        return connection.guarded(lambda: connection.rows(sql), timeout_s=self._left_s())
 
     def _sampled(self, table: Table, columns: list[str]) -> dict[str, ColumnStatistics | None]:
         rows = self.rows(table.name)
@@ -236,9 +262,12 @@ class DuckDBStatistics:
             fetched: dict[str, Any] = connection.raw.execute(sql).fetchnumpy()
             return fetched
 
+        limit = self._left_s()
         try:
-            values = list(connection.guarded(work, timeout_s=TABLE_BUDGET_S).values()) if rows else []
+            values = list(connection.guarded(work, timeout_s=limit).values()) if rows else []
         except QueryTimeout:
+            if limit < TABLE_BUDGET_S:
+                raise
             values = []
         found: dict[str, ColumnStatistics | None] = {}
         for position, column in enumerate(columns):
@@ -256,6 +285,8 @@ class DuckDBStatistics:
         wanted = ", ".join(f"system.main.stats({quirks.quote_name(column)})" for column in columns)
         try:
             row = self._ask(f"SELECT {wanted} FROM {_quoted(table)} LIMIT 1")
+        except QueryTimeout:
+            raise
         except EngineError:
             # Nested types have none in some versions; the sample still serves.
             return {}

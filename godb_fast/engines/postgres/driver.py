@@ -1,0 +1,102 @@
+"""psycopg, imported when a PostgreSQL engine is made, and its errors in our terms."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import quote, quote_plus
+
+from godb_fast.errors import (
+    ConnectionFailed,
+    EngineError,
+    GodbError,
+    InvalidInput,
+    MissingDependency,
+    QueryCancelled,
+)
+
+#: SQLSTATE of a statement that was stopped, by whomever.
+STOPPED: Final = "57014"
+#: The server shuts down, crashed, or is not yet there.
+_GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P05"})
+
+
+def import_psycopg() -> Any:
+    """The driver.
+
+    Raises
+    ------
+    MissingDependency
+        If it is not installed, or older than 3.2.
+    """
+    try:
+        import psycopg
+    except ImportError as error:
+        raise MissingDependency(
+            f'PostgreSQL needs psycopg 3 ({error}); pip install "godb_fast[postgres]"'
+        ) from error
+    version = tuple(int(part) for part in psycopg.__version__.split(".")[:2])
+    if version < (3, 2):
+        raise MissingDependency(
+            f'psycopg {psycopg.__version__} is too old; pip install "godb_fast[postgres]" for 3.2 or newer'
+        )
+    return psycopg
+
+
+def scrubbed(text: str, secrets: tuple[str, ...]) -> str:
+    """A message without passwords, spelled plainly or as in a URL."""
+    for secret in secrets:
+        for spelling in {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}:
+            if spelling:
+                text = text.replace(spelling, "***")
+    return text
+
+
+def sqlstate(error: BaseException | None) -> str | None:
+    """The five letters by which the server names an error; None if it is not the server's."""
+    found = getattr(error, "sqlstate", None)
+    return found if isinstance(found, str) else None
+
+
+def is_lost(error: BaseException, raw: Any) -> bool:
+    """Whether the connection is gone with this error."""
+    if raw.closed:
+        return True
+    state = sqlstate(error)
+    return state is not None and (state in _GONE or state.startswith("08"))
+
+
+def translated(error: Exception, raw: Any, secrets: tuple[str, ...] = ()) -> GodbError:
+    """An error of the driver in our terms, with the server's message."""
+    if isinstance(error, GodbError):
+        return error
+    message = scrubbed(message_of(error), secrets)
+    if is_lost(error, raw):
+        return ConnectionFailed(f"the connection to the server is lost: {message}")
+    if sqlstate(error) == STOPPED:
+        return QueryCancelled(f"stopped by the server: {message}")
+    if isinstance(error, UnicodeError):
+        return EngineError(f"text that the connection's encoding cannot carry: {message}")
+    return EngineError(message)
+
+
+def message_of(error: BaseException) -> str:
+    """What the server says, with its detail, its hint, and the place that it quotes."""
+    return str(error).strip() or type(error).__name__
+
+
+def check_connection(connection: Any) -> None:
+    """Refuse what is not a synchronous psycopg 3 connection.
+
+    Raises
+    ------
+    InvalidInput
+        Naming what to do instead.
+    """
+    psycopg = import_psycopg()
+    if isinstance(connection, psycopg.AsyncConnection):
+        raise InvalidInput(
+            "an AsyncConnection cannot be planned for yet; give a psycopg.Connection, or a URL, and call it "
+            "in a worker thread (asyncio.to_thread)"
+        )
+    if not isinstance(connection, psycopg.Connection):
+        raise InvalidInput(f"{type(connection).__name__} is not a psycopg connection")

@@ -1,0 +1,212 @@
+"""Several statements in one round trip, on libpq's pipeline.
+
+Everything that is sent before one ``Sync`` and outside of a transaction is *one implicit transaction* of the
+server: ``set_config(…, true)`` before a query holds for that query and is gone after it, on every path, even
+if the client dies. Nothing has to be put back, and no BEGIN and COMMIT are sent.
+
+psycopg's own ``Connection.pipeline()`` begins transactions on connections without autocommit and cannot
+bound a result's memory; so this talks to ``Connection.pgconn`` through ``Connection.wait()``, as documented
+for psycopg's low level. Nothing here is prepared, so no cached plan can hide a setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from psycopg import adapters, capabilities, errors
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.waiting import Ready, Wait
+
+from godb_fast.errors import EngineBusy, EngineError
+
+#: Rows that libpq hands over at a time while a result is bounded.
+CHUNK_ROWS: Final = 4096
+
+_FORMATS: Final = {"s": PyFormat.AUTO, "b": PyFormat.BINARY, "t": PyFormat.TEXT}
+_ROWS: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.TUPLES_CHUNK, ExecStatus.SINGLE_TUPLE})
+
+
+@dataclass(frozen=True)
+class Command:
+    """One statement with bound values.
+
+    Parameters
+    ----------
+    sql : str
+        With ``$1``, ``$2`` … for the values.
+    formats : sequence of str
+        As :func:`~godb_fast.engines.postgres.parameters.numbered` gives them.
+    max_rows : int or None
+        Rows kept at most; past it the whole result is dropped and ``Reply.overflow`` is set.
+    own : bool
+        A statement of ours: values and rows go through psycopg's adapters, not through those that the
+        caller registered on the connection.
+    parse_only : bool
+        The statement is parsed and bound, and not executed.
+    """
+
+    sql: str
+    values: Sequence[Any] = ()
+    formats: Sequence[str] = ()
+    max_rows: int | None = None
+    own: bool = False
+    parse_only: bool = False
+
+
+class _OwnAdapters:
+    """psycopg's adapters on a connection whose owner may have registered others."""
+
+    def __init__(self, raw: Any) -> None:
+        self.connection = raw
+        self.adapters = adapters
+
+
+@dataclass
+class Reply:
+    """What the server answered to one command."""
+
+    status: int | None = None
+    columns: tuple[str, ...] = ()
+    oids: tuple[int, ...] = ()
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    overflow: bool = False
+    error: Exception | None = None
+
+
+def exchange(
+    raw: Any,
+    commands: Sequence[Command],
+    *,
+    overflowed: Callable[[], None] | None = None,
+) -> list[Reply]:
+    """Send all commands and read all answers; one round trip.
+
+    The first error ends them: later ones have no status.
+
+    Parameters
+    ----------
+    overflowed : callable, optional
+        Called once when a result outgrows its limit, while the server may still be sending it.
+
+    Raises
+    ------
+    EngineBusy
+        If the connection is in the midst of something else (a pipeline or COPY of the caller).
+    psycopg.Error
+        If the connection breaks; errors of the server are in the replies.
+    """
+    pgconn = raw.pgconn
+    theirs = Transformer(raw)
+    ours = Transformer(_OwnAdapters(raw))
+    transformers = [ours if command.own else theirs for command in commands]
+    encoding = raw.info.encoding
+    prepared = [
+        _dumped(transformer, command, encoding)
+        for transformer, command in zip(transformers, commands, strict=True)
+    ]
+    with raw.lock:
+        if pgconn.pipeline_status or pgconn.transaction_status == TransactionStatus.ACTIVE:
+            raise EngineBusy("the connection is in the midst of a pipeline or COPY of its owner")
+        replies = [Reply() for _ in commands]
+        raw.wait(_exchange(pgconn, transformers, commands, prepared, replies, overflowed))
+    return replies
+
+
+_Sent = tuple[bytes, Any, Any, Any]
+
+
+def _dumped(transformer: Any, command: Command, encoding: str) -> _Sent:
+    text = command.sql.encode("utf-8" if encoding == "ascii" else encoding)
+    if "\0" in command.sql:
+        raise EngineError("a statement cannot hold a NUL character")
+    if not command.values:
+        return text, None, None, None
+    wanted = [_FORMATS[letter] for letter in command.formats] or [PyFormat.AUTO] * len(command.values)
+    values = transformer.dump_sequence(command.values, wanted)
+    return text, values, tuple(transformer.types), list(transformer.formats)
+
+
+def _exchange(
+    pgconn: Any,
+    transformers: Sequence[Any],
+    commands: Sequence[Command],
+    prepared: Sequence[_Sent],
+    replies: list[Reply],
+    overflowed: Callable[[], None] | None,
+) -> Generator[Any, Any, None]:
+    pgconn.enter_pipeline_mode()
+    for command, sent in zip(commands, prepared, strict=True):
+        if command.parse_only:
+            # The unnamed statement: the next one that is sent takes its place.
+            pgconn.send_prepare(b"", sent[0], sent[2])
+        else:
+            pgconn.send_query_params(*sent)
+    pgconn.pipeline_sync()
+    while pgconn.flush():
+        ready = yield Wait.RW
+        if ready and ready & Ready.R:
+            # The server may wait for us to read before it reads on.
+            pgconn.consume_input()
+    for transformer, command, reply in zip(transformers, commands, replies, strict=True):
+        if command.max_rows is not None:
+            if capabilities.has_stream_chunked():
+                pgconn.set_chunked_rows_mode(CHUNK_ROWS)
+            else:
+                pgconn.set_single_row_mode()
+        yield from _read(pgconn, transformer, command, reply, overflowed)
+    synced = yield from _next(pgconn)
+    while synced is not None and synced.status != ExecStatus.PIPELINE_SYNC:
+        synced = yield from _next(pgconn)
+    pgconn.exit_pipeline_mode()
+
+
+def _read(
+    pgconn: Any,
+    transformer: Any,
+    command: Command,
+    reply: Reply,
+    overflowed: Callable[[], None] | None,
+) -> Generator[Any, Any, None]:
+    """All results of one command, up to the empty one that ends them."""
+    while (result := (yield from _next(pgconn))) is not None:
+        status = ExecStatus(result.status)
+        if status == ExecStatus.FATAL_ERROR:
+            reply.error = errors.error_from_result(result, encoding=transformer.encoding)
+            continue
+        reply.status = status
+        if status not in _ROWS or reply.overflow or reply.error is not None:
+            continue
+        if not reply.oids:
+            _describe(result, reply, transformer.encoding)
+        count = result.ntuples
+        if command.max_rows is not None and len(reply.rows) + count > command.max_rows:
+            reply.overflow, reply.rows = True, []
+            if overflowed is not None:
+                overflowed()
+        elif count:
+            try:
+                transformer.set_pgresult(result)
+                reply.rows.extend(transformer.load_rows(0, count, tuple))
+            except Exception as error:  # noqa: BLE001 - the caller's own loaders may raise anything
+                # It is raised once all answers are taken: the connection must not be left half-way.
+                reply.rows, reply.error = [], error
+
+
+def _describe(result: Any, reply: Reply, encoding: str) -> None:
+    fields = range(result.nfields)
+    codec = "utf-8" if encoding == "ascii" else encoding
+    reply.columns = tuple((result.fname(number) or b"").decode(codec, "replace") for number in fields)
+    reply.oids = tuple(result.ftype(number) for number in fields)
+
+
+def _next(pgconn: Any) -> Generator[Any, Any, Any]:
+    """The next result, or None between two commands."""
+    while pgconn.is_busy():
+        # After Ctrl-C the driver goes on without saying what is ready.
+        ready = yield Wait.R
+        if ready is None or ready & Ready.R:
+            pgconn.consume_input()
+    return pgconn.get_result()

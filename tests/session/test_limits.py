@@ -1,0 +1,126 @@
+"""Planning is bounded: long texts and wide joins pass through, the engine is asked for a limited time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import godb_fast
+from godb_fast import optimizer as optimizers
+from godb_fast.errors import QueryTimeout
+from godb_fast.optimizer import MAX_EXACT_LENGTH
+from godb_fast.session import Session
+from godb_fast.sql.fingerprint import MAX_BYTES, MAX_JOINS
+
+JOIN = "SELECT count(*) FROM t a JOIN t b ON a.id = b.id WHERE a.id IN ({})"
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with godb_fast.connect("duckdb://") as opened:
+        opened.execute("CREATE TABLE t AS SELECT i AS id FROM range(1000) r(i)")
+        yield opened
+
+
+def chain(tables: int) -> str:
+    joins = " ".join(f"JOIN t t{i} ON t{i}.id = t{i - 1}.id" for i in range(1, tables))
+    return f"SELECT count(*) FROM t t0 {joins}"
+
+
+def fail(*arguments: object, **options: object) -> None:
+    raise AssertionError("the engine was asked")
+
+
+def test_a_long_list_passes_through_and_the_engine_reads_it_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = JOIN.format(", ".join(map(str, range(200_000))))
+    monkeypatch.setattr(session.engine, "effects", fail)
+    monkeypatch.setattr(session.engine, "explain", fail)
+    result = session.execute(sql)
+    assert result.fetchall() == [(1000,)]
+    assert result.decision is not None
+    assert result.decision.reason == f"left alone: more than {MAX_BYTES} bytes"
+
+
+def test_a_wide_join_passes_through_and_the_engine_plans_it_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session.engine, "effects", fail)
+    monkeypatch.setattr(session.engine, "explain", fail)
+    decision = session._decide(chain(MAX_JOINS + 2), None).decision
+    assert decision.reason == f"left alone: {MAX_JOINS + 1} joins, more than {MAX_JOINS}"
+
+
+def test_long_texts_are_planned_but_not_remembered_one_by_one(session: Session) -> None:
+    for start in range(3):
+        sql = JOIN.format(", ".join(map(str, range(start, start + 4000))))
+        assert MAX_EXACT_LENGTH < len(sql) < MAX_BYTES
+        result = session.execute(sql)
+        assert result.fetchall() == [(1000 - start,)]
+        assert result.decision is not None
+        assert result.decision.candidates
+    assert session._scope is not None
+    assert not session._scope.exact
+    assert len(session._scope.templates) == 1
+
+
+def test_an_engine_that_plans_for_too_long_is_not_asked_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # DuckDB needs about a second for it.
+    sql = chain(100)
+    monkeypatch.setattr(optimizers, "EXPLAIN_LIMIT_S", 0.02)
+    for _ in range(optimizers.EXPLAIN_ATTEMPTS):
+        prepared = session._decide(sql, None)
+        assert "planning it took too long" in prepared.decision.reason
+        assert prepared.rendered.sql == sql
+    monkeypatch.setattr(session.engine, "explain", fail)
+    assert (
+        session._decide(sql, None).decision.reason == "left alone: the engine plans it for more than 0.02 s"
+    )
+    assert session.optimize(sql).action == "default"
+    assert session.optimizer.counters["passed_through"] == optimizers.EXPLAIN_ATTEMPTS
+
+
+def test_the_engine_plans_under_the_callers_time_limit(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+    explain = session.engine.explain
+
+    def noting(sql: str, params: Any = None, *, timeout_s: float | None = None) -> Any:
+        assert timeout_s is not None
+        limits.append(timeout_s)
+        return explain(sql, params, timeout_s=timeout_s)
+
+    monkeypatch.setattr(session.engine, "explain", noting)
+    session.execute(JOIN.format("1"), timeout_s=0.3)
+    session.execute(JOIN.format("1, 2, 3") + " AND b.id > 0", timeout_s=60)
+    assert limits == [0.3, optimizers.EXPLAIN_LIMIT_S]
+
+
+def test_a_short_limit_of_a_caller_spoils_nothing_for_the_next(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = JOIN.format("1")
+    statistics = session.engine.statistics()
+    with pytest.raises(QueryTimeout), statistics.within(0.0):
+        statistics.load({"memory.main.t": ("id",)})
+    explain = session.engine.explain
+
+    def slow(sql: str, params: Any = None, *, timeout_s: float | None = None) -> Any:
+        raise QueryTimeout(f"stopped after its time limit of {timeout_s} s")
+
+    monkeypatch.setattr(session.engine, "explain", slow)
+    for _ in range(5):
+        assert session.execute(sql, timeout_s=0.2).fetchall() == [(1,)]
+    monkeypatch.setattr(session.engine, "explain", explain)
+    result = session.execute(sql)
+    assert result.decision is not None
+    assert result.decision.candidates
+    found = statistics.column("memory.main.t", "id")
+    assert found is not None
+    assert found.distinct == 1000
