@@ -58,8 +58,8 @@ class Workload:
 def fill(table: str, columns: Sequence[tuple[str, str]]) -> str:
     """A statement that fills a table of these columns and types; the same rows each time.
 
-    Values span what the queries ask for: DuckDB prunes a query whose literals lie outside of a column's minimum
-    and maximum, and then has no join order that we could compare.
+    Values span what the queries ask for: DuckDB prunes a query whose literals lie outside of a column's
+    minimum and maximum, and then has no join order that we could compare.
     """
     parts = []
     for place, (_, kind) in enumerate(columns):

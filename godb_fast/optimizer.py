@@ -12,14 +12,13 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from godb_fast.core import (
     NO_STEERING,
-    Candidate,
     Decision,
     LazyCandidates,
     Steering,
@@ -44,7 +43,7 @@ from godb_fast.errors import (
     SqlError,
     UnknownRelation,
 )
-from godb_fast.planning.proposal import OwnPlans, TemplatePlanner
+from godb_fast.planning.proposal import Draft, OwnPlans, TemplatePlanner
 from godb_fast.sql import Fingerprint, abridged, beyond_limits, fingerprint, parse_template
 
 if TYPE_CHECKING:
@@ -142,15 +141,31 @@ class KnownTemplate:
     obeyed: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True, eq=False)
 class Prepared:
     """A decision with what its execution needs."""
 
-    decision: Decision
-    rendered: Rendered
-    known: KnownTemplate | None = None
-    bucket: bytes = b""
-    literals: tuple[Any, ...] = ()
+    __slots__ = ("_rendered", "bucket", "decision", "known", "literals", "params")
+
+    def __init__(
+        self,
+        decision: Decision,
+        rendered: Rendered | None = None,
+        known: KnownTemplate | None = None,
+        bucket: bytes = b"",
+        literals: tuple[Any, ...] = (),
+        params: Parameters = None,
+    ) -> None:
+        self.decision = decision
+        self._rendered = rendered
+        self.known = known
+        self.bucket = bucket
+        self.literals = literals
+        self.params = params
+
+    @property
+    def rendered(self) -> Rendered:
+        """The statement to send: under the decision's steering, or as it is."""
+        return self._rendered or Rendered(self.decision.sql, self.params)
 
 
 @dataclass(eq=False)
@@ -339,38 +354,41 @@ class Optimizer:
         if own is None:
             own = self._own_plans(engine, known, planner, bucket, sql, params, literals, limit_s)
             clock.lap("engine_explain")
-        proposal = draft.propose(own, margin=self.policy.margin)
+        steering = draft.propose(own, self.policy.margin)
         clock.lap("search")
-        steering, reason = proposal.steering, proposal.reason
-        candidates = LazyCandidates(lambda: proposal.candidates)
-        if steering and steering.key in known.quarantine:
-            reason = f"quarantined: {known.quarantine[steering.key]}"
-            steering = NO_STEERING
-        if steering.join_trees and not engine.capabilities.join_trees:
+        tell = draft.reasons
+        if steering is not NO_STEERING:
+            refused = self._refused(engine, known, steering, draft)
+            if refused is not None:
+                steering, tell = NO_STEERING, refused
+        decided: dict[str, Any] = {
+            "fingerprint": known.template.fingerprint,
+            "sql": sql,
+            "candidates": LazyCandidates(draft.candidates),
+            "scenarios": planner.scenarios,
+            "engine": engine.name,
+            "epoch": scope.epoch,
+            "timings_us": clock.laps,
+        }
+        rendered = None
+        if steering is not NO_STEERING:
+            rendered = engine.render(known.template, literals, steering, params)
+            clock.lap("render")
+            decided.update(sql=rendered.sql, steering=steering, action="steer")
+        return Prepared(Decision.told_later(tell, decided), rendered, known, bucket, literals, params)
+
+    def _refused(
+        self, engine: Engine, known: KnownTemplate, steering: Steering, draft: Draft
+    ) -> Callable[[], tuple[str, tuple[tuple[int, str], ...]]] | None:
+        """How to tell why a steering is not used after all; None if it is."""
+        because = known.quarantine.get(steering.key)
+        if because is not None:
+            return lambda: (f"quarantined: {because}", draft.reasons()[1])
+        if not engine.capabilities.join_trees:
             # Advice only: what would be asked for cannot be rendered for this connection.
-            reason = f"{reason}; not steered here: {engine.capabilities.reason}"
-            steering = NO_STEERING
-        if not steering:
-            return self._leave(
-                scope, known, sql, params, reason, clock, candidates, planner.scenarios,
-                proposal.block_reasons, bucket,
-            )  # fmt: skip
-        rendered = engine.render(known.template, literals, steering, params)
-        clock.lap("render")
-        decision = Decision(
-            fingerprint=known.template.fingerprint,
-            sql=rendered.sql,
-            steering=steering,
-            action="steer",
-            reason=reason,
-            candidates=candidates,
-            scenarios=planner.scenarios,
-            block_reasons=proposal.block_reasons,
-            engine=engine.name,
-            epoch=scope.epoch,
-            timings_us=clock.laps,
-        )
-        return Prepared(decision, rendered, known, bucket, literals)
+            why = engine.capabilities.reason
+            return lambda: (f"{draft.reasons()[0]}; not steered here: {why}", draft.reasons()[1])
+        return None
 
     def _leave(
         self,
@@ -380,23 +398,16 @@ class Optimizer:
         params: Parameters,
         reason: str,
         clock: Clock,
-        candidates: Sequence[Candidate] = (),
-        scenarios: tuple[str, ...] = (),
-        block_reasons: tuple[tuple[int, str], ...] = (),
-        bucket: bytes = b"",
     ) -> Prepared:
         decision = Decision(
             fingerprint=known.template.fingerprint,
             sql=sql,
             reason=reason,
-            candidates=candidates,
-            scenarios=scenarios,
-            block_reasons=block_reasons,
             engine=scope.engine,
             epoch=scope.epoch,
             timings_us=clock.laps,
         )
-        return Prepared(decision, Rendered(sql, params), known, bucket)
+        return Prepared(decision, None, known, params=params)
 
     def check_readable(self, engine: Engine, prepared: Prepared, sql: str, params: Parameters) -> None:
         """Ask the engine whether it accepts a statement that we could not read; once per template.

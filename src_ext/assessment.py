@@ -520,7 +520,7 @@ def choose(count: cython.longlong, own: cython.longlong, summary, rule, outcome)
     rule : float64 array, shape (4,)
         Margin, tolerance, least gain, most risk.
     outcome : float64 array, shape (2,)
-        Written: the number of the chosen plan (-1: none), and the figure that the outcome is explained by: how
+        Written: the number of the chosen plan (-1: none), and the figure that explains it: how
         many times cheaper (NO_MARGIN, CHOSEN), the gain (SMALL_GAIN), how many times dearer (RISKY).
 
     Returns

@@ -1,3 +1,5 @@
+from godb_fast._kernels.columns cimport Column
+
 cdef extern from *:
     """
     /* The address of an array's data: contiguous, of the element type that the caller knows. The caller holds
@@ -13,20 +15,6 @@ cdef extern from *:
     #define godb_doubles_of_filters(array) ((double *) godb_floats_of_filters(array))
     """
     double* doubles "godb_doubles_of_filters" (object array) except NULL
-
-
-cdef class Column:
-    cdef dict held, common
-    cdef int domain
-    cdef list order, bounds
-    cdef long long count, commons
-    cdef double* common_at
-    cdef double* running_at
-    cdef double* bounds_at
-    cdef double filled, rest, one, each, each_spread, outside, least
-    cdef double _below(self, double value, int inclusive) noexcept
-    cdef double _rest_below(self, double value, int inclusive) noexcept
-    cdef double _text_rest_below(self, str value) except? -1.0
 
 
 cdef class Term:
@@ -51,7 +39,6 @@ cdef class Filters:
     cdef object _spread(self, object added, double* out_at)
     cdef object _filter(self, long long relation, list terms, object literals, object values)
     cdef int _estimate(self, Term term, tuple literals) except? -1
-    cdef object _place(self, int domain, object literal)
     cdef int _equal(self, Column column, object value) except? -1
     cdef int _in(self, Term term, tuple literals) except? -1
     cdef int _range(self, Term term, tuple literals) except? -1

@@ -11,10 +11,9 @@ This topic has the Cython and the Python form.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-
 import cython
 import numpy
+from cython.cimports.godb_fast._kernels.columns import Column, Packed, place
 from cython.cimports.libc.math import log, pow, sqrt
 
 if not cython.compiled:
@@ -41,9 +40,6 @@ PATTERN_LEAST = cython.declare(cython.double, 1e-4)
 PATTERN_PRIOR = cython.declare(cython.double, 2.0)
 PATTERN_SAMPLE = cython.declare(cython.longlong, 10)
 
-#: Domains of columns.
-NUMBER, TIME, TEXT = 0, 1, 2
-IS_TIME = cython.declare(cython.int, 1)
 IS_TEXT = cython.declare(cython.int, 2)
 
 #: Kinds of terms.
@@ -56,258 +52,26 @@ A_LIKE = cython.declare(cython.int, 4)
 A_REST = cython.declare(cython.int, 5)
 AN_ANY = cython.declare(cython.int, 6)
 
-_DAYS = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365)
 
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def _same(data: cython.p_uchar, at: cython.Py_ssize_t, piece: cython.p_uchar, size: cython.Py_ssize_t) -> cython.int:
-    i: cython.Py_ssize_t
-    for i in range(size):
-        if data[at + i] != piece[i]:
-            return 0
-    return 1
-
-
-@cython.cfunc
-@cython.nogil
-@cython.exceptval(check=False)
-def _find(
-    data: cython.p_uchar,
-    at: cython.Py_ssize_t,
-    end: cython.Py_ssize_t,
-    piece: cython.p_uchar,
-    size: cython.Py_ssize_t,
-) -> cython.Py_ssize_t:
-    """Where a piece begins in ``data[at:end]``, or -1."""
-    first: cython.uchar
-    if size == 0:
-        return at
-    first = piece[0]
-    end -= size
-    while at <= end:
-        if data[at] == first and _same(data, at, piece, size) != 0:
-            return at
-        at += 1
-    return -1
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _matches(data: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t, pieces: list) -> cython.int:
-    """Whether a text consists of the pieces, in order, with anything between them."""
-    count: cython.Py_ssize_t = len(pieces)
-    i: cython.Py_ssize_t
-    piece: bytes = pieces[0]
-    size: cython.Py_ssize_t = len(piece)
-    if count == 1:
-        return 1 if end - start == size and _same(data, start, piece, size) != 0 else 0
-    if end - start < size or _same(data, start, piece, size) == 0:
-        return 0
-    start += size
-    piece = pieces[count - 1]
-    size = len(piece)
-    if end - start < size or _same(data, end - size, piece, size) == 0:
-        return 0
-    end -= size
-    for i in range(1, count - 1):
-        piece = pieces[i]
-        size = len(piece)
-        start = _find(data, start, end, piece, size)
-        if start < 0:
-            return 0
-        start += size
-    return 1
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _digits(text: str, at: cython.Py_ssize_t, count: cython.Py_ssize_t) -> cython.longlong:
-    """The number in some characters of a text; -1 if one of them is no digit."""
-    total: cython.longlong = 0
-    digit: cython.longlong
-    i: cython.Py_ssize_t
-    for i in range(at, at + count):
-        digit = ord(text[i]) - 48
-        if digit < 0 or digit > 9:
-            return -1
-        total = 10 * total + digit
-    return total
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _day(text: str, at: cython.Py_ssize_t) -> cython.longlong:
-    """Days since 1970 of ``YYYY-MM-DD``; -1000000 if that is not what is written there."""
-    year: cython.longlong = _digits(text, at, 4)
-    month: cython.longlong = _digits(text, at + 5, 2)
-    day: cython.longlong = _digits(text, at + 8, 2)
-    leap: cython.longlong
-    length: cython.longlong
-    if year < 1 or month < 1 or month > 12 or day < 1 or text[at + 4] != "-" or text[at + 7] != "-":
-        return -1000000
-    leap = 1 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 0
-    length = _DAYS[month] - _DAYS[month - 1]
-    if day > length + (leap if month == 2 else 0):
-        return -1000000
-    day += _DAYS[month - 1] + (leap if month > 2 else 0)
-    year -= 1
-    return 365 * year + year // 4 - year // 100 + year // 400 + day - 719163
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _as_number(text: str, start: cython.Py_ssize_t) -> cython.double:
-    """A text after what it shares with others, as a fraction in base 256."""
-    scale: cython.double = 1.0
-    total: cython.double = 0.0
-    code: cython.longlong
-    end: cython.Py_ssize_t = min(len(text), start + 6)
-    i: cython.Py_ssize_t
-    for i in range(start, end):
-        scale /= 256.0
-        code = ord(text[i])
-        total += (code if code < 255 else 255) * scale
-    return total
-
-
-@cython.cfunc
-@cython.exceptval(check=False)
-def _text_fraction(low: str, value: str, high: str) -> cython.double:
-    """Where a text lies between two others, 0 to 1."""
-    shared: cython.Py_ssize_t = 0
-    common: cython.Py_ssize_t = min(len(low), len(high))
-    base: cython.double
-    width: cython.double
-    share: cython.double
-    while shared < common and low[shared] == high[shared]:
-        shared += 1
-    base = _as_number(low, shared)
-    width = _as_number(high, shared) - base
-    if not width > 0.0:
-        return 0.5
-    share = (_as_number(value, shared) - base) / width
-    share = share if share > 0.0 else 0.0
-    return share if share < 1.0 else 1.0
-
-
-@cython.cclass
-class Column:
-    """A column's distribution as terms read it. Immutable; shared by all threads.
-
-    Parameters
-    ----------
-    domain : int
-        NUMBER, TIME or TEXT.
-    common : dict of float or str to float
-        Shares of the common values.
-    order, running : list, list of float
-        Common values ascending, and the sums of their shares up to each (one more than values).
-    bounds : list
-        Ascending values between which equal shares of the rest lie; empty: unknown.
-    numbers : tuple of float
-        Share of all rows that are not NULL; share of the rest; distinct values of the rest; share of one value
-        of the rest and spread; share of a value outside of the bounds; average share and spread; least share
-        of a range.
-    """
-
-    def __init__(self, domain, common, order, running, bounds, numbers):
-        self.domain = domain
-        self.common = common
-        self.order = order
-        self.bounds = bounds
-        self.count = len(bounds)
-        self.commons = len(order)
-        self.held = {"running": numpy.array(running, numpy.float64)}
-        self.running_at = doubles(self.held["running"])
-        if domain != TEXT:
-            self.held["common"] = numpy.array([*order, 0.0], numpy.float64)
-            self.held["bounds"] = numpy.array([*bounds, 0.0], numpy.float64)
-            self.common_at = doubles(self.held["common"])
-            self.bounds_at = doubles(self.held["bounds"])
-        self.filled, self.rest, self.one, self.each, self.each_spread, self.outside, self.least = numbers
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def _below(self, value: cython.double, inclusive: cython.int) -> cython.double:
-        """Share of rows below a number (inclusive: or equal to it)."""
-        low: cython.longlong = 0
-        high: cython.longlong = self.commons
-        middle: cython.longlong
-        while low < high:
-            middle = (low + high) // 2
-            if self.common_at[middle] < value or (inclusive != 0 and self.common_at[middle] == value):
-                low = middle + 1
-            else:
-                high = middle
-        return self.running_at[low] + self.rest * self._rest_below(value, inclusive)
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def _rest_below(self, value: cython.double, inclusive: cython.int) -> cython.double:
-        low: cython.longlong = 0
-        high: cython.longlong = self.count
-        last: cython.longlong = self.count - 1
-        middle: cython.longlong
-        strict: cython.double = 0.0
-        width: cython.double
-        share: cython.double
-        while low < high:
-            middle = (low + high) // 2
-            if self.bounds_at[middle] < value:
-                low = middle + 1
-            else:
-                high = middle
-        if low > last:
-            return 1.0
-        if low == 0:
-            if value != self.bounds_at[0]:
-                return 0.0
-        else:
-            width = self.bounds_at[low] - self.bounds_at[low - 1]
-            share = 0.5
-            if 0.0 < width < 1e999:
-                share = (value - self.bounds_at[low - 1]) / width
-            strict = (low - 1 + share) / last * (1.0 - self.one)
-        if inclusive == 0:
-            return strict
-        high = self.count
-        while low < high:
-            middle = (low + high) // 2
-            if self.bounds_at[middle] <= value:
-                low = middle + 1
-            else:
-                high = middle
-        share = (low - 1.0) / last if last != 0 else 1.0
-        strict += self.one
-        strict = strict if strict > share else share
-        return strict if strict < 1.0 else 1.0
-
-    @cython.cfunc
-    @cython.exceptval(-1.0)
-    def _text_rest_below(self, value: str) -> cython.double:
-        """Share of the rest below a text."""
-        position: cython.longlong = bisect_left(self.bounds, value)
-        last: cython.longlong = self.count - 1
-        if position > last:
-            return 1.0
-        if position == 0:
-            return 0.0
-        share: cython.double = _text_fraction(self.bounds[position - 1], value, self.bounds[position])
-        return (position - 1 + share) / last * (1.0 - self.one)
-
-    def packed(self, fold: cython.int):
-        """Common values and bounds in UTF-8, one after the other, with where each ends; made when first needed."""
-        found = self.held.get(fold)
-        if found is None:
-            texts = [*map(str, self.common), *map(str, self.bounds)]
-            raw = [(text.lower() if fold else text).encode("utf-8", "surrogatepass") for text in texts]
-            shares = numpy.array([*self.common.values(), 0.0], numpy.float64)
-            ends = numpy.cumsum([0, *map(len, raw)], dtype=numpy.float64)
-            found = self.held[fold] = (b"".join(raw), ends, shares)
-        return found
+def constants():
+    """The numbers of this file that are those of ``planning.distribution``, by name."""
+    return {
+        "TINY": TINY,
+        "COMMON": COMMON,
+        "KNOWN": KNOWN,
+        "HISTOGRAM": HISTOGRAM,
+        "BOUNDS_ONLY": BOUNDS_ONLY,
+        "UNIFORM": UNIFORM,
+        "SAMPLED_PATTERN": SAMPLED_PATTERN,
+        "GUESSED": GUESSED,
+        "UNKNOWN_RANGE": UNKNOWN_RANGE,
+        "UNKNOWN_INTERVAL": UNKNOWN_INTERVAL,
+        "PATTERN_BASE": PATTERN_BASE,
+        "PATTERN_PER_CHARACTER": PATTERN_PER_CHARACTER,
+        "PATTERN_LEAST": PATTERN_LEAST,
+        "PATTERN_PRIOR": PATTERN_PRIOR,
+        "PATTERN_SAMPLE": PATTERN_SAMPLE,
+    }
 
 
 @cython.cclass
@@ -320,8 +84,8 @@ class Term:
         FIXED … ALL.
     column : Column or None
     operands : list of tuple
-        EQUAL, IN, LIKE: (slot, fixed value); RANGE: (slot, fixed value, 1 for the lower side, 1 for inclusive,
-        shift). Slot -1: the fixed value counts.
+        EQUAL, IN, LIKE: (slot, fixed value); RANGE: (slot, fixed value, 1 for the lower side, 1 for
+        inclusive, shift). Slot -1: the fixed value counts.
     parts : list of Term
         Of REST, ANY and ALL.
     share, spread : float
@@ -439,7 +203,7 @@ class Filters:
         step: cython.longlong
         region: bytearray = bytearray(self.count)
         for i in range(self.count):
-            # ln rows are at most 600, and a bucket is wider than 1; below a row there is nothing to tell apart.
+            # ln rows are at most 600, and a bucket is wider than 1; below a row nothing is to be told apart.
             step = int(rows[i * self.lanes] * self.width + 8.5)
             step = step if step > 0 else 0
             region[i] = step if step < 255 else 255
@@ -538,7 +302,7 @@ class Filters:
         if term.kind == AN_EQUAL:
             slot, fixed = term.operands[0]
             if slot >= 0:
-                fixed = self._place(term.column.domain, literals[slot])
+                fixed = place(term.column.domain, literals[slot])
                 if fixed is None:
                     return 1
             return self._equal(term.column, fixed)
@@ -549,7 +313,7 @@ class Filters:
         if term.kind == A_LIKE:
             slot, fixed = term.operands[0]
             if slot >= 0:
-                fixed = self._place(IS_TEXT, literals[slot])
+                fixed = place(IS_TEXT, literals[slot])
                 if fixed is None:
                     return 1
             return self._like(term.column, fixed, 1 if term.share > 0.0 else 0)
@@ -558,45 +322,6 @@ class Filters:
         if term.kind == AN_ANY:
             return self._any(term, literals)
         return self._all(term, literals)
-
-    @cython.cfunc
-    def _place(self, domain: cython.int, literal):
-        """A literal's value in a column's domain; None: it is of an unusual form."""
-        text: str
-        size: cython.Py_ssize_t
-        day: cython.longlong
-        hour: cython.longlong
-        minute: cython.longlong
-        second: cython.longlong
-        if type(literal) is not str:
-            return None
-        text = literal
-        size = len(text)
-        if domain == 0:
-            try:
-                return float(text)
-            except ValueError:
-                return None
-        if size < 2 or text[0] != "'" or text[size - 1] != "'":
-            return None
-        if domain == IS_TEXT:
-            text = text[1 : size - 1]
-            return text.replace("''", "'") if "'" in text else text
-        if size != 12 and size != 21:
-            return None
-        day = _day(text, 1)
-        if day == -1000000:
-            return None
-        if size == 12:
-            return float(86400 * day)
-        hour = _digits(text, 12, 2)
-        minute = _digits(text, 15, 2)
-        second = _digits(text, 18, 2)
-        if text[14] != ":" or text[17] != ":" or not (text[11] == " " or text[11] == "T"):
-            return None
-        if hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 59:
-            return None
-        return float(86400 * day + 3600 * hour + 60 * minute + second)
 
     @cython.cfunc
     @cython.exceptval(-1)
@@ -635,7 +360,7 @@ class Filters:
                 if type(listed) is not tuple:
                     listed = (listed,)
             for item in listed:
-                value = item if slot < 0 else self._place(term.column.domain, item)
+                value = item if slot < 0 else place(term.column.domain, item)
                 if value is None:
                     return 1
                 if value in seen:
@@ -670,7 +395,7 @@ class Filters:
         for slot, fixed, is_low, includes, shift in term.operands:
             inclusive = includes
             if slot >= 0:
-                fixed = self._place(column.domain, literals[slot])
+                fixed = place(column.domain, literals[slot])
                 if fixed is None:
                     return 1
                 value = fixed
@@ -690,7 +415,9 @@ class Filters:
                 high = value
                 high_inclusive = inclusive
         if column.count == 0:
-            self.share = column.filled * (UNKNOWN_INTERVAL if has_low != 0 and has_high != 0 else UNKNOWN_RANGE)
+            self.share = column.filled * (
+                UNKNOWN_INTERVAL if has_low != 0 and has_high != 0 else UNKNOWN_RANGE
+            )
             self.spread = GUESSED
             return 0
         if has_low != 0 and has_high != 0:
@@ -785,7 +512,6 @@ class Filters:
         """As ``Distribution.like``, for patterns without ``_`` and escapes."""
         letters: cython.longlong = 0
         hits: cython.longlong = 0
-        i: cython.longlong
         guess: cython.double
         spread: cython.double = GUESSED
         common: cython.double = 0.0
@@ -804,15 +530,9 @@ class Filters:
             self.share = column.filled
             self.spread = KNOWN
             return 0
-        raw: bytes
-        raw, end_places, common_shares = column.packed(fold)
-        data: cython.p_uchar = raw
-        ends: cython.p_double = doubles(end_places)
-        shares: cython.p_double = doubles(common_shares)
+        texts: Packed = column._packed(fold)
         pieces: list = [piece.encode("utf-8", "surrogatepass") for piece in split]
-        for i in range(column.commons):
-            if _matches(data, int(ends[i]), int(ends[i + 1]), pieces) != 0:
-                common += shares[i]
+        common = texts._mark(pieces, 0, texts.commons, 1)
         guess = PATTERN_BASE * pow(PATTERN_PER_CHARACTER, letters if letters < 100 else 100)
         guess = guess if guess > PATTERN_LEAST else PATTERN_LEAST
         prefix = split[0]
@@ -831,8 +551,7 @@ class Filters:
             least: cython.double = PATTERN_LEAST if PATTERN_LEAST < column.one else column.one
             guess = guess if guess > least else least
         if column.count >= PATTERN_SAMPLE:
-            for i in range(column.commons, column.commons + column.count):
-                hits += _matches(data, int(ends[i]), int(ends[i + 1]), pieces)
+            hits = int(texts._mark(pieces, texts.commons, texts.count, 0))
             guess = (hits + PATTERN_PRIOR * guess) / (column.count + PATTERN_PRIOR)
             if hits != 0 and SAMPLED_PATTERN < spread:
                 spread = SAMPLED_PATTERN

@@ -600,7 +600,9 @@ class Fingerprint:
         raw: bytes = self.packed
         if not cython.compiled:
             raw = memoryview(raw).cast("i")
-        numbers: cython.p_int = cython.cast(cython.p_int, cython.cast(cython.p_char, raw)) if cython.compiled else raw
+        numbers: cython.p_int = (
+            cython.cast(cython.p_int, cython.cast(cython.p_char, raw)) if cython.compiled else raw
+        )
         size: cython.Py_ssize_t = len(self.packed) // 4
         # Bytes are characters in a text that is all ASCII: nothing is encoded, nothing decoded.
         plain: cython.bint = isinstance(self.sql, str) and self.sql.isascii()

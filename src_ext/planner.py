@@ -534,7 +534,7 @@ class Planner:
         long_at: cython.p_longlong,
         double_at: cython.p_double,
     ):
-        """As :meth:`search`, for Cython callers that hold the addresses; ``own_rows``: those estimated last."""
+        """As :meth:`search`, for callers that hold the addresses; ``own_rows``: those estimated last."""
         mode: cython.longlong = 0
         lane: cython.longlong
         lookups: cython.longlong = self.lookups

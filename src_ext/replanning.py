@@ -1,8 +1,8 @@
 """One block with new literals: estimates, search, assessment and choice, on memory of its own.
 
 What a known template costs with new literals is mostly the way between the kernels, cold in the processor's
-caches: so it is two calls here (the engine's own plan is looked up in between), which allocate nothing but what
-they return.
+caches: so it is two calls here (the engine's own plan is looked up in between), which allocate nothing but
+what they return.
 
 This topic has the Cython and the Python form.
 """
@@ -48,7 +48,9 @@ class Replanner:
         PLAN_NODE.
     """
 
-    def __init__(self, filters, planner, assessor, lanes, searched, model, log_distinct, log_selectivity, node):
+    def __init__(
+        self, filters, planner, assessor, lanes, searched, model, log_distinct, log_selectivity, node
+    ):
         self.filters = filters
         self.planner = planner
         self.assessor = assessor
@@ -136,7 +138,13 @@ class Replanner:
             self.few_distinct[:] = self.log_distinct[:, : self.searched]
         planner._estimate_at(self.searched, self.few_rows_at, self.few_distinct_at, self.few_selectivity_at)
         planner._search_at(
-            self.searched, True, self.rows_at, self.model_at, self.found_int, self.found_long, self.found_double
+            self.searched,
+            True,
+            self.rows_at,
+            self.model_at,
+            self.found_int,
+            self.found_long,
+            self.found_double,
         )
         with cython.nogil:
             count = assessor._assess_at(

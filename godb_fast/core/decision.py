@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from godb_fast.core.plan import Plan
 from godb_fast.core.steering import NO_STEERING, Steering
@@ -61,6 +61,26 @@ class LazyCandidates(Sequence[Candidate]):
         return tuple, (tuple(self._all()),)
 
 
+class _Told:
+    """A field of Decision that is made when first read, if :meth:`Decision.told_later` made the object.
+
+    It is no data descriptor: a value in the object's dictionary comes first.
+    """
+
+    def __init__(self, default: Any) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, decision: Any, owner: type | None = None) -> Any:
+        if decision is None:
+            return self._default
+        values = decision.__dict__
+        values["reason"], values["block_reasons"] = values["_tell"]()
+        return values[self._name]
+
+
 @dataclass(frozen=True, eq=False)
 class Decision:
     """The chosen steering, the candidates, the reason and the time each step took.
@@ -83,14 +103,28 @@ class Decision:
     sql: str
     steering: Steering = NO_STEERING
     action: str = "default"
-    reason: str = ""
+    reason: str = cast(str, _Told(""))
     candidates: Sequence[Candidate] = ()
     scenarios: tuple[str, ...] = ()
-    block_reasons: tuple[tuple[int, str], ...] = ()
+    block_reasons: tuple[tuple[int, str], ...] = cast("tuple[tuple[int, str], ...]", _Told(()))
     engine: str = ""
     epoch: str = ""
     models: tuple[str, ...] = ()
     timings_us: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def told_later(
+        cls, tell: Callable[[], tuple[str, tuple[tuple[int, str], ...]]], values: dict[str, Any]
+    ) -> Decision:
+        """A decision of which hardly anybody will read why: ``tell`` makes reason and block reasons then.
+
+        ``values`` holds the other fields; what is not in it has its default, but for ``timings_us``, which
+        must be there.
+        """
+        decision = object.__new__(cls)
+        values["_tell"] = tell
+        decision.__dict__.update(values)
+        return decision
 
     @cached_property
     def id(self) -> str:

@@ -106,9 +106,7 @@ def _ratio(cost: float, other: float) -> float:
     return cost / other if other > 0.0 else math.inf
 
 
-def choose(
-    plans: Sequence[Sequence[float]], default: int, rule: Rule, backend: str | None = None
-) -> Choice:
+def choose(plans: Sequence[Sequence[float]], default: int, rule: Rule, backend: str | None = None) -> Choice:
     """Choose among plans, each given as a :class:`Summary` (or a list of its three numbers).
 
     ``default`` is the position of the engine's own plan.
@@ -138,9 +136,7 @@ def explained(code: int, chosen: int, figure: float, rule: Rule) -> Choice:
         return Choice(None, f"the gain of {_duration(figure)} is not worth steering")
     if code == 3:
         return Choice(None, f"the cheaper plans are {figure:.2f} times dearer in some scenario")
-    return Choice(
-        chosen, f"estimated {figure:.2f} times cheaper, at a smaller risk in every scenario"
-    )
+    return Choice(chosen, f"estimated {figure:.2f} times cheaper, at a smaller risk in every scenario")
 
 
 def _duration(nanoseconds: float) -> str:

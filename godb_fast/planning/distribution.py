@@ -131,13 +131,13 @@ class Distribution:
         self._fold: tuple[list[tuple[str, float]], list[str]] | None = None
         self._native: dict[ModuleType, Any] = {}
 
-    def native(self, kernel: ModuleType) -> Any:
-        """This column as the kernel ``filters`` reads it; None for domains that it does not know."""
-        found = self._native.get(kernel)
+    def native(self, columns: ModuleType) -> Any:
+        """This column as the kernel ``columns`` holds it; None for domains that it does not know."""
+        found = self._native.get(columns)
         if found is None and self.kind in _DOMAINS:
             share, spread = max(self.each, TINY), UNIFORM if self.known else GUESSED
-            found = self._native[kernel] = kernel.Column(
-                getattr(kernel, _DOMAINS[self.kind]),
+            found = self._native[columns] = columns.Column(
+                getattr(columns, _DOMAINS[self.kind]),
                 self.common,
                 self._common_order,
                 self._common_running,

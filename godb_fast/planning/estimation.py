@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from godb_fast import backend as backends
 from godb_fast.core import (
     Block,
     ColumnRef,
@@ -48,7 +47,7 @@ from godb_fast.planning.result_rows import (
 )
 from godb_fast.planning.scenarios import Floats, Scenarios
 from godb_fast.planning.selectivity import Conjunction
-from godb_fast.planning.terms import native_terms
+from godb_fast.planning.terms import Kernels, native_terms
 
 #: Rows left by a filter that cannot be true (a comparison with NULL, an empty range).
 EMPTY_LOG_ROWS: Final = math.log(0.01)
@@ -210,7 +209,7 @@ class BlockEstimator:
         self._distributions = distributions
         self._scenarios = scenarios
         self._below = below
-        self._kernel = backends.kernels("filters", backend)
+        self._kernels = Kernels.of(backend)
         self._pool: list[Any] = []
         self._operands = operands
         self.reads = (*below, *(operand.index for operand in operands))
@@ -295,10 +294,10 @@ class BlockEstimator:
             if filters:
                 conjunction = Conjunction(filters, self._columns_of(i))
                 self._typical_shares[i] = math.exp(conjunction.evaluate(unknown)[0])
-                filtered.append((i, native_terms(conjunction, self._columns_of(i), self._kernel)))
+                filtered.append((i, native_terms(conjunction, self._columns_of(i), self._kernels)))
         self.missing = tuple(missing)
         limits = (LEAST_LOG_ROWS, EMPTY_LOG_ROWS, 1.0 / BUCKET_WIDTH)
-        self._filters = self._kernel.Filters(
+        self._filters = self._kernels.filters.Filters(
             self._scenarios.count, fixed, weights, highest, limits, filtered
         )
 

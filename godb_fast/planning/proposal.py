@@ -7,7 +7,7 @@ engine's own, costed in every scenario → the rule of :mod:`godb_fast.planning.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter_ns
@@ -68,17 +68,14 @@ class Proposal:
     block_reasons: tuple[tuple[int, str], ...]
     timings_us: Mapping[str, float] = field(default_factory=dict)
     blocks: tuple[BlockProposal, ...] = field(default=(), repr=False)
-    #: Plans the same again, if ``blocks`` were not kept.
-    again: Callable[[], tuple[BlockProposal, ...]] | None = field(default=None, repr=False)
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
         """Every plan considered, with one cost per scenario; the engine's own is named ``default``.
 
-        Made when first asked for: hardly anybody looks.
+        Made when first asked for: a tenth of what planning costs.
         """
-        blocks = self.blocks if self.again is None else self.again()
-        return tuple(candidate for block in blocks for candidate in block.candidates())
+        return tuple(candidate for block in self.blocks for candidate in block.candidates())
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,15 +140,23 @@ class OwnPlans:
 
 
 class Draft:
-    """Estimates of one query, from which one proposal is made.
+    """One query of a template on its way: estimates when it is made, a proposal by :meth:`propose`.
+
+    Short where every query passes: in a program that then runs a statement, the processor's caches hold
+    nothing of ours, and a line of Python costs a microsecond.
 
     Attributes
     ----------
     bucket : bytes
         Region of selectivities: each relation's rows, to within a factor of four.
+    steering : Steering
+        After :meth:`propose`: the join trees to steer to; empty means the engine's own plan.
     """
 
-    __slots__ = ("_blocks", "_literals", "_natives", "_params", "_planner", "bucket")
+    __slots__ = (
+        "_bound", "_found", "_literals", "_margin", "_natives", "_own", "_params", "_planner", "bucket",
+        "steering",
+    )  # fmt: skip
 
     def __init__(
         self, planner: TemplatePlanner, natives: list[Any], literals: Sequence[Any], params: Parameters
@@ -160,43 +165,69 @@ class Draft:
         self._natives = natives
         self._literals = literals
         self._params = params
-        values = planner._values(literals, params)
+        self._bound: list[Any] | None = None
+        texts = literals if params is None and len(literals) == planner.slots else None
+        if planner.plain:
+            self.bucket: bytes = natives[0].estimate(texts, self, None)
+            return
         outputs: dict[int, NDArray[np.float64]] = {}
+        values = LazyValues(None, texts, self.bound)
         self.bucket = b""
-        for block, native in zip(planner._estimator.order, natives, strict=True):
+        for block, native in zip(planner.order, natives, strict=True):
             if native is None:
                 outputs[block.index] = block.output(None, outputs)
                 continue
-            self.bucket += native.estimate(values.literals, values, block.added(outputs))
+            self.bucket += native.estimate(texts, self, block.added(outputs))
             if block.binds:
                 block.bind(values, native.estimates[1])
             if block.is_read:
                 outputs[block.index] = block.output(RowEstimates(*native.estimates), outputs)
 
-    def propose(self, own: OwnPlans, *, margin: float = DEFAULT_MARGIN) -> Proposal:
-        """As :meth:`TemplatePlanner.propose`. To be called once: the memory goes back to the planner."""
+    def bound(self, literals: object = None) -> list[Any]:
+        """Values by slot, for filters that cannot be judged by the literals' texts alone."""
+        if self._bound is None:
+            self._bound = self._planner.bind(self._literals, self._params)
+        return self._bound
+
+    def propose(self, own: OwnPlans, margin: float = DEFAULT_MARGIN) -> Steering:
+        """The join trees to steer to. To be called once: the memory goes back to the planner."""
         planner = self._planner
+        self._own, self._margin = own, margin
         rule = planner.rule(margin)
-        found: list[tuple[Choice, JoinTree | None]] = []
-        for block in planner._blocks:
+        self._found: list[Any] = []
+        steered: list[tuple[int, JoinTree]] = []
+        for block in planner.blocks:
             native = self._natives[block.position]
             nodes = own.nodes[block.index]
             if type(nodes) is Choice:
-                found.append((nodes, None))
+                self._found.append(nodes)
             elif native.searches:
-                code, chosen, figure = block.choose(native, nodes, rule)
-                tree = None if chosen < 0 else Plan(block.relations, native.plan(chosen)).tree()
-                found.append((explained(code, chosen, figure, rule), tree))
+                found = block.choose(native, nodes, rule)
+                self._found.append(found)
+                if found[1] >= 0:
+                    steered.append((block.index, Plan(block.relations, native.plan(found[1])).tree()))
             else:
                 large = block.plan(RowEstimates(*native.estimates), nodes, rule, Counter())
-                found.append((large.choice, large.tree))
-        planner._pool.append(self._natives)
-        literals, params = self._literals, self._params
-        steering, reason, reasons = planner._conclude(found)
-        return Proposal(
-            steering, reason, reasons,
-            again=lambda: planner.propose(literals, params, own.trees, margin=margin).blocks,
-        )  # fmt: skip
+                self._found.append(large.choice)
+                if large.tree is not None:
+                    steered.append((block.index, large.tree))
+        planner.give_back(self._natives)
+        self.steering = Steering(join_trees=tuple(steered)) if steered else NO_STEERING
+        return self.steering
+
+    def reasons(self) -> tuple[str, tuple[tuple[int, str], ...]]:
+        """One sentence for all, and one per block."""
+        rule = self._planner.rule(self._margin)
+        choices = [
+            found if isinstance(found, Choice) else explained(found[0], found[1], found[2], rule)
+            for found in self._found
+        ]
+        return self._planner.conclude(choices, self.steering)
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every plan considered: planned again, as hardly anybody looks."""
+        again = self._planner.propose(self._literals, self._params, self._own.trees, margin=self._margin)
+        return again.candidates
 
 
 class TemplatePlanner:
@@ -248,9 +279,10 @@ class TemplatePlanner:
         self._tolerance, self._least_gain = tolerance, least_gain
         self._rules: dict[float, Rule] = {}
         self._backend = backend
-        self._bind = Binder(template)
+        self.bind = Binder(template)
+        self.slots = len(template.slots)
         self._estimator = TemplateEstimator(template, distributions, lanes, backend)
-        self._blocks: list[_BlockPlanner] = []
+        self.blocks: list[_BlockPlanner] = []
         self._left_alone: list[tuple[int, str]] = []
         for block in template.blocks:
             reason = self._obstacle(block)
@@ -260,13 +292,22 @@ class TemplatePlanner:
                 except InvalidInput as error:
                     reason = str(error)
                 else:
-                    self._blocks.append(planner)
+                    self.blocks.append(planner)
             if reason is not None:
                 self._left_alone.append((block.index, reason))
-        self._by_index = {block.index: block for block in self._blocks}
-        for position, estimator in enumerate(self._estimator.order):
+        self._by_index = {block.index: block for block in self.blocks}
+        #: The estimators of the blocks that a query needs, each after those that it reads.
+        self.order = self._estimator.order
+        for position, estimator in enumerate(self.order):
             if (planned := self._by_index.get(estimator.index)) is not None:
                 planned.position = position
+        #: One block that reads no other: the usual query.
+        self.plain = (
+            len(self.order) == 1
+            and len(self.blocks) == 1
+            and self.order[0].block.graph is not None
+            and not (self.order[0].is_read or self.order[0].binds or self.order[0].reads)
+        )
         self._pool: list[list[Any]] = []
 
     def _obstacle(self, block: Block) -> str | None:
@@ -281,14 +322,11 @@ class TemplatePlanner:
         missing = self._estimator.missing(block.index)
         return f"no statistics for table {', '.join(map(repr, missing))}" if missing else None
 
-    def _values(self, literals: Sequence[Any], params: Parameters) -> LazyValues:
-        if params is None and len(literals) == len(self.template.slots):
-            return LazyValues(None, literals, self._bind)
-        return LazyValues(self._bind(literals, params))
-
     def estimates(self, literals: Sequence[Any], params: Parameters = None) -> dict[int, RowEstimates]:
         """Row estimates per plannable block, for literals' source texts in the order of the slots."""
-        return self._estimator.estimates_of(self._values(literals, params))
+        if params is None and len(literals) == self.slots:
+            return self._estimator.estimates_of(LazyValues(None, literals, self.bind))
+        return self._estimator.estimates(self.bind(literals, params))
 
     def draft(self, literals: Sequence[Any], params: Parameters = None) -> Draft:
         """Estimates for new literals, in native memory that :meth:`Draft.propose` plans in.
@@ -298,8 +336,12 @@ class TemplatePlanner:
         try:
             natives = self._pool.pop()
         except IndexError:
-            natives = [self._native(block) for block in self._estimator.order]
+            natives = [self._native(block) for block in self.order]
         return Draft(self, natives, literals, params)
+
+    def give_back(self, natives: list[Any]) -> None:
+        """Memory that a draft needs no more."""
+        self._pool.append(natives)
 
     def _native(self, block: BlockEstimator) -> Any:
         """The kernel that re-plans one block; None if the block has no graph."""
@@ -316,7 +358,7 @@ class TemplatePlanner:
 
     def own_plans(self, trees: Mapping[int, JoinTree]) -> OwnPlans:
         """The engine's own join trees, by block, as :meth:`Draft.propose` needs them."""
-        return OwnPlans(trees, {block.index: block.compile(trees.get(block.index)) for block in self._blocks})
+        return OwnPlans(trees, {block.index: block.compile(trees.get(block.index)) for block in self.blocks})
 
     def propose(
         self,
@@ -345,8 +387,12 @@ class TemplatePlanner:
             times = {"estimates": perf_counter_ns() - start, **times}
         rule = self.rule(margin)
         own = self.own_plans(default_trees or {})
-        blocks = [block.plan(estimates[block.index], own.nodes[block.index], rule, times) for block in self._blocks]
-        steering, reason, reasons = self._conclude([(block.choice, block.tree) for block in blocks])
+        blocks = [
+            block.plan(estimates[block.index], own.nodes[block.index], rule, times) for block in self.blocks
+        ]
+        trees = [(block.index, tree) for block in blocks if (tree := block.tree) is not None]
+        steering = Steering(join_trees=tuple(trees)) if trees else NO_STEERING
+        reason, reasons = self.conclude([block.choice for block in blocks], steering)
         timings = {name: spent / 1e3 for name, spent in times.items()}
         return Proposal(steering, reason, reasons, timings, tuple(blocks))
 
@@ -357,32 +403,20 @@ class TemplatePlanner:
             rule = self._rules[margin] = Rule(margin, self._tolerance, self._least_gain)
         return rule
 
-    def _conclude(
-        self, found: Sequence[tuple[Choice, JoinTree | None]]
-    ) -> tuple[Steering, str, tuple[tuple[int, str], ...]]:
-        """Steering, reason and the reasons by block, from what was chosen for each planned block."""
-        if len(found) == 1 and not self._left_alone:
-            index, (choice, tree) = self._blocks[0].index, found[0]
-            steering = NO_STEERING if tree is None else Steering(join_trees=((index, tree),))
-            return steering, choice.reason, ((index, choice.reason),)
-        reasons = [
-            (block.index, choice.reason) for block, (choice, _) in zip(self._blocks, found, strict=True)
-        ]
+    def conclude(
+        self, choices: Sequence[Choice], steering: Steering
+    ) -> tuple[str, tuple[tuple[int, str], ...]]:
+        """The reason and the reasons by block, from what was chosen for each planned block."""
+        reasons = [(block.index, choice.reason) for block, choice in zip(self.blocks, choices, strict=True)]
         reasons.extend(self._left_alone)
         reasons.sort()
-        steered = [
-            (block.index, tree)
-            for block, (_, tree) in zip(self._blocks, found, strict=True)
-            if tree is not None
-        ]
-        steering = Steering(join_trees=tuple(steered)) if steered else NO_STEERING
-        numbers = {number for number, _ in steered} or {block.index for block in self._blocks}
+        numbers = {number for number, _ in steering.join_trees} or {block.index for block in self.blocks}
         told = [(number, text) for number, text in reasons if number in numbers] or reasons
         if len(told) == 1:
             reason = told[0][1]
         else:
             reason = "; ".join(f"block {number}: {text}" for number, text in told) or "no join to order"
-        return steering, reason, tuple(reasons)
+        return reason, tuple(reasons)
 
 
 def _first_lanes(estimates: RowEstimates, lanes: int) -> RowEstimates:
@@ -436,7 +470,7 @@ class _BlockPlanner:
         return found
 
     def kernels(self) -> tuple[Any, Any, int, Any]:
-        """Planner and assessor for one thread, lanes to search, cost coefficients; no planner if it is large."""
+        """Planner (None: a large graph) and assessor for one thread, lanes to search, coefficients."""
         assessor = self._assessor.kernel()
         planner = None if assessor is None else self._planner.lend()
         return planner, assessor, self._searched, self._cost_model.coefficients()

@@ -124,9 +124,7 @@ def _conjuncts(filters: Iterable[Predicate], columns: Columns) -> tuple[Term, ..
     return tuple(terms)
 
 
-def grouped(
-    filters: Iterable[Predicate], columns: Columns
-) -> tuple[list[list[Comparison]], list[Predicate]]:
+def grouped(filters: Iterable[Predicate], columns: Columns) -> tuple[list[list[Comparison]], list[Predicate]]:
     """The conjuncts to estimate: ranges by column, as each group is one interval, and all others.
 
     NOT NULLs that another conjunct implies are left out.

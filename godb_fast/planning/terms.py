@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+from godb_fast import backend as backends
 from godb_fast.core import And, ColumnKind, Comparison, Not, Opaque, Or, Predicate, Slot
 from godb_fast.planning.comparisons import Term as Closure
 from godb_fast.planning.distribution import GUESSED, KNOWN, TINY, Distribution
@@ -15,57 +16,75 @@ from godb_fast.planning.selectivity import Columns, Conjunction, alternatives, g
 Native: TypeAlias = Any
 
 
+class Kernels(NamedTuple):
+    """The kernels that filters need, of one backend."""
+
+    filters: ModuleType
+    columns: ModuleType
+
+    @classmethod
+    def of(cls, backend: str | None) -> Kernels:
+        """Those of a backend; None: the selected one."""
+        return cls(backends.kernels("filters", backend), backends.kernels("columns", backend))
+
+
 def native_terms(
-    conjunction: Conjunction, columns: Columns, kernel: ModuleType
+    conjunction: Conjunction, columns: Columns, kernels: Kernels
 ) -> list[tuple[Native | None, Closure]]:
     """Per conjunct the kernel's term, if it knows the form, and the closure of the same predicate."""
-    return list(zip(_conjuncts(conjunction.filters, columns, kernel), conjunction.terms, strict=True))
+    return list(zip(_conjuncts(conjunction.filters, columns, kernels), conjunction.terms, strict=True))
 
 
-def _conjuncts(filters: Sequence[Predicate], columns: Columns, kernel: ModuleType) -> list[Native | None]:
+def _conjuncts(filters: Sequence[Predicate], columns: Columns, kernels: Kernels) -> list[Native | None]:
     intervals, others = grouped(filters, columns)
-    found = [_interval(group, columns(group[0].column.name), kernel) for group in intervals]
-    found.extend(_term(predicate, columns, kernel) for predicate in others)
+    found = [_interval(group, columns(group[0].column.name), kernels) for group in intervals]
+    found.extend(_term(predicate, columns, kernels) for predicate in others)
     return found
 
 
-def _term(predicate: Predicate, columns: Columns, kernel: ModuleType) -> Native | None:
+def _term(predicate: Predicate, columns: Columns, kernels: Kernels) -> Native | None:
     predicate = positive(predicate)
     if isinstance(predicate, Opaque):
         return None
     if isinstance(predicate, (And, Or)):
         if isinstance(predicate, And):
-            parts = _conjuncts(predicate.parts, columns, kernel)
+            parts = _conjuncts(predicate.parts, columns, kernels)
         else:
-            parts = [_term(part, columns, kernel) for part in alternatives(predicate)]
+            parts = [_term(part, columns, kernels) for part in alternatives(predicate)]
         if any(part is None for part in parts):
             return None
         if len(parts) == 1:
             return parts[0]
-        return kernel.Term(kernel.ALL if isinstance(predicate, And) else kernel.ANY, parts=parts)
+        return kernels.filters.Term(
+            kernels.filters.ALL if isinstance(predicate, And) else kernels.filters.ANY, parts=parts
+        )
     if isinstance(predicate, Not):
         inner = predicate.part
-        part = _term(inner, columns, kernel)
+        part = _term(inner, columns, kernels)
         if part is None:
             return None
         filled = 1.0
         if isinstance(inner, Comparison) and inner.operator != "is_null":
             filled -= columns(inner.column.name).null_share
-        return kernel.Term(kernel.REST, parts=[part], share=filled)
-    return _comparison(predicate, columns(predicate.column.name), kernel)
+        return kernels.filters.Term(kernels.filters.REST, parts=[part], share=filled)
+    return _comparison(predicate, columns(predicate.column.name), kernels)
 
 
-def _comparison(predicate: Comparison, column: Distribution, kernel: ModuleType) -> Native | None:
+def _comparison(predicate: Comparison, column: Distribution, kernels: Kernels) -> Native | None:
     operator = predicate.operator
     if operator == "is_null":
         share, spread = max(column.null_share, TINY), KNOWN if column.known else GUESSED
-        return kernel.Term(kernel.FIXED, share=share, spread=spread)
-    native = column.native(kernel)
+        return kernels.filters.Term(kernels.filters.FIXED, share=share, spread=spread)
+    native = column.native(kernels.columns)
     if native is None or predicate.function is not None or predicate.shift:
-        return None if operator not in ("<", "<=", ">", ">=", "between") else _interval([predicate], column, kernel)
+        return (
+            None
+            if operator not in ("<", "<=", ">", ">=", "between")
+            else _interval([predicate], column, kernels)
+        )
     if operator in ("<", "<=", ">", ">=", "between"):
-        return _interval([predicate], column, kernel)
-    operands = []
+        return _interval([predicate], column, kernels)
+    operands: list[tuple[int, Any]] = []
     for operand in predicate.operands:
         if isinstance(operand, Slot):
             operands.append((operand.index, None))
@@ -75,22 +94,24 @@ def _comparison(predicate: Comparison, column: Distribution, kernel: ModuleType)
             return None
         operands.append((-1, fixed))
     if operator in ("=", "<>"):
-        equal = kernel.Term(kernel.EQUAL, native, operands)
+        equal = kernels.filters.Term(kernels.filters.EQUAL, native, operands)
         if operator == "=":
             return equal
-        return kernel.Term(kernel.REST, parts=[equal], share=1.0 - column.null_share)
+        return kernels.filters.Term(kernels.filters.REST, parts=[equal], share=1.0 - column.null_share)
     if operator == "in":
-        return kernel.Term(kernel.IN, native, operands)
+        return kernels.filters.Term(kernels.filters.IN, native, operands)
     if operator in ("like", "ilike") and column.kind is ColumnKind.TEXT:
-        return kernel.Term(kernel.LIKE, native, operands, share=1.0 if operator == "ilike" else 0.0)
+        return kernels.filters.Term(
+            kernels.filters.LIKE, native, operands, share=1.0 if operator == "ilike" else 0.0
+        )
     return None
 
 
-def _interval(group: Sequence[Comparison], column: Distribution, kernel: ModuleType) -> Native | None:
-    native = column.native(kernel)
+def _interval(group: Sequence[Comparison], column: Distribution, kernels: Kernels) -> Native | None:
+    native = column.native(kernels.columns)
     if native is None or column.kind is ColumnKind.TEXT:
         return None
-    sides = []
+    sides: list[tuple[int, Any, int, int, float]] = []
     for predicate in group:
         if predicate.function is not None:
             return None
@@ -105,4 +126,4 @@ def _interval(group: Sequence[Comparison], column: Distribution, kernel: ModuleT
             if not isinstance(fixed, float):
                 return None
             sides.append((-1, fixed + predicate.shift, int(low), int(inclusive), 0.0))
-    return kernel.Term(kernel.RANGE, native, sides)
+    return kernels.filters.Term(kernels.filters.RANGE, native, sides)

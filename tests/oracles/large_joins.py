@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import permutations
+from itertools import pairwise, permutations
 from random import Random
 from typing import Any
 
@@ -168,8 +168,12 @@ def join_costs(
     return min(ways.values()) + output
 
 
-def greedy_cost(graph: QueryGraph, estimates: RowEstimates) -> float:
-    """C_out of greedy operator ordering; parts without a common edge last, by ascending rows."""
+def greedy_cost(graph: QueryGraph, estimates: RowEstimates) -> float | None:
+    """C_out of greedy operator ordering; parts without a common edge last, by ascending rows.
+
+    None if two parts have the same rows: their order is anybody's, and a predicate over three relations makes
+    it matter.
+    """
     parts = [1 << i for i in range(graph.size)]
     cost = 0.0
     while len(parts) > 1:
@@ -180,6 +184,9 @@ def greedy_cost(graph: QueryGraph, estimates: RowEstimates) -> float:
         parts = [part for part in parts if part not in (first, second)] + [first | second]
         cost += rows(graph, estimates, first | second)
     parts.sort(key=lambda part: log_rows(graph, estimates, part))
+    logs = [log_rows(graph, estimates, part) for part in parts]
+    if any(later - earlier < 1e-9 for earlier, later in pairwise(logs)):
+        return None
     done = parts[0]
     for part in parts[1:]:
         done |= part

@@ -323,21 +323,47 @@ def test_distributions_are_shared_per_epoch():
     assert len(asked) == 2 * first
 
 
-def test_remembered_literals_change_nothing():
-    forgetful, mindful = planner(star()), planner(star())
-    for _ in range(2):
-        for first in range(0, 900, 7):
-            literals = (str(first), str(first * 13 % 1000))
-            values = forgetful._bind(literals)
-            fresh = forgetful._estimator.estimates(values)[0]
-            again = mindful.estimates(literals)[0]
-            assert (fresh.log_rows == again.log_rows).all()
-    # Lists cannot be keys, and parameters are not in the text.
-    listed = mindful.estimates(["7", ["8", "9"]])[0].log_rows
-    assert (listed == forgetful._estimator.estimates([7.0, [8.0, 9.0]])[0].log_rows).all()
+def test_texts_and_values_give_the_same_estimates():
+    proposals = planner(star())
+    for first in range(0, 900, 7):
+        literals = (str(first), str(first * 13 % 1000))
+        by_value = proposals._estimator.estimates(proposals.bind(literals))[0]
+        assert (by_value.log_rows == proposals.estimates(literals)[0].log_rows).all()
+    listed = proposals.estimates(["7", ["8", "9"]])[0].log_rows
+    assert (listed == proposals._estimator.estimates([7.0, [8.0, 9.0]])[0].log_rows).all()
     parameters = planner(star(), slots=("parameter", "parameter"))
     seven, zero, unknown = (
         parameters.estimates(("$1", "$2"), params)[0].log_rows[1, 0] for params in ([7, 0], [0, 7], None)
     )
     assert zero > unknown
     assert zero > seven
+
+
+@pytest.mark.parametrize("tree", [BAD, (((0, 1), 2), 3), None, (0, 1)])
+def test_a_draft_comes_to_what_propose_does(backend, tree):
+    proposals = planner(star(), backend=backend)
+    trees = {} if tree is None else {0: tree}
+    own = proposals.own_plans(trees)
+    steered = 0
+    for first in range(0, 1000, 90):
+        literals = (str(first), str(first * 13 % 1000))
+        slow = proposals.propose(literals, None, trees, margin=1.1)
+        draft = proposals.draft(literals)
+        assert draft.propose(own, 1.1) == slow.steering
+        assert draft.reasons() == (slow.reason, slow.block_reasons)
+        assert [entry.costs for entry in draft.candidates()] == [entry.costs for entry in slow.candidates]
+        steered += bool(slow.steering)
+    assert (steered > 0) is (tree == BAD)
+
+
+def test_threads_share_drafts():
+    proposals = planner(star())
+    own = proposals.own_plans({0: BAD})
+
+    def ask(number):
+        draft = proposals.draft((str(number), str(7 * number % 1000)))
+        return draft.bucket, draft.propose(own), draft.reasons()
+
+    alone = [ask(number) for number in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(200))) == alone

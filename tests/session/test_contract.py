@@ -22,7 +22,7 @@ from godb_fast.errors import (
     SqlError,
     UnknownRelation,
 )
-from godb_fast.optimizer import Optimizer, Policy
+from godb_fast.optimizer import Optimizer, Policy, Prepared
 from godb_fast.session import Session
 
 #: DuckDB underestimates the filters on ``tag`` and ``vote``; our statistics know the skew.
@@ -160,7 +160,9 @@ class TestWatchdog:
         slow = (
             "SELECT count(*), min(a.id) FROM vote a, vote b WHERE a.kind + b.kind = 12345678 AND a.id <> b.id"
         )
-        session._scope.exact[sql] = replace(prepared, rendered=replace(prepared.rendered, sql=slow))
+        session._scope.exact[sql] = Prepared(
+            prepared.decision, replace(prepared.rendered, sql=slow), prepared.known, prepared.bucket
+        )
         result = session.execute(sql)
         assert result.fetchall() == expected
         assert not result.observation.steered
