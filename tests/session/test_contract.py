@@ -157,9 +157,7 @@ class TestWatchdog:
         prepared = session._decide(sql, None)
         assert session._scope is not None
         # The plan turns out to be a very bad one.
-        slow = (
-            "SELECT count(*), min(a.id) FROM vote a, vote b WHERE a.kind + b.kind = 12345678 AND a.id <> b.id"
-        )
+        slow = "SELECT count(*), min(a.id) FROM vote a, vote b WHERE (a.kind + b.kind * a.id) % 1009 = 3"
         session._scope.exact[sql] = replace(prepared, rendered=replace(prepared.rendered, sql=slow))
         result = session.execute(sql)
         assert result.fetchall() == expected
@@ -197,7 +195,7 @@ class TestWatchdog:
         assert "buffer" in (result.observation.fell_back or "")
 
     def test_timeout_of_the_caller(self, session: Session) -> None:
-        sql = "SELECT count(*) FROM vote a, vote b WHERE a.kind + b.kind = 12345678 AND a.id <> b.id"
+        sql = "SELECT count(*) FROM vote a, vote b WHERE (a.kind + b.kind * a.id) % 1009 = 3"
         with pytest.raises(QueryTimeout):
             session.execute(sql, timeout_s=0.05)
         assert session.execute("SELECT 1").fetchall() == [(1,)]
@@ -206,7 +204,7 @@ class TestWatchdog:
         token = CancelToken()
         timer = threading.Timer(0.1, token.cancel)
         timer.start()
-        sql = "SELECT count(*) FROM vote a, vote b WHERE a.kind + b.kind = 12345678 AND a.id <> b.id"
+        sql = "SELECT count(*) FROM vote a, vote b WHERE (a.kind + b.kind * a.id) % 1009 = 3"
         with pytest.raises(QueryCancelled):
             session.execute(sql, cancel=token, timeout_s=60)
         timer.join()
