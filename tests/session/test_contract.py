@@ -13,6 +13,7 @@ import duckdb
 import pytest
 
 import godb_fast
+from godb_fast import optimizer as optimizers
 from godb_fast.engines.base import CancelToken, EngineResult, Rendered
 from godb_fast.errors import (
     EngineError,
@@ -24,6 +25,7 @@ from godb_fast.errors import (
 )
 from godb_fast.optimizer import Optimizer, Policy
 from godb_fast.session import Session
+from godb_fast.sql import fingerprint
 
 #: DuckDB underestimates the filters on ``tag`` and ``vote``; our statistics know the skew.
 SETUP = """
@@ -386,6 +388,30 @@ class TestSharing:
         for thread in threads:
             thread.join()
         assert not wrong
+
+    def test_a_collision_of_hashes_never_mixes_two_queries(self, session: Session) -> None:
+        class Collides:
+            def __init__(self, sql: str) -> None:
+                self.hash, self.casing, self.key = 7, 0, fingerprint(sql).key
+
+        scope = session.optimizer.scope(session.engine)
+        session.optimize(QUERY.format(kind=2, city=50))
+        known = scope.template(fingerprint(QUERY.format(kind=2, city=50)))
+        assert known is not None
+        scope.remember(Collides("select a"), known)  # type: ignore[arg-type]
+        assert scope.template(Collides("select b")) is None  # type: ignore[arg-type]
+        assert scope.template(Collides("select a")) is known  # type: ignore[arg-type]
+
+    def test_templates_are_forgotten_oldest_first(
+        self, session: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(optimizers, "MAX_TEMPLATES", 3)
+        texts = [f"SELECT count(*) AS c{number} FROM link" for number in range(5)]
+        for sql in texts:
+            session.execute(sql)
+        scope = session.optimizer.scope(session.engine)
+        kept = [sql for sql in texts if scope.template(fingerprint(sql)) is not None]
+        assert kept == texts[2:]
 
     def test_exact_text_answers_from_memory(self, session: Session) -> None:
         sql = QUERY.format(kind=2, city=50)
