@@ -258,7 +258,7 @@ class PostgresSchema:
 
     def find(self, parts: tuple[str, ...]) -> Relation | None:
         """The relation that a (qualified) name means, or None."""
-        names = tuple(_truncated(part) for part in parts)
+        names = tuple(truncated(part) for part in parts)
         if len(names) == 3 and names[0] == self.database:
             names = names[1:]
         if len(names) == 1:
@@ -296,7 +296,7 @@ def read_schema(ask: Ask) -> PostgresSchema:
     return PostgresSchema(ask)
 
 
-def _truncated(name: str) -> str:
+def truncated(name: str) -> str:
     """A name as PostgreSQL keeps it: cut to 63 bytes, whole characters."""
     if len(name) <= NAME_BYTES // 4:
         return name
