@@ -324,6 +324,10 @@ class Optimizer:
             reasons = {block.reason for block in template.blocks if block.reason}
             why = "; ".join(sorted(reasons)) or "no join to order"
             return KnownTemplate(template, effects, reason=f"left alone: {why}")
+        widest = max(block.graph.size for block in template.blocks if block.graph is not None)
+        if widest > engine.capabilities.widest_join:
+            why = f"a join of {widest} tables, which the engine plans for too long to be asked"
+            return KnownTemplate(template, effects, reason=f"left alone: {why}")
         statistics = engine.statistics()
         limit = STATISTICS_LIMIT_S if limit_s is None else min(limit_s, STATISTICS_LIMIT_S)
         timed = statistics.within(limit) if isinstance(statistics, TimedStatistics) else nullcontext()

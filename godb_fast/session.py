@@ -494,8 +494,9 @@ def connect(
     Parameters
     ----------
     connection : str or connection object
-        A URL (``duckdb:///file.db``, ``duckdb://`` for one in memory), a path, or a DuckDB connection that
-        stays the caller's. A borrowed connection is never disturbed: on it only rewrites may steer.
+        A URL (``duckdb:///relative.db``, ``duckdb:////absolute/path.db`` with four slashes, ``duckdb://`` for
+        one in memory), a path, or a DuckDB connection that stays the caller's. A borrowed connection is never
+        disturbed: on it only rewrites may steer.
     mode : str, optional
         ``off``, ``observe``, ``advise`` (default) or ``steer``.
     read_only : bool

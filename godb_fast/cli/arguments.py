@@ -10,6 +10,10 @@ from typing import Any
 from godb_fast import __version__
 from godb_fast.cli import commands
 
+URL_HELP = (
+    "the path of a DuckDB file, or a URL: duckdb:///relative.db has three slashes, "
+    "duckdb:////absolute/path.db four"
+)
 MODES = ("steer", "advise", "observe", "off")
 
 
@@ -86,14 +90,14 @@ def parser() -> argparse.ArgumentParser:
         "run",
         "compare the engine's plans with ours on your own database and queries",
         "  godb-fast run shop.duckdb queries.sql\n"
-        "  godb-fast run duckdb:///data/shop.duckdb daily.sql weekly.sql --repetitions 5\n"
+        "  godb-fast run duckdb:////data/shop.duckdb daily.sql weekly.sql --repetitions 5\n"
         "  godb-fast run shop.duckdb queries.sql --timeout 10 --json result.json\n"
         "  echo 'SELECT count(*) FROM a JOIN b USING (id);' | godb-fast run shop.duckdb -\n\n"
         "statements are separated by ';'; a comment '-- name: monthly revenue' names the one that follows.\n"
         "The database is opened read-only, and statements that may write are not run.",
         commands.run,
     )
-    run.add_argument("url", metavar="URL", help="duckdb:///file.db, or the path of a DuckDB file")
+    run.add_argument("url", metavar="URL", help=URL_HELP)
     run.add_argument(
         "files", metavar="FILE.sql", nargs="+", help="files of statements; - reads standard input"
     )
@@ -108,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
         "  godb-fast explain shop.duckdb - --format sql < query.sql",
         commands.explain,
     )
-    explain.add_argument("url", metavar="URL", help="duckdb:///file.db, or the path of a DuckDB file")
+    explain.add_argument("url", metavar="URL", help=URL_HELP)
     explain.add_argument("sql", metavar="SQL", help="one statement; - reads standard input")
     explain.add_argument(
         "--format",

@@ -30,6 +30,9 @@ class Capabilities:
         A running statement can be stopped from another thread.
     savepoints : bool
         A statement can be steered inside a caller's open transaction, which survives its failure.
+    widest_join : int
+        Tables of the largest join of which the engine's own plan can be had in well under a second; planning
+        itself can seldom be stopped.
     """
 
     join_trees: bool
@@ -38,6 +41,7 @@ class Capabilities:
     cancel: bool
     reason: str = ""
     savepoints: bool = False
+    widest_join: int = 64
 
 
 @dataclass(frozen=True)

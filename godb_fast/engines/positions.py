@@ -9,8 +9,8 @@ from godb_fast.errors import GodbError, SqlError
 
 #: PostgreSQL and DuckDB quote the line and put carets under the place; long lines are cut with dots.
 _QUOTED: Final = re.compile(r"\n*LINE (?P<line>\d+): (?P<text>[^\n]*)\n(?P<pad> *)\^[^\n]*", re.DOTALL)
-#: What we put before a statement to ask for its plan.
-_EXPLAIN: Final = re.compile(r"EXPLAIN\b(?:\s*\([^)]*\))?\s*", re.IGNORECASE)
+#: What we put before a statement to ask for its plan or its columns.
+_EXPLAIN: Final = re.compile(r"(?:DESCRIBE|EXPLAIN\b(?:\s*\([^)]*\))?)\s*", re.IGNORECASE)
 
 
 def located(error: GodbError, sql: str, first_line: int = 1) -> GodbError:

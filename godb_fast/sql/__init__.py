@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from godb_fast.sql.cache import TemplateCache
 from godb_fast.sql.fingerprint import Fingerprint, beyond_limits, fingerprint
 from godb_fast.sql.literals import literal_value
 from godb_fast.sql.tokens import abridged
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Fingerprint",
-    "TemplateCache",
     "abridged",
     "beyond_limits",
     "fingerprint",

@@ -16,7 +16,7 @@ from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.evidence import percentile
 from godb_fast.store.base import LatencySummary, StoredDecision, StoreHealth
 from godb_fast.store.plans import plan_from_bytes, unpack
-from godb_fast.store.writer import BUSY_TIMEOUT_MS, Writer, connect, diagnose
+from godb_fast.store.writer import BUSY_TIMEOUT_MS, GATE, Writer, connect, diagnose
 
 #: Records that may wait to be written; about 100 MB with large plans.
 QUEUE_LIMIT: Final = 10_000
@@ -248,6 +248,7 @@ class SqliteStore:
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
-            yield
+            with GATE.inside():
+                yield
         except (sqlite3.Error, OSError) as error:
             raise StoreError(diagnose(error, self.path)[1]) from error

@@ -1,8 +1,8 @@
 """The thread that writes records in the background, so that no query waits on a disk.
 
-The queue is bounded: past its limit records are dropped and counted. The connection lives in a local
-variable of the thread and nowhere else: after a fork the child has neither thread nor connection, starts
-with an empty queue, and opens the file anew.
+The queue is bounded: past its limit records are dropped and counted. No connection is open while the process
+forks (:class:`ForkGate`): the child has neither thread nor connection, starts with an empty queue, and opens
+the file anew.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -36,7 +37,52 @@ BUSY_ATTEMPTS: Final = 3
 #: Decisions known to be stored already; a decision is shared by all executions that hit it.
 REMEMBERED: Final = 20_000
 
+#: How long a fork waits for statements under way, which themselves wait for other processes.
+FORK_PATIENCE_S: Final = 10.0
+
 _writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+
+
+class ForkGate:
+    """Sees to it that no SQLite connection is open, nor any call into SQLite under way, when a process forks.
+
+    SQLite books the locks of a file per process. A child that inherits the books believes that it holds what
+    its parent held at the fork: where that was the write lock, every write of the child is refused as busy,
+    for ever; where it was a mutex of the library, the child hangs.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._inside = 0
+        self._forks = 0
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """A block that uses SQLite; not to be nested. Waits while the process forks."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._forks == 0)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._inside -= 1
+                self._condition.notify_all()
+
+    def shut(self) -> None:
+        """Before a fork: wait until nobody is inside, and keep everybody out."""
+        with self._condition:
+            self._forks += 1
+            self._condition.wait_for(lambda: self._inside == 0, FORK_PATIENCE_S)
+
+    def open(self) -> None:
+        """After a fork, in the parent."""
+        with self._condition:
+            self._forks -= 1
+            self._condition.notify_all()
+
+
+GATE: Final = ForkGate()
 
 
 class _Marker:
@@ -69,6 +115,7 @@ class Writer:
         self._queue: SimpleQueue[Record | _Marker] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._connection: sqlite3.Connection | None = None
 
     def put(self, record: Record) -> None:
         """Queue a record, or drop it where the store cannot take it."""
@@ -106,6 +153,14 @@ class Writer:
             self._queue.put(_Marker(0, stop=True))
             thread.join(timeout_s)
 
+    def disconnect(self) -> None:
+        """Close the connection; the next batch opens one. Only inside the gate, or while it is shut."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # A connection that failed may be beyond closing in order.
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
     def _start(self) -> None:
         with self._lock:
             if self._thread is None and not self.closed:
@@ -129,7 +184,6 @@ class Writer:
     # -- in the thread ------------------------------------------------------------------------------
 
     def _run(self, queue: SimpleQueue[Record | _Marker]) -> None:
-        connection: sqlite3.Connection | None = None
         stored: OrderedDict[str, None] = OrderedDict()
         stop = False
         while not stop:
@@ -139,42 +193,36 @@ class Writer:
                     batch.append(queue.get_nowait())
             records = [entry for entry in batch if not isinstance(entry, _Marker)]
             if records:
-                connection = self._write(connection, records, stored)
+                with GATE.inside():
+                    self._write(records, stored)
             for entry in batch:
                 if isinstance(entry, _Marker):
                     stop = stop or entry.stop
                     entry.reached.set()
-        if connection is not None:
-            connection.close()
+        with GATE.inside():
+            self.disconnect()
 
-    def _write(
-        self,
-        connection: sqlite3.Connection | None,
-        records: list[Record],
-        stored: OrderedDict[str, None],
-    ) -> sqlite3.Connection | None:
-        """Write a batch in one transaction; the connection to go on with."""
+    def _write(self, records: list[Record], stored: OrderedDict[str, None]) -> None:
+        """Write a batch in one transaction."""
         if self._given_up:
             self._drop(len(records))
-            return connection
+            return
         rows = self._rows(records, stored)
         for attempt in range(BUSY_ATTEMPTS):
             try:
-                if connection is None:
-                    connection = connect(self.path)
-                _insert(connection, rows)
+                if self._connection is None:
+                    self._connection = connect(self.path)
+                _insert(self._connection, rows)
             except (sqlite3.Error, StoreError, OSError) as error:
                 kind, message, final = diagnose(error, self.path)
                 if kind == "busy" and attempt + 1 < BUSY_ATTEMPTS:
                     continue
-                if connection is not None:
-                    # A connection that failed may hold a broken page cache: open anew next time.
-                    with contextlib.suppress(sqlite3.Error):
-                        connection.close()
+                # A connection that failed may hold a broken page cache: open anew next time.
+                self.disconnect()
                 self._given_up = final
                 self._drop(len(rows))
                 self._warn(kind, message)
-                return None
+                return
             break
         with self._lock:
             self.written += len(rows)
@@ -184,7 +232,6 @@ class Writer:
                 stored[decision[0]] = None
         while len(stored) > REMEMBERED:
             stored.popitem(last=False)
-        return connection
 
     def _rows(self, records: list[Record], stored: OrderedDict[str, None]) -> list[Row]:
         now = datetime.now(UTC)
@@ -375,10 +422,17 @@ def diagnose(error: Exception, path: Path) -> tuple[str, str, bool]:
     return "error", f"store {path}: {error}", False
 
 
+def _before_fork() -> None:
+    GATE.shut()
+    for writer in list(_writers):
+        writer.disconnect()
+
+
 def _after_fork_in_child() -> None:
+    GATE.__init__()  # type: ignore[misc]
     for writer in list(_writers):
         writer.reset()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=GATE.open, after_in_child=_after_fork_in_child)

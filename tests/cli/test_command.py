@@ -316,6 +316,18 @@ def test_info_says_why_a_named_backend_cannot_be_used():
     assert "unknown backend 'fortran'" in done.stdout
 
 
+def test_a_lost_root_is_pointed_out(shop, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert fast("explain", f"duckdb://{shop}", "SELECT 1") == 2
+    assert f"duckdb:///{shop}" in capsys.readouterr().err
+    assert fast("explain", f"duckdb:///{shop}", "SELECT 1") == 0
+    capsys.readouterr()
+    for command in ("run", "explain"):
+        assert fast(command, "--help") == 0
+        text = " ".join(capsys.readouterr().out.split())
+        assert "duckdb:///relative.db has three slashes, duckdb:////absolute/path.db four" in text
+
+
 @pytest.mark.parametrize("command", ["demo", "run", "explain", "info"])
 def test_every_command_has_examples(command, capsys):
     assert fast(command, "--help") == 0

@@ -36,6 +36,20 @@ def test_a_new_file_is_made_unless_read_only(tmp_path: Path) -> None:
         DuckDBEngine.open(tmp_path)
 
 
+def test_a_lost_root_is_pointed_out(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative = str(file).lstrip("/")
+    for read_only in (True, False):
+        with pytest.raises(ConnectionFailed) as caught:
+            open_url(f"duckdb:///{relative}", read_only=read_only)
+        assert f"no such {'file' if read_only else 'folder'}: {tmp_path}/" in str(caught.value)
+        assert str(caught.value).endswith(f"four slashes, duckdb:////{relative}")
+    open_url(f"duckdb:////{relative}").close()
+    with pytest.raises(ConnectionFailed) as caught:
+        open_url("duckdb:///no/such/thing.db")
+    assert "four slashes" not in str(caught.value)
+
+
 def test_other_files_are_named_for_what_they_are(tmp_path: Path) -> None:
     text = tmp_path / "text.db"
     text.write_text("hello " * 5000)

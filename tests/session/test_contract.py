@@ -13,6 +13,7 @@ import duckdb
 import pytest
 
 import godb_fast
+from godb_fast import optimizer as optimizers
 from godb_fast.engines.base import CancelToken, EngineResult, Rendered
 from godb_fast.errors import (
     EngineError,
@@ -24,6 +25,7 @@ from godb_fast.errors import (
 )
 from godb_fast.optimizer import Optimizer, Policy, Prepared
 from godb_fast.session import Session
+from godb_fast.sql import fingerprint
 
 #: DuckDB underestimates the filters on ``tag`` and ``vote``; our statistics know the skew.
 SETUP = """
@@ -157,9 +159,7 @@ class TestWatchdog:
         prepared = session._decide(sql, None)
         assert session._scope is not None
         # The plan turns out to be a very bad one.
-        slow = (
-            "SELECT count(*), min(a.id) FROM vote a, vote b WHERE a.kind + b.kind = 12345678 AND a.id <> b.id"
-        )
+        slow = "SELECT count(*), min(a.id) FROM vote a, vote b WHERE (a.kind + b.kind * a.id) % 1009 = 3"
         session._scope.exact[sql] = Prepared(
             prepared.decision, replace(prepared.rendered, sql=slow), prepared.known, prepared.bucket
         )
@@ -199,7 +199,7 @@ class TestWatchdog:
         assert "buffer" in (result.observation.fell_back or "")
 
     def test_timeout_of_the_caller(self, session: Session) -> None:
-        sql = "SELECT count(*) FROM vote a, vote b WHERE a.kind + b.kind = 12345678 AND a.id <> b.id"
+        sql = "SELECT count(*) FROM vote a, vote b WHERE (a.kind + b.kind * a.id) % 1009 = 3"
         with pytest.raises(QueryTimeout):
             session.execute(sql, timeout_s=0.05)
         assert session.execute("SELECT 1").fetchall() == [(1,)]
@@ -208,7 +208,7 @@ class TestWatchdog:
         token = CancelToken()
         timer = threading.Timer(0.1, token.cancel)
         timer.start()
-        sql = "SELECT count(*) FROM vote a, vote b WHERE a.kind + b.kind = 12345678 AND a.id <> b.id"
+        sql = "SELECT count(*) FROM vote a, vote b WHERE (a.kind + b.kind * a.id) % 1009 = 3"
         with pytest.raises(QueryCancelled):
             session.execute(sql, cancel=token, timeout_s=60)
         timer.join()
@@ -390,6 +390,30 @@ class TestSharing:
         for thread in threads:
             thread.join()
         assert not wrong
+
+    def test_a_collision_of_hashes_never_mixes_two_queries(self, session: Session) -> None:
+        class Collides:
+            def __init__(self, sql: str) -> None:
+                self.hash, self.casing, self.key = 7, 0, fingerprint(sql).key
+
+        scope = session.optimizer.scope(session.engine)
+        session.optimize(QUERY.format(kind=2, city=50))
+        known = scope.template(fingerprint(QUERY.format(kind=2, city=50)))
+        assert known is not None
+        scope.remember(Collides("select a"), known)  # type: ignore[arg-type]
+        assert scope.template(Collides("select b")) is None  # type: ignore[arg-type]
+        assert scope.template(Collides("select a")) is known  # type: ignore[arg-type]
+
+    def test_templates_are_forgotten_oldest_first(
+        self, session: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(optimizers, "MAX_TEMPLATES", 3)
+        texts = [f"SELECT count(*) AS c{number} FROM link" for number in range(5)]
+        for sql in texts:
+            session.execute(sql)
+        scope = session.optimizer.scope(session.engine)
+        kept = [sql for sql in texts if scope.template(fingerprint(sql)) is not None]
+        assert kept == texts[2:]
 
     def test_exact_text_answers_from_memory(self, session: Session) -> None:
         sql = QUERY.format(kind=2, city=50)

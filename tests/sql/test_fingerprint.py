@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
-from godb_fast.core import Template
 from godb_fast.errors import InvalidInput, SqlError
-from godb_fast.sql import TemplateCache, abridged, fingerprint, literal_value
+from godb_fast.sql import abridged, fingerprint, literal_value
 from godb_fast.sql.fingerprint import (
     MAX_BYTES,
     MAX_JOINS,
@@ -127,57 +124,6 @@ def test_flags(backend: str) -> None:
 def test_literal_values(text: str, value: float | str | None) -> None:
     assert literal_value(text) == value
     assert type(literal_value(text)) is type(value)
-
-
-def _template(sql: str) -> Template:
-    found = fingerprint(sql)
-    return Template(found.hash, found.text, "duckdb")
-
-
-def test_cache_forgets_the_least_recently_used() -> None:
-    cache = TemplateCache(2)
-    for sql in ("select a", "select b"):
-        cache.put(fingerprint(sql), _template(sql))
-    assert cache.get(fingerprint("select a")) is not None
-    cache.put(fingerprint("select c"), _template("select c"))
-    assert cache.get(fingerprint("select b")) is None
-    assert cache.get(fingerprint("select a")) is not None
-    assert len(cache) == 2
-    cache.clear()
-    assert len(cache) == 0
-
-
-def test_a_collision_never_mixes_two_queries() -> None:
-    class Collides:
-        def __init__(self, sql: str) -> None:
-            self.hash, self.casing, self.key = 7, 0, fingerprint(sql).key
-
-    cache = TemplateCache()
-    cache.put(Collides("select a"), _template("select a"))  # type: ignore[arg-type]
-    assert cache.get(Collides("select b")) is None  # type: ignore[arg-type]
-    assert cache.get(Collides("select a")) is not None  # type: ignore[arg-type]
-
-
-def test_cache_from_many_threads() -> None:
-    cache = TemplateCache(8)
-    failures: list[str] = []
-
-    def work(seed: int) -> None:
-        for step in range(300):
-            sql = f"select c{(seed * step) % 20}"
-            template = cache.get_or_parse(
-                fingerprint(sql), lambda found: Template(found.hash, found.text, "duckdb")
-            )
-            if template.text != sql:
-                failures.append(f"{sql} got {template.text}")
-
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(1, 5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    assert len(cache) <= 8
 
 
 @pytest.mark.parametrize("dialect", ["duckdb", "postgres"])

@@ -142,6 +142,44 @@ def test_a_forked_child_writes_through_its_own_connection(tmp_path):
     assert store.counts() == {"decisions": 1, "observations": 351, "templates": 0}
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_a_fork_waits_for_a_transaction_and_its_child_inherits_no_lock(tmp_path):
+    path = tmp_path / "store.sqlite"
+    body = """
+        import os, threading, time
+        from store.records import decision, observation
+        from godb_fast.store import SqliteStore, writer
+        insert, holding = writer._insert, threading.Event()
+
+        def slowly(connection, rows):
+            connection.execute("BEGIN IMMEDIATE")
+            holding.set()
+            time.sleep(0.3)
+            connection.execute("ROLLBACK")
+            insert(connection, rows)
+
+        writer._insert = slowly
+        store = SqliteStore(sys.argv[1])
+        chosen = decision()
+        store.record(chosen, observation(chosen))
+        holding.wait()
+        child = os.fork()
+        if child == 0:
+            writer._insert = insert
+            store.record(chosen, observation(chosen))
+            written = store.flush(60) and store.health().written == 1 and store.counts()["observations"] >= 1
+            os._exit(0 if written else 3)
+        assert os.waitpid(child, 0)[1] == 0
+        store.record(chosen, observation(chosen))
+        assert store.flush(30)
+        assert store.health().written == 2
+    """
+    process = program(body, str(path))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert SqliteStore(path).counts()["observations"] == 3
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
 def test_a_full_disk_costs_a_warning_and_records_only(tmp_path):
     body = """

@@ -40,8 +40,10 @@ RESULT_SETTINGS: Final = (
     "regex_match_operator_semantics",
     "scalar_subquery_error_on_multiple_rows",
 )
-#: Statements that EXPLAIN binds and plans without doing anything.
-EXPLAINED: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO"})
+#: Statements that can be bound without doing anything.
+BOUND: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO"})
+#: Longer statements that change rows are only parsed when they are checked.
+MAX_EXPLAINED: Final = 2_000
 #: How long a steered run waits for default statements of its instance before it gives up.
 STEERING_WAIT_S: Final = 0.5
 _BORROWED: Final = (
@@ -167,13 +169,15 @@ class DuckDBEngine:
     def capabilities(self) -> Capabilities:
         """Join trees on our own instances only."""
         instance = self._connection.instance
-        if instance is None:
-            return Capabilities(join_trees=False, isolated=False, profile=True, cancel=True, reason=_BORROWED)
-        if instance.broken is not None:
-            return Capabilities(
-                join_trees=False, isolated=True, profile=True, cancel=True, reason=instance.broken
-            )
-        return Capabilities(join_trees=True, isolated=True, profile=True, cancel=True)
+        reason = _BORROWED if instance is None else instance.broken or ""
+        return Capabilities(
+            join_trees=not reason,
+            isolated=instance is not None,
+            profile=True,
+            cancel=True,
+            reason=reason,
+            widest_join=quirks.widest_join(self._version),
+        )
 
     @property
     def interruptible(self) -> bool:
@@ -246,15 +250,15 @@ class DuckDBEngine:
         Raises
         ------
         QueryTimeout
-            If DuckDB plans for longer than ``timeout_s``. It looks up from planning now and then: very wide
-            joins may take a few times as long.
+            If DuckDB plans for longer than ``timeout_s``. It does not look up from ordering joins: see
+            ``Capabilities.widest_join``.
         EngineError
             If DuckDB refuses the statement.
         """
         return self._explain(Rendered(sql, params), timeout_s)
 
     def check(self, sql: str, params: Parameters = None, *, timeout_s: float | None = None) -> None:
-        """Parse statements of any kind, and bind those whose EXPLAIN is free of effects; nothing is executed.
+        """Parse statements of any kind, bind queries and changes of rows; nothing is executed.
 
         Raises
         ------
@@ -267,21 +271,21 @@ class DuckDBEngine:
         parsed = connection.statements(sql)
         if not parsed:
             raise EngineError("there is no statement in this text")
-        if len(parsed) != 1 or kind_of_statement(parsed[0]) not in EXPLAINED:
+        kind = kind_of_statement(parsed[0])
+        if len(parsed) != 1 or kind not in BOUND or (params is None and parsed[0].named_parameters):
             return
-        if params is None and parsed[0].named_parameters:
-            return
-        if kind_of_statement(parsed[0]) != "SELECT" and connection.in_transaction():
-            # In 2.0 any error, also one of binding, would abort the caller's transaction.
+        # DESCRIBE binds and does not plan; there is none of other statements than queries.
+        bind = "DESCRIBE" if kind == "SELECT" else "EXPLAIN"
+        if bind == "EXPLAIN" and (len(sql) > MAX_EXPLAINED or connection.in_transaction()):
+            # It may plan for long; and in 2.0 an error, also of binding, would abort the transaction.
             return
         try:
-            connection.guarded(
-                lambda: connection.rows(f"EXPLAIN (FORMAT JSON) {sql}", params), timeout_s=timeout_s
-            )
+            connection.guarded(lambda: connection.rows(f"{bind} {sql}", params), timeout_s=timeout_s)
         except (QueryTimeout, QueryCancelled):
             raise
         except EngineError as error:
-            if not quirks.only_explain_refused(str(error)):
+            # The statement itself was parsed before.
+            if not str(error).startswith("Parser Error") and not quirks.only_explain_refused(str(error)):
                 raise
 
     def explain_steered(self, statement: Rendered) -> PhysicalPlan:

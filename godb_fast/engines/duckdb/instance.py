@@ -198,11 +198,14 @@ def open_instance(path: str, read_only: bool) -> tuple[Instance, Any]:
         instance = Instance(path, False)
         return instance, instance.cursor()
     # Links are resolved: DuckDB 1.4 takes a link for another file and would open it twice.
-    path = os.path.realpath(path)
+    given, path = path, os.path.realpath(path)
     with _REGISTRY_LOCK:
         known = _REGISTRY.get(path)
         if known is None:
-            known = _REGISTRY[path] = Instance(path, read_only)
+            try:
+                known = _REGISTRY[path] = Instance(path, read_only)
+            except _Absent as error:
+                raise ConnectionFailed(f"{error}{_absolute_hint(given)}") from None
         elif known.read_only != read_only:
             raise ConnectionFailed(
                 f"{path} is open in this process already, "
@@ -210,6 +213,18 @@ def open_instance(path: str, read_only: bool) -> tuple[Instance, Any]:
                 "close that session first, or open it the same way"
             )
         return known, known.cursor()
+
+
+class _Absent(ConnectionFailed):
+    """There is nothing at the path."""
+
+
+def _absolute_hint(given: str) -> str:
+    """What to write if the root of an absolute path was lost in a URL of three slashes."""
+    rooted = os.sep + given
+    if os.path.isabs(given) or not os.path.exists(rooted):
+        return ""
+    return f". There is {rooted}: URLs of absolute paths have four slashes, duckdb:///{rooted}"
 
 
 def import_duckdb() -> Any:
@@ -230,10 +245,10 @@ def _connect(path: str, read_only: bool, token: str) -> Any:
             raise ConnectionFailed(f"{path} is a folder, not a DuckDB database")
         if not os.path.exists(path):
             if read_only:
-                raise ConnectionFailed(f"no such file: {path}; read-only needs one that exists")
+                raise _Absent(f"no such file: {path}; read-only needs one that exists")
             folder = os.path.dirname(path)
             if not os.path.isdir(folder):
-                raise ConnectionFailed(f"no such folder: {folder}")
+                raise _Absent(f"no such folder: {folder}")
         elif _is_sqlite(path):
             raise ConnectionFailed(f"{path} is an SQLite database, not one of DuckDB")
     try:
