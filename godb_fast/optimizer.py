@@ -43,6 +43,7 @@ from godb_fast.errors import (
     SqlError,
     UnknownRelation,
 )
+from godb_fast.planning.calibration import cost_model
 from godb_fast.planning.proposal import Draft, OwnPlans, TemplatePlanner
 from godb_fast.sql import Fingerprint, abridged, beyond_limits, fingerprint, parse_template
 
@@ -333,7 +334,9 @@ class Optimizer:
         timed = statistics.within(limit) if isinstance(statistics, TimedStatistics) else nullcontext()
         try:
             with timed:
-                planner = TemplatePlanner(template, statistics, backend=self.backend)
+                planner = TemplatePlanner(
+                    template, statistics, cost_model=cost_model(engine.name), backend=self.backend
+                )
         except MissingStatistics as error:
             return KnownTemplate(template, effects, reason=f"left alone: {error}")
         return KnownTemplate(template, effects, planner)
