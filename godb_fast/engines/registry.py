@@ -10,9 +10,13 @@ from godb_fast.engines.base import Engine
 from godb_fast.errors import InvalidInput
 
 #: URL scheme → module with ``open_url(url, read_only)`` and ``borrow(connection)``.
-BUILT_IN: Final = {"duckdb": "godb_fast.engines.duckdb"}
+BUILT_IN: Final = {
+    "duckdb": "godb_fast.engines.duckdb",
+    "postgresql": "godb_fast.engines.postgres",
+    "postgres": "godb_fast.engines.postgres",
+}
 #: Driver module → scheme, for connection objects.
-DRIVERS: Final = {"duckdb": "duckdb", "_duckdb": "duckdb"}
+DRIVERS: Final = {"duckdb": "duckdb", "_duckdb": "duckdb", "psycopg": "postgresql"}
 GROUP: Final = "godb_fast.engines"
 
 
@@ -37,7 +41,7 @@ def open_engine(connection: Any, *, read_only: bool = False) -> Engine:
     if driver not in DRIVERS:
         raise InvalidInput(
             f"no engine for a connection of type {type(connection).__module__}.{type(connection).__name__}; "
-            "give a duckdb connection or a URL such as duckdb:///file.db"
+            "give a duckdb or psycopg connection, or a URL such as duckdb:///file.db or postgresql://host/db"
         )
     borrowed: Engine = _module(DRIVERS[driver]).borrow(connection)
     return borrowed

@@ -133,7 +133,8 @@ class _Statement:
             self._joined(conditions)
             self._segments(layout.conditions[number])
             conditions += 1
-        for kind, right, condition in above:
+        # PostgreSQL joins what stands first in WHERE first.
+        for kind, right, condition in reversed(above):
             self._joined(conditions)
             self.writer.add("EXISTS (SELECT 1 FROM" if kind is JoinKind.SEMI else "NOT EXISTS (SELECT 1 FROM")
             self._tree(layout, joins, right)

@@ -44,7 +44,7 @@ def import_psycopg() -> Any:
 
 def scrubbed(text: str, secrets: tuple[str, ...]) -> str:
     """A message without passwords, spelled plainly or as in a URL."""
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):
         for spelling in {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}:
             if spelling:
                 text = text.replace(spelling, "***")

@@ -44,9 +44,10 @@ class Opener:
             raise InvalidInput("a PostgreSQL URL begins with postgresql://")
         self.read_only = read_only
         self._password = password
-        secrets = [unquote(found) for found in _SECRET.findall(url)]
+        written = list(_SECRET.findall(url))
         if (login := _LOGIN.match(url)) is not None:
-            secrets.append(unquote(login["password"]))
+            written.append(login["password"])
+        secrets = [*written, *map(unquote, written)]
         try:
             self.parameters: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(url)
         except psycopg.Error as error:

@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from psycopg import adapters, capabilities, errors
-from psycopg.adapt import PyFormat, Transformer
+from psycopg.abc import Buffer
+from psycopg.adapt import AdaptersMap, Loader, PyFormat, Transformer
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.waiting import Ready, Wait
 
 from godb_fast.errors import EngineBusy, EngineError
 
-#: Rows that libpq hands over at a time while a result is bounded.
+#: Rows that libpq hands over at a time, at most, while a result is bounded.
 CHUNK_ROWS: Final = 4096
 
 _FORMATS: Final = {"s": PyFormat.AUTO, "b": PyFormat.BINARY, "t": PyFormat.TEXT}
@@ -56,12 +57,24 @@ class Command:
     parse_only: bool = False
 
 
+class _Utf8Loader(Loader):
+    """Text of a connection in SQL_ASCII, which psycopg reads as bytes."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "replace")
+
+
+_ascii_adapters = AdaptersMap(adapters)
+for _name in ("text", "name", "varchar", "bpchar", '"char"'):
+    _ascii_adapters.register_loader(_name, _Utf8Loader)
+
+
 class _OwnAdapters:
     """psycopg's adapters on a connection whose owner may have registered others."""
 
     def __init__(self, raw: Any) -> None:
         self.connection = raw
-        self.adapters = adapters
+        self.adapters = _ascii_adapters if raw.info.encoding == "ascii" else adapters
 
 
 @dataclass
@@ -153,7 +166,7 @@ def _exchange(
     for transformer, command, reply in zip(transformers, commands, replies, strict=True):
         if command.max_rows is not None:
             if capabilities.has_stream_chunked():
-                pgconn.set_chunked_rows_mode(CHUNK_ROWS)
+                pgconn.set_chunked_rows_mode(max(1, min(CHUNK_ROWS, command.max_rows)))
             else:
                 pgconn.set_single_row_mode()
         yield from _read(pgconn, transformer, command, reply, overflowed)

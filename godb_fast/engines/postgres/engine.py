@@ -1,0 +1,468 @@
+"""The engine protocol on one PostgreSQL connection."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from godb_fast.core import JoinTree, PhysicalPlan, Statistics, Steering, Template
+from godb_fast.engines.base import CancelToken, Capabilities, Effects, EngineResult, Parameters, Rendered
+from godb_fast.engines.postgres import catalogue, effects, plans, trees
+from godb_fast.engines.postgres.connection import GRACE_S, Connection, Fetched, first_word, too_large
+from godb_fast.engines.postgres.driver import check_connection, sqlstate
+from godb_fast.engines.postgres.opening import Opener, Password
+from godb_fast.engines.postgres.parameters import numbered
+from godb_fast.engines.postgres.pipeline import Command
+from godb_fast.engines.postgres.rendering import render_steered
+from godb_fast.engines.postgres.settings import SteeringSettings, parse
+from godb_fast.engines.postgres.statistics import PostgresStatistics
+from godb_fast.errors import EngineError, InvalidInput, SqlError
+from godb_fast.sql import fingerprint
+from godb_fast.sql.fingerprint import has_several_statements
+
+#: What may change a result and is reported by the server unasked: it costs nothing to look at.
+REPORTED: Final = (
+    "search_path",  # from 18 on
+    "DateStyle",
+    "IntervalStyle",
+    "TimeZone",
+    "client_encoding",
+    "standard_conforming_strings",
+    "is_superuser",
+    "session_authorization",
+)
+#: What may change a result and has to be asked for.
+ASKED: Final = (
+    "role",
+    "search_path",
+    "extra_float_digits",
+    "bytea_output",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "array_nulls",
+    "xmlbinary",
+    "xmloption",
+    "transform_null_equals",
+    "quote_all_identifiers",
+    "row_security",
+    "default_text_search_config",
+    "timezone_abbreviations",
+)
+#: First words of what only reads, as far as words go.
+READS: Final = frozenset({"select", "with", "values", "table"})
+_ENVIRONMENT: Final = Command(
+    "SELECT pg_catalog.current_setting('role'), pg_catalog.current_setting('search_path'), "
+    + " || '|' || ".join(f"pg_catalog.current_setting('{name}')" for name in ASKED[2:]),
+    own=True,
+)
+_UNDEFINED_PARAMETER: Final = "42P02"
+#: EXPLAIN (GENERIC_PLAN) came with 16.
+_GENERIC_PLANS: Final = 160000
+
+
+class PostgresEngine:
+    """One PostgreSQL connection, opened here or a caller's own.
+
+    Make one with :meth:`open` or :meth:`borrow`. Not for use by several threads at once; give each its own.
+    """
+
+    name = "postgresql"
+    dialect = "postgres"
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        info = connection.raw.info
+        self._where = f"{info.host}:{info.port}/{info.dbname}"
+        self._version = str(info.parameter_status("server_version") or info.server_version).split()[0]
+        self._reported: tuple[str | None, ...] = ()
+        self._asked: tuple[str, ...] | None = None
+        self._environment = ""
+        self._incarnation = connection.incarnation
+        self._capabilities: Capabilities | None = None
+        self._hints = False
+        self._settings: SteeringSettings | None = None
+        self._schema: tuple[str, catalogue.PostgresSchema] | None = None
+        self._statistics: PostgresStatistics | None = None
+        self._epochs = catalogue.Epochs()
+        self._types: dict[int, str] = {}
+        # Asked for now, so that merely observing somebody's statements asks for nothing.
+        self.environment()
+
+    # -- opening and closing ------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, url: str, *, read_only: bool = False, password: Password = None) -> PostgresEngine:
+        """Open a connection of our own, in autocommit mode; it is opened anew if it gets lost.
+
+        Parameters
+        ----------
+        url : str
+            ``postgresql://…``, as libpq reads it.
+        read_only : bool
+            Its transactions may not write.
+        password : str or callable, optional
+            Overrides the URL's; a callable is asked each time a connection is opened.
+
+        Raises
+        ------
+        ConnectionFailed
+            No such server, role or database, or the password is refused.
+        InvalidInput
+            If the URL cannot be read.
+        """
+        opener = Opener(url, read_only, password)
+        raw = opener()
+        try:
+            return cls(Connection(raw, opener, lambda: opener.secrets))
+        except BaseException:
+            raw.close()
+            raise
+
+    @classmethod
+    def borrow(cls, connection: Any) -> PostgresEngine:
+        """Work on a caller's connection, which stays open and is left as it was.
+
+        Raises
+        ------
+        InvalidInput
+            If it is no synchronous psycopg 3 connection.
+        """
+        check_connection(connection)
+        return cls(Connection(connection))
+
+    def close(self) -> None:
+        """Close a connection of ours; a borrowed one stays open."""
+        self._connection.close()
+
+    def __enter__(self) -> PostgresEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<PostgresEngine {self._version} {self._connection!r}>"
+
+    # -- what it is ---------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> str:
+        """The server's version, such as ``18.4``."""
+        return self._version
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Join trees everywhere: settings hold for one transaction, and for nobody else."""
+        if self._capabilities is None:
+            self._capabilities = Capabilities(
+                join_trees=True, isolated=True, profile=False, cancel=True, savepoints=True
+            )
+        return self._capabilities
+
+    def steering_settings(self) -> SteeringSettings:
+        """What this server and role can be asked for; read once per connection."""
+        self._forget_if_reopened()
+        if self._settings is None:
+            self._settings = SteeringSettings.discover(self._connection.ask)
+            loaded = self._connection.ask(
+                "SELECT pg_catalog.current_setting('pg_hint_plan.enable_hint', true)"
+            )
+            self._hints = loaded[0][0] in ("on", "force")
+        return self._settings
+
+    def environment(self) -> str:
+        """Database, search path, role and a hash of the settings that may change results.
+
+        What the server reports unasked is as of now; the rest as of the last :meth:`schema_epoch`, which
+        asks for it in the same round trip. So this costs none.
+        """
+        self._forget_if_reopened()
+        raw = self._connection.raw
+        if not raw.closed:
+            reported = tuple([raw.info.parameter_status(name) for name in REPORTED])
+            if self._asked is None:
+                self._ask_environment()
+            elif reported == self._reported:
+                return self._environment
+            self._reported = reported
+            self._environment = self._label(reported)
+        return self._environment
+
+    def _ask_environment(self) -> None:
+        try:
+            self._asked = self._connection.apart([_ENVIRONMENT])[0].rows[0]
+        except EngineError:
+            # Nothing can be asked in an aborted transaction: the next schema_epoch() tells.
+            self._asked = None
+
+    def _label(self, reported: tuple[str | None, ...]) -> str:
+        role, path, rest = self._asked or ("?", "?", "?")
+        user = reported[REPORTED.index("session_authorization")]
+        path = reported[0] if reported[0] is not None else path
+        digest = hashlib.blake2b(repr((reported, rest)).encode(), digest_size=6).hexdigest()
+        who = user if role == "none" else role
+        return f"{self._where} role={who} search_path={path} settings={digest}"
+
+    def _forget_if_reopened(self) -> None:
+        if self._incarnation != self._connection.incarnation:
+            self._incarnation = self._connection.incarnation
+            self._asked = self._settings = None
+            self._epochs = catalogue.Epochs()
+
+    # -- the catalogue ------------------------------------------------------------------------------
+
+    def schema_epoch(self) -> str:
+        """A hash of everything that names can resolve to; each call asks the server.
+
+        One round trip while nothing was committed on it since the last call, else two.
+        """
+        self._forget_if_reopened()
+        return self._epochs.read(self._ask_with_environment)
+
+    def _ask_with_environment(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        text, values, formats = numbered(sql, params) if params else (sql, [], [])
+        answer, about = self._connection.apart([Command(text, values, formats, own=True), _ENVIRONMENT])
+        self._forget_if_reopened()
+        if about.rows[0] != self._asked:
+            self._asked = about.rows[0]
+            self._reported = ()
+        rows: list[tuple[Any, ...]] = answer.rows
+        return rows
+
+    def schema(self) -> catalogue.PostgresSchema:
+        """The catalogue at the current epoch."""
+        epoch = self.schema_epoch()
+        if self._schema is None or self._schema[0] != epoch:
+            self._schema = (epoch, catalogue.read_schema(self._connection.ask))
+        return self._schema[1]
+
+    def statistics(self) -> Statistics:
+        """Row counts and column distributions, from the server's own statistics."""
+        schema = self.schema()
+        assert self._schema is not None
+        if self._statistics is None or self._statistics.schema is not schema:
+            self._statistics = PostgresStatistics(self._connection.ask, schema, self._schema[0])
+        return self._statistics
+
+    def effects(self, sql: str) -> Effects:
+        """Whether a statement only reads, and whether its answer is the same under every plan."""
+        return effects.judge(sql, self._connection.ask, self.schema())
+
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open on this connection (an aborted one counts)."""
+        return self._connection.in_transaction()
+
+    # -- plans --------------------------------------------------------------------------------------
+
+    def explain(self, sql: str, params: Parameters = None, *, timeout_s: float | None = None) -> PhysicalPlan:
+        """The engine's own plan, not executed.
+
+        A statement whose parameters are not given gets its generic plan (from 16 on).
+
+        Raises
+        ------
+        QueryTimeout
+            If planning alone takes longer than ``timeout_s``.
+        EngineError
+            If PostgreSQL refuses the statement.
+        """
+        return self._explain(Rendered(sql, params), timeout_s)
+
+    def explain_steered(self, statement: Rendered, *, timeout_s: float | None = None) -> PhysicalPlan:
+        """The plan that a steered statement gets under its settings, as it will be sent; not executed."""
+        return self._explain(statement, timeout_s)
+
+    def _explain(self, statement: Rendered, timeout_s: float | None) -> PhysicalPlan:
+        try:
+            return self._explained(self._explain_command(statement), statement, timeout_s)
+        except EngineError as error:
+            unbound = statement.params is None and sqlstate(error.__cause__) == _UNDEFINED_PARAMETER
+            if not unbound or self._connection.raw.info.server_version < _GENERIC_PLANS:
+                raise
+        generic = Command(f"EXPLAIN (FORMAT JSON, GENERIC_PLAN) {statement.sql}", own=True)
+        return self._explained(generic, statement, timeout_s)
+
+    def _explained(self, command: Command, statement: Rendered, timeout_s: float | None) -> PhysicalPlan:
+        settings = _limited(parse(statement.before), timeout_s)
+        with self._connection.stoppable(timeout_s, None, grace_s=GRACE_S):
+            answer = self._connection.apart([command], settings)[0]
+        return plans.physical_plan(answer.rows[0][0])
+
+    def check(self, sql: str, params: Parameters = None, *, timeout_s: float | None = None) -> None:
+        """Parse and bind one statement of any kind; nothing is executed. A text of several is let pass.
+
+        Raises
+        ------
+        QueryTimeout
+            If that takes longer than ``timeout_s``.
+        EngineError
+            If PostgreSQL would refuse it, with its own words and the place.
+        """
+        try:
+            if has_several_statements(fingerprint(sql, self.dialect)):
+                return
+        except SqlError as error:
+            raise EngineError(str(error)) from error
+        sent = self._connection.command(sql, params)
+        parsed = Command(sent.sql, sent.values, sent.formats, own=True, parse_only=True)
+        with self._connection.stoppable(timeout_s, None, grace_s=GRACE_S):
+            self._connection.apart([parsed], _limited((), timeout_s))
+
+    def _explain_command(self, statement: Rendered, options: str = "FORMAT JSON") -> Command:
+        sent = self._connection.command(statement.sql, statement.params)
+        return Command(f"EXPLAIN ({options}) {sent.sql}", sent.values, sent.formats, own=True)
+
+    def analyze(
+        self,
+        statement: Rendered,
+        *,
+        timeout_s: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> PhysicalPlan:
+        """Execute a statement that only reads for its actual rows and times; its result is thrown away.
+
+        For runs that somebody pays for: a user's own execution never costs this.
+
+        Raises
+        ------
+        QueryTimeout, QueryCancelled, EngineError
+        """
+        _check_reads(statement.sql)
+        settings = _limited(parse(statement.before), timeout_s)
+        command = self._explain_command(statement, "ANALYZE, BUFFERS, SETTINGS, FORMAT JSON")
+        with self._connection.stoppable(timeout_s, cancel, grace_s=GRACE_S) as stopper:
+            replies = self._connection.apart([command], settings, read_only=True, stopper=stopper)
+        return plans.physical_plan(replies[0].rows[0][0])
+
+    def default_trees(
+        self, template: Template, plan: PhysicalPlan, literals: Sequence[Any] | None = None
+    ) -> dict[int, JoinTree]:
+        """Join tree per block of the engine's plan, for the blocks where it can be told."""
+        return trees.default_trees(template, plan, literals)
+
+    def obeyed(
+        self,
+        template: Template,
+        steering: Steering,
+        plan: PhysicalPlan,
+        literals: Sequence[Any] | None = None,
+    ) -> bool | None:
+        """Whether a plan follows the steering's join trees; None if that cannot be told."""
+        return trees.obeyed(template, steering, plan, literals)
+
+    def render(
+        self, template: Template, literals: Sequence[Any], steering: Steering, params: Parameters = None
+    ) -> Rendered:
+        """The statement under a steering, with the settings that make PostgreSQL follow it.
+
+        Raises
+        ------
+        InvalidInput
+            If the steering does not fit the template, or asks for what this server or role cannot do.
+        """
+        settings = self.steering_settings()
+        return render_steered(
+            template,
+            literals,
+            steering,
+            params,
+            settings,
+            numbers=self._connection.takes_numbers(),
+            hints=self._hints,
+        )
+
+    # -- execution ----------------------------------------------------------------------------------
+
+    def run(
+        self,
+        statement: Rendered,
+        *,
+        timeout_s: float | None = None,
+        cancel: CancelToken | None = None,
+        profile: bool = False,
+        max_rows: int | None = None,
+    ) -> EngineResult:
+        """Execute a statement and return its complete result; settings are as before on every path.
+
+        A statement without a steering goes to the driver as it is. A steered one is sent unprepared, with
+        its settings, in one round trip: as a read-only transaction of its own, or in a savepoint of the
+        caller's. ``profile`` adds the plan by EXPLAIN, of the statement as it is sent and under the same
+        settings; rows per operator are what :meth:`analyze` is for.
+
+        Raises
+        ------
+        QueryTimeout, QueryCancelled, ResultTooLarge, EngineBusy, EngineError
+        """
+        if not statement.before and not statement.steering:
+            return self._run_as_it_is(statement, timeout_s, cancel, profile, max_rows)
+        _check_reads(statement.sql)
+        connection = self._connection
+        settings = _limited(parse(statement.before), timeout_s)
+        commands = [self._explain_command(statement)] if profile else []
+        commands.append(connection.command(statement.sql, statement.params, max_rows))
+        with connection.stoppable(timeout_s, cancel, grace_s=GRACE_S) as stopper:
+            begun = time.perf_counter()
+            replies = connection.apart(commands, settings, begin=True, read_only=True, stopper=stopper)
+            latency_ms = (time.perf_counter() - begun) * 1e3
+        answer = replies[-1]
+        if answer.overflow:
+            assert max_rows is not None
+            raise too_large(max_rows)
+        plan = plans.physical_plan(replies[0].rows[0][0]) if profile else None
+        return self._result(Fetched(answer.columns, answer.oids, answer.rows, latency_ms), plan)
+
+    def _run_as_it_is(
+        self,
+        statement: Rendered,
+        timeout_s: float | None,
+        cancel: CancelToken | None,
+        profile: bool,
+        max_rows: int | None,
+    ) -> EngineResult:
+        connection = self._connection
+        with connection.stoppable(timeout_s, cancel) as stopper:
+            plan = None
+            if profile and first_word(statement.sql) in READS:
+                plan = self._explain(statement, None)
+            fetched = connection.execute(statement.sql, statement.params, max_rows, stopper)
+        return self._result(fetched, plan)
+
+    def _result(self, fetched: Fetched, plan: PhysicalPlan | None) -> EngineResult:
+        known = self._types
+        try:
+            types = tuple([known[oid] for oid in fetched.oids])
+        except KeyError:
+            types = self._type_names(fetched.oids)
+        return EngineResult(fetched.columns, types, fetched.rows, fetched.latency_ms, plan)
+
+    def _type_names(self, oids: tuple[int, ...]) -> tuple[str, ...]:
+        """Names of types, from the driver's register; those of the database itself are asked for once."""
+        registered = self._connection.raw.adapters.types
+        for oid in oids:
+            info = registered.get(oid)
+            if info is not None:
+                self._types[oid] = f"{info.name}[]" if oid == info.array_oid else info.name
+        unknown = sorted({oid for oid in oids if oid not in self._types})
+        if unknown and self._connection.owned:
+            asked = self._connection.ask(
+                "SELECT oid, pg_catalog.format_type(oid, NULL) FROM pg_catalog.pg_type WHERE oid = ANY(%s)",
+                (unknown,),
+            )
+            self._types.update({int(oid): str(name) for oid, name in asked})
+        # On a borrowed connection nothing of ours is asked while somebody's statement is merely run.
+        return tuple(self._types.get(oid, f"oid {oid}") for oid in oids)
+
+
+def _check_reads(sql: str) -> None:
+    if first_word(sql) not in READS:
+        raise InvalidInput("only a SELECT is steered")
+
+
+def _limited(settings: tuple[tuple[str, str], ...], timeout_s: float | None) -> tuple[tuple[str, str], ...]:
+    """Settings with the time limit, which the server then keeps by itself."""
+    if timeout_s is None:
+        return settings
+    return (*settings, ("statement_timeout", str(max(1, round(timeout_s * 1e3)))))

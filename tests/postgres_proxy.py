@@ -1,0 +1,96 @@
+"""A TCP proxy in front of a server: it delays what passes, and counts round trips.
+
+A *round trip* is counted each time the client speaks after the server has (or for the first time): what a
+client sends in one go, before it hears anything, is one round trip however many messages it holds.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
+_CHUNK = 65536
+
+
+class Proxy:
+    """A proxy on a free port of this machine.
+
+    Attributes
+    ----------
+    delay_s : float
+        How long each piece waits, each way; may be changed while connections are open.
+    round_trips : int
+        As counted so far, over all connections.
+    """
+
+    def __init__(self, host: str, port: int, delay_s: float = 0.0) -> None:
+        self.delay_s = delay_s
+        self.round_trips = 0
+        self._target = (host, port)
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            speaker = ["server"]
+            with self._lock:
+                self._sockets += [client, server]
+            for end in (client, server):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for source, sink, who in ((client, server, "client"), (server, client, "server")):
+                threading.Thread(target=self._forward, args=(source, sink, who, speaker), daemon=True).start()
+
+    def _forward(self, source: socket.socket, sink: socket.socket, who: str, speaker: list[str]) -> None:
+        try:
+            while piece := source.recv(_CHUNK):
+                with self._lock:
+                    if who == "client" and speaker[0] == "server":
+                        self.round_trips += 1
+                    speaker[0] = who
+                if self.delay_s:
+                    time.sleep(self.delay_s)
+                sink.sendall(piece)
+        except OSError:
+            pass  # either end has closed: so does the other
+        finally:
+            for end in (source, sink):
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """Drop every connection, as a network does."""
+        with self._lock:
+            ends, self._sockets = self._sockets, []
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def close(self) -> None:
+        """Drop every connection and take no more."""
+        self._listener.close()
+        self.cut()
+
+
+@contextmanager
+def proxied(url: str, delay_s: float = 0.0) -> Iterator[tuple[str, Proxy]]:
+    """The URL of a proxy in front of the server of ``url``, and the proxy."""
+    parts = urlsplit(url)
+    proxy = Proxy(parts.hostname or "127.0.0.1", parts.port or 5432, delay_s)
+    login = parts.netloc.rpartition("@")[0]
+    try:
+        yield parts._replace(netloc=f"{login}@127.0.0.1:{proxy.port}").geturl(), proxy
+    finally:
+        proxy.close()
