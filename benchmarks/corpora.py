@@ -128,6 +128,14 @@ def _extension(options: Options, folder: str) -> tuple[str, ...]:
     return tuple(text for path, text in sorted(files.items()) if path.startswith(folder))
 
 
+def demo(options: Options) -> Corpus:
+    """The demo's own queries, in its own schema: the one corpus that every copy of the project has."""
+    from godb_fast.demo import TABLES, stream
+
+    texts = tuple(query.sql for query in stream(instances=2, scale=0.02, seed=options.seed))
+    return Corpus("demo", texts, "; ".join(table.ddl for table in TABLES))
+
+
 def tpch(options: Options) -> Corpus:
     """The 22 queries of TPC-H."""
     return Corpus("TPC-H", _extension(options, "extension/tpch/dbgen/queries/"), TPCH)

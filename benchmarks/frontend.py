@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Floats, Options, Report, main, percentiles
-from benchmarks.corpora import Corpus, ceb, job, stack, tpcds, tpch
+from benchmarks.common import Floats, MissingData, Options, Report, main, percentiles
+from benchmarks.corpora import Corpus, ceb, demo, job, stack, tpcds, tpch
 from godb_fast import backend as backends
 
 #: Times that the issue demands, in microseconds, on a machine like the one that its reference points name.
@@ -126,11 +126,15 @@ def first_sights(corpus: Corpus, options: Options, report: Report) -> None:
 
 
 def run(options: Options, report: Report) -> None:
-    """Time of the SQL front end on published texts."""
+    """Time of the SQL front end on published texts, or on the demo's where they are not there."""
     if backends.why_unavailable("cython") is not None:
         report.note("the compiled lexer is absent: fingerprints run as Python, and their floors do not apply")
-    for read in (job, ceb, stack, tpch, tpcds):
-        corpus = read(options)
+    for read in (job, ceb, stack, tpch, tpcds, demo):
+        try:
+            corpus = read(options)
+        except MissingData as problem:
+            report.note(f"{read.__name__}: skipped, {problem}")
+            continue
         fingerprints(corpus, options, report)
         first_sights(corpus, options, report)
 

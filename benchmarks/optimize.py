@@ -26,11 +26,13 @@ import numpy as np
 from benchmarks import corpora
 from benchmarks.common import Floats, MissingData, Options, Report, interleave, main, percentiles
 from godb_fast import Optimizer, Session, connect
+from godb_fast.planning.proposal import UNKNOWN_ORDER
 
-#: What is aimed at; the last two in times of DuckDB's own PREPARE of the same text.
+#: What is aimed at; the last two in times of DuckDB's own PREPARE of the same text, which for the demo's
+#: smaller queries is three times as fast as for JOB's.
 EXACT_US = 1.5
 REPLAN_US = 60.0
-REPLAN_TO_PREPARE = 1 / 20
+REPLAN_TO_PREPARE = {"JOB": 1 / 20, "demo": 1 / 10}
 BELOW_PREPARE = 0.95
 #: Rows of each generated table: planning reads statistics, not rows, but an empty table is a special case.
 ROWS = 2_000
@@ -235,6 +237,7 @@ def replans(work: Workload, options: Options, report: Report) -> None:
             if turn < len(texts):
                 ours(texts[turn], fresh[ALONE])
     steps.clear()
+    searched = sum(UNKNOWN_ORDER.reason not in optimize(texts[0]).reason for texts in work.templates)
     for texts in work.templates:
         own: dict[str, list[float]] = defaultdict(list)
         prepare(texts[0])
@@ -263,6 +266,10 @@ def replans(work: Workload, options: Options, report: Report) -> None:
             calls=len(asked),
             **_spread(asked),
         )
+    report.note(
+        f"{work.name}: {searched} of {len(work.templates)} templates are searched; of the others DuckDB's own "
+        "join order is not known, and then nothing is"
+    )
     for step, laps in steps.items():
         report.row(
             "steps of planning new literals, µs",
@@ -280,7 +287,8 @@ def replans(work: Workload, options: Options, report: Report) -> None:
         **_spread(ratios),
         below=float((ratios < 1).mean()),
     )
-    report.floor(f"{work.name}: new literals ÷ PREPARE, median", median, REPLAN_TO_PREPARE)
+    aimed = REPLAN_TO_PREPARE[work.name]
+    report.floor(f"{work.name}: new literals ÷ PREPARE, median", median, aimed)
     report.floor(
         f"{work.name}: share of templates below PREPARE",
         float((ratios < 1).mean()),
@@ -289,7 +297,7 @@ def replans(work: Workload, options: Options, report: Report) -> None:
     )
     half = float(np.median(fresh[ALONE]))
     for what, value, aim in (
-        ("÷ PREPARE", median, REPLAN_TO_PREPARE),
+        ("÷ PREPARE", median, aimed),
         ("in µs, nothing in between", half, REPLAN_US),
     ):
         report.note(

@@ -1,7 +1,6 @@
 """Floors of the front end, of ``optimize()`` and of its peers as gates, only where they are asked for.
 
-Without ``GODB_FAST_BENCH_DATA`` those that need no published data remain: the demo's queries and the
-generated topologies.
+Without ``GODB_FAST_BENCH_DATA`` they are those of the demo's queries and of generated topologies.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ pytestmark = [
 ]
 
 
-@pytest.mark.skipif(not os.environ.get("GODB_FAST_BENCH_DATA"), reason="needs the published query texts")
 def test_front_end_keeps_its_floors(benchmark):
     from benchmarks import frontend
 
