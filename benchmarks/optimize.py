@@ -267,8 +267,8 @@ def replans(work: Workload, options: Options, report: Report) -> None:
             **_spread(asked),
         )
     report.note(
-        f"{work.name}: {searched} of {len(work.templates)} templates are searched; of the others DuckDB's own "
-        "join order is not known, and then nothing is"
+        f"{work.name}: {searched} of {len(work.templates)} templates are searched; of the others DuckDB's "
+        "own join order is not known, and then nothing is"
     )
     for step, laps in steps.items():
         report.row(
