@@ -150,6 +150,9 @@ class _Builder:
         loops = _number(raw.get("Actual Loops"))
         rows = _number(raw.get("Actual Rows"))
         passed = (_number(raw.get("Actual Total Time")) or 0.0) * (loops or 0.0) / processes
+        common = _common_table(raw)
+        if common is not None:
+            self.unpaid[common] = passed
         table = raw.get("Relation Name")
         if table is not None and raw.get("Schema") is not None:
             table = f"{raw['Schema']}.{table}"
@@ -179,10 +182,7 @@ class _Builder:
     ) -> float:
         own = passed
         for child, (_, spent) in zip(children, below, strict=True):
-            name = str(child.get("Subplan Name", ""))
-            if child.get("Parent Relationship") == "InitPlan" and name.startswith("CTE "):
-                self.unpaid[name.removeprefix("CTE ")] = spent
-            else:
+            if _common_table(child) is None:
                 own -= spent
         if raw.get("Node Type") == "CTE Scan":
             name = str(raw.get("CTE Name"))
@@ -191,6 +191,14 @@ class _Builder:
                 self.unpaid[name] -= paid
                 own -= paid
         return max(own, 0.0)
+
+
+def _common_table(raw: dict[str, Any]) -> str | None:
+    """The name of the CTE that a node computes."""
+    name = str(raw.get("Subplan Name", ""))
+    if raw.get("Parent Relationship") != "InitPlan" or not name.startswith("CTE "):
+        return None
+    return name.removeprefix("CTE ")
 
 
 def _looks_at(inner: PhysicalNode, outer: PhysicalNode) -> bool:
