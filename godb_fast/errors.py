@@ -57,6 +57,10 @@ class ConnectionFailed(EngineError):
     """No connection: no such file, not a database, locked by another process, server unreachable."""
 
 
+class SessionClosed(EngineError):
+    """A session was used after it was closed."""
+
+
 class QueryTimeout(EngineError, TimeoutError):
     """A statement ran past its time limit and was stopped."""
 

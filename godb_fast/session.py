@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from types import TracebackType
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from numbers import Real
+from types import FrameType, TracebackType
 from typing import Any
 
 from godb_fast.core import Decision, Observation
-from godb_fast.engines.base import CancelToken, Engine, EngineResult, Parameters, Rendered
+from godb_fast.engines.base import (
+    CancelToken,
+    Engine,
+    EngineResult,
+    Parameters,
+    Rendered,
+    SeesVariables,
+)
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import (
     EngineBusy,
@@ -25,6 +35,7 @@ from godb_fast.errors import (
     QueryCancelled,
     QueryTimeout,
     ResultTooLarge,
+    SessionClosed,
 )
 from godb_fast.optimizer import UNREADABLE, Optimizer, Policy, Prepared, Scope, check_mode, log, pass_through
 
@@ -34,7 +45,8 @@ __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
 class Result:
     """Rows of one execution, with the Decision and the Observation that belong to it.
 
-    Iterating yields tuples. ``fetchdf()`` and ``arrow()`` need pandas and pyarrow.
+    Iterating yields tuples; of a result that was fetched as arrow they are made a block at a time.
+    ``fetchdf()`` and ``arrow()`` need pandas and pyarrow.
     """
 
     def __init__(self, result: EngineResult, decision: Decision | None, observation: Observation) -> None:
@@ -59,7 +71,7 @@ class Result:
         """All rows that were not fetched yet."""
         rows = self._result.rows[self._next :]
         self._next = len(self._result.rows)
-        return rows
+        return list(rows)
 
     def fetchone(self) -> tuple[Any, ...] | None:
         """The next row, or None."""
@@ -69,7 +81,7 @@ class Result:
         return self._result.rows[self._next - 1]
 
     def fetchdf(self) -> Any:
-        """All rows as a pandas DataFrame.
+        """All rows as a pandas DataFrame, with the types that the engine gives it.
 
         Raises
         ------
@@ -81,12 +93,15 @@ class Result:
         return to_dataframe(self._result)
 
     def arrow(self) -> Any:
-        """All rows as a pyarrow Table.
+        """All rows as a pyarrow Table, with the engine's exact types; also of a result without rows.
 
         Raises
         ------
         MissingDependency
             If pyarrow is not installed.
+        InvalidInput
+            If rows that were fetched as such hold a value that arrow cannot: then ask for
+            ``execute(…, fetch="arrow")``.
         """
         from godb_fast.engines.tabular import to_arrow
 
@@ -130,6 +145,7 @@ class Session:
         self._lock = threading.RLock()
         self._scope: Scope | None = None
         self._exact: dict[Any, Prepared] = {}
+        self._closed = False
 
     # -- planning -----------------------------------------------------------------------------------
 
@@ -152,7 +168,9 @@ class Session:
             hit = self._exact.get(sql)
             if hit is not None:
                 return hit.decision
-        with self._lock:
+        _check_params(params)
+        with self._lock, self._seeing(sql):
+            self._check_open()
             scope = self._scope or self._enter_scope(self.engine.schema_epoch())
             try:
                 prepared = self.optimizer.decide(self.engine, scope, sql, params, limit_s=self.timeout_s)
@@ -202,6 +220,7 @@ class Session:
         mode: str | None = None,
         timeout_s: float | None = None,
         cancel: CancelToken | None = None,
+        fetch: str = "rows",
     ) -> Result:
         """Run a statement and return its complete result.
 
@@ -217,30 +236,44 @@ class Session:
             Time limit in seconds; it covers each run of the statement, and what the engine is asked before.
         cancel : CancelToken, optional
             Lets another thread stop the statement.
+        fetch : str
+            ``rows``, or ``arrow`` to keep a large result in the engine's columnar form (a tenth of the
+            memory): ``arrow()`` and ``fetchdf()`` then cost little more; rows are made when somebody asks.
+            Engines without such a form give rows.
 
         Raises
         ------
+        InvalidInput
+            If an argument is not what it should be.
+        SessionClosed
+            After :meth:`close`.
         QueryTimeout, QueryCancelled, EngineError
             From the run of the engine's own plan; errors of a steered run are never passed on.
         """
         mode = self.mode if mode is None else check_mode(mode)
         limit = self.timeout_s if timeout_s is None else _checked_timeout(timeout_s)
-        with self._lock:
+        _check_params(params)
+        if fetch not in ("rows", "arrow"):
+            raise InvalidInput(f"fetch is {fetch!r}; it is rows or arrow")
+        with self._lock, self._seeing(sql):
+            self._check_open()
+            form = {"fetch": fetch} if fetch != "rows" and fetch in self.engine.capabilities.fetch else {}
             if mode in ("off", "observe"):
                 prepared = pass_through(self.engine, self._scope, sql, params, f"mode {mode}")
-                return self._finish(prepared, mode, self._run_default(prepared, sql, params, limit, cancel))
+                result = self._run_default(prepared, sql, params, limit, cancel, form)
+                return self._finish(prepared, mode, result)
             prepared = self._decide(sql, params, limit)
             fell_back, wasted_ms = None, 0.0
             if mode == "steer" and prepared.decision.steering:
                 fell_back = self._may_steer(prepared)
                 if fell_back is None:
                     begun = time.perf_counter()
-                    result, fell_back = self._try_steered(prepared, limit, cancel)
-                    if result is not None:
+                    steered, fell_back = self._try_steered(prepared, limit, cancel, form)
+                    if steered is not None:
                         self.optimizer.count("steered")
-                        return self._finish(prepared, mode, result, steered=True)
+                        return self._finish(prepared, mode, steered, steered=True)
                     wasted_ms = (time.perf_counter() - begun) * 1e3
-            result = self._run_default(prepared, sql, params, limit, cancel)
+            result = self._run_default(prepared, sql, params, limit, cancel, form)
             self.optimizer.saw_default(prepared, result)
             return self._finish(prepared, mode, result, fell_back=fell_back, wasted_ms=wasted_ms)
 
@@ -254,6 +287,7 @@ class Session:
     ) -> EngineResult:
         """Run a statement under the engine's own plan, with nothing around it: one arm of a comparison."""
         with self._lock:
+            self._check_open()
             result = self.engine.run(Rendered(sql, params), timeout_s=timeout_s, profile=profile)
             scope = self._scope
             known = scope.exact.get(sql) if scope is not None and params is None else None
@@ -279,6 +313,7 @@ class Session:
             From the steered run itself.
         """
         with self._lock:
+            self._check_open()
             prepared = self.optimizer.decide(self.engine, self._valid_scope(), sql, params)
             if not prepared.decision.steering:
                 raise InvalidInput(f"nothing to steer: {prepared.decision.reason}")
@@ -304,9 +339,10 @@ class Session:
         params: Parameters,
         limit: float | None,
         cancel: CancelToken | None,
+        form: dict[str, Any],
     ) -> EngineResult:
         try:
-            return self.engine.run(Rendered(sql, params), timeout_s=limit, cancel=cancel)
+            return self.engine.run(Rendered(sql, params), timeout_s=limit, cancel=cancel, **form)
         except EngineError as error:
             outcome = {QueryTimeout: "timeout", QueryCancelled: "cancelled"}.get(type(error), "error")
             self._record(prepared, self._observation(prepared, outcome, 0.0))
@@ -333,7 +369,7 @@ class Session:
         return refused
 
     def _try_steered(
-        self, prepared: Prepared, limit: float | None, cancel: CancelToken | None
+        self, prepared: Prepared, limit: float | None, cancel: CancelToken | None, form: dict[str, Any]
     ) -> tuple[EngineResult | None, str | None]:
         """A steered run under the watchdog: its result, or why it was discarded."""
         allowance = self.optimizer.allowance_s(prepared)
@@ -348,6 +384,7 @@ class Session:
                 cancel=cancel,
                 profile=unverified,
                 max_rows=self.optimizer.policy.max_buffered_rows,
+                **form,
             )
         except QueryCancelled:
             raise
@@ -441,11 +478,28 @@ class Session:
     # -- life ---------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Release the connection if it was opened here; what was recorded is flushed."""
+        """Release the connection if it was opened here; what was recorded is flushed.
+
+        Results stay readable; everything else raises SessionClosed from now on.
+        """
         with self._lock:
+            self._closed, self._scope, self._exact = True, None, {}
             self.engine.close()
             if self.optimizer.store is not None:
                 self.optimizer.store.flush()
+
+    def _seeing(self, sql: str) -> AbstractContextManager[None]:
+        """The variables that tables may be named after: those of the function that called us."""
+        if not isinstance(self.engine, SeesVariables) or not self.engine.sees_variables:
+            return nullcontext()
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_globals.get("__name__") == __name__:
+            frame = frame.f_back
+        return nullcontext() if frame is None else self.engine.seeing(sql, (frame.f_locals, frame.f_globals))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SessionClosed("this session is closed; open another one with godb_fast.connect()")
 
     def __enter__(self) -> Session:
         return self
@@ -461,9 +515,23 @@ def _ran_out_of_time(error: QueryTimeout) -> str:
 
 
 def _checked_timeout(timeout_s: float | None) -> float | None:
-    if timeout_s is not None and not timeout_s > 0:
-        raise InvalidInput(f"timeout_s is {timeout_s}; give seconds above 0, or None for no limit")
-    return timeout_s
+    if timeout_s is None:
+        return None
+    given: Any = timeout_s
+    if isinstance(given, bool) or not isinstance(given, Real) or not float(given) > 0:
+        raise InvalidInput(f"timeout_s is {given!r}; give seconds above 0, or None for no limit")
+    return float(given)
+
+
+def _check_params(params: Parameters) -> None:
+    given: Any = params
+    if given is None or isinstance(given, list | tuple | Mapping):
+        return
+    # Arrays and the like serve; a text would be taken for its letters.
+    if isinstance(given, str | bytes) or not (hasattr(given, "__len__") and hasattr(given, "__getitem__")):
+        raise InvalidInput(
+            f"params is {given!r}; give a sequence of values ([{given!r}] for one), or a mapping by name"
+        )
 
 
 def _open_session(

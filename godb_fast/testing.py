@@ -23,7 +23,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn
 
@@ -623,7 +623,7 @@ def shape(plan: PhysicalPlan) -> str:
     return " ".join(f"{node.operator}:{node.table or ''}:{len(node.children)}" for node in plan.root.walk())
 
 
-def same_rows(one: list[tuple[Any, ...]], two: list[tuple[Any, ...]]) -> bool:
+def same_rows(one: Sequence[tuple[Any, ...]], two: Sequence[tuple[Any, ...]]) -> bool:
     """Whether two results hold the same multiset of rows, floats within ``TOLERANCE``."""
     if len(one) != len(two):
         return False

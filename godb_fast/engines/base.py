@@ -33,6 +33,8 @@ class Capabilities:
     widest_join : int
         Tables of the largest join of which the engine's own plan can be had in well under a second; planning
         itself can seldom be stopped.
+    fetch : tuple of str
+        Forms that ``run(…, fetch=)`` takes; an engine that knows ``rows`` alone has no such argument.
     """
 
     join_trees: bool
@@ -42,6 +44,7 @@ class Capabilities:
     reason: str = ""
     savepoints: bool = False
     widest_join: int = 64
+    fetch: tuple[str, ...] = ("rows",)
 
 
 @dataclass(frozen=True)
@@ -73,16 +76,36 @@ class Rendered:
 class EngineResult:
     """A complete result.
 
-    ``rows`` is a list of tuples unless ``native`` holds the driver's own result object (arrow table).
+    Parameters
+    ----------
+    rows : sequence of tuple
+        A list, or rows that are made of ``native`` when somebody looks.
+    native : object, optional
+        The result in the engine's own columnar form.
+    conversions : Conversions, optional
+        How the engine makes an arrow table or a data frame of it; without, types are inferred from the rows.
     """
 
     columns: tuple[str, ...]
     types: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
+    rows: Sequence[tuple[Any, ...]]
     latency_ms: float
     plan: PhysicalPlan | None = None
     memory_bytes: float | None = None
     native: Any = None
+    conversions: Conversions | None = None
+
+
+class Conversions(Protocol):
+    """Makes other forms of a result, with the engine's exact types."""
+
+    def arrow(self, result: EngineResult) -> Any:
+        """A pyarrow Table."""
+        ...
+
+    def dataframe(self, result: EngineResult) -> Any:
+        """A pandas DataFrame."""
+        ...
 
 
 class CancelToken:
@@ -235,6 +258,20 @@ class TimedStatistics(Protocol):
 
     def within(self, seconds: float) -> AbstractContextManager[None]:
         """Inside, loading raises QueryTimeout once ``seconds`` are used up; what was loaded is kept."""
+        ...
+
+
+@runtime_checkable
+class SeesVariables(Protocol):
+    """An embedded engine whose statements can name the caller's variables (data frames) as tables."""
+
+    @property
+    def sees_variables(self) -> bool:
+        """Whether they can on this connection."""
+        ...
+
+    def seeing(self, sql: str, namespaces: Sequence[Mapping[str, Any]]) -> AbstractContextManager[None]:
+        """Inside, statements see the variables that ``sql`` names, from the first namespace that has each."""
         ...
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from types import FunctionType
 from typing import Any, TypeVar
 
 from godb_fast.engines.base import CancelToken, Parameters
@@ -22,6 +24,10 @@ ROWS_ONLY = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CO
 
 #: Rows fetched at a time while a result is bounded.
 FETCH_ROWS = 65_536
+
+
+def _call(_godb_fast_raw: Any, _godb_fast_arguments: Any) -> Any:
+    return _godb_fast_raw.execute(*_godb_fast_arguments)
 
 
 def kind_of_statement(statement: Any) -> str:
@@ -69,6 +75,8 @@ class Connection:
         self.instance = instance
         self.interruptible = interruptible
         self.closed = False
+        #: The caller's variables that a statement may name as tables; on a borrowed connection only.
+        self.variables: dict[str, Any] = {}
         self._duckdb = import_duckdb()
         self._transaction: bool | None = False if instance is not None else None
         self._worker: ThreadPoolExecutor | None = None
@@ -91,9 +99,22 @@ class Connection:
 
     def rows(self, sql: str, params: Parameters = None) -> list[tuple[Any, ...]]:
         """Rows of a statement, for use within :meth:`guarded`; errors are the driver's."""
-        result = self.raw.execute(sql, params) if params is not None else self.raw.execute(sql)
+        result = self.execute(sql, params)
         rows: list[tuple[Any, ...]] = result.fetchall()
         return rows
+
+    def execute(self, statement: Any, params: Parameters = None) -> Any:
+        """Start a text or one of :meth:`statements`, for use within :meth:`guarded`.
+
+        DuckDB looks for a table that it does not know among the variables of the Python function that called
+        it: that must not find ours, but the caller's.
+        """
+        arguments = (statement,) if params is None else (statement, params)
+        if self.instance is not None:
+            return self.raw.execute(*arguments)
+        # The driver itself imports what it needs from there.
+        namespace = {"__builtins__": builtins, **self.variables}
+        return FunctionType(_call.__code__, namespace)(self.raw, arguments)
 
     def kinds(self, sql: str) -> tuple[str, ...]:
         """Statement types of a text (``SELECT``, ``INSERT`` …) as DuckDB's parser sees them."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from godb_fast.core import JoinTree, PhysicalPlan, Steering, Template
@@ -19,6 +21,7 @@ from godb_fast.engines.duckdb.instance import (
     parse_settings,
     setting_statement,
 )
+from godb_fast.engines.duckdb.results import CONVERSIONS, ColumnarRows, fetch_table, is_columnar
 from godb_fast.engines.duckdb.schema import DuckDBSchema, schema_epoch
 from godb_fast.engines.duckdb.statistics import DuckDBStatistics
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, QueryCancelled, QueryTimeout
@@ -50,6 +53,17 @@ _BORROWED: Final = (
     "DuckDB's switch for join orders is instance-wide and this connection was not opened by godb_fast, so "
     "others could feel it; open the file with godb_fast to steer join orders"
 )
+
+
+_NAMES: Final = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"|[^\W\d]\w*')
+#: Packages of what DuckDB reads as a table.
+_TABULAR: Final = frozenset({"duckdb", "_duckdb", "numpy", "pandas", "polars", "pyarrow"})
+
+
+def _is_tabular(value: Any) -> bool:
+    if isinstance(value, import_duckdb().DuckDBPyConnection):
+        return False
+    return type(value).__module__.partition(".")[0] in _TABULAR or hasattr(value, "__arrow_c_stream__")
 
 
 class DuckDBEngine:
@@ -177,6 +191,7 @@ class DuckDBEngine:
             cancel=True,
             reason=reason,
             widest_join=quirks.widest_join(self._version),
+            fetch=("rows", "arrow", "df"),
         )
 
     @property
@@ -237,6 +252,26 @@ class DuckDBEngine:
     def effects(self, sql: str) -> Effects:
         """Whether a statement only reads, and whether its answer is the same under every plan."""
         return self._effects.judge(sql, self.schema())
+
+    @property
+    def sees_variables(self) -> bool:
+        """On a borrowed connection, as on the caller's own; not on an instance of ours."""
+        return self._connection.instance is None
+
+    @contextmanager
+    def seeing(self, sql: str, namespaces: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+        """Inside, statements see the data frames and arrow tables that ``sql`` names."""
+        found: dict[str, Any] = {}
+        for token in _NAMES.finditer(sql):
+            name = token[0] if token["quoted"] is None else token["quoted"].replace('""', '"')
+            for namespace in namespaces:
+                if name not in found and name in namespace and _is_tabular(namespace[name]):
+                    found[name] = namespace[name]
+        before, self._connection.variables = self._connection.variables, found
+        try:
+            yield
+        finally:
+            self._connection.variables = before
 
     def in_transaction(self) -> bool:
         """Whether a transaction is open on this connection (an aborted one counts)."""
@@ -369,7 +404,9 @@ class DuckDBEngine:
         Parameters
         ----------
         fetch : str
-            ``rows`` for tuples; ``arrow`` or ``df`` give ``EngineResult.native`` instead, with no tuples.
+            ``rows`` for tuples, made at once of plain scalars and when looked at of anything else; ``arrow``
+            for an arrow table in ``EngineResult.native``, of which rows are made when looked at; ``df`` for a
+            data frame there, without rows.
 
         Raises
         ------
@@ -396,7 +433,7 @@ class DuckDBEngine:
         began = ended = 0.0
         report: dict[str, Any] | None = None
 
-        def work() -> tuple[Any, list[tuple[Any, ...]], Any]:
+        def work() -> tuple[Any, tuple[str, ...], Sequence[tuple[Any, ...]], Any]:
             nonlocal began, ended, report
             raw = connection.raw
             try:
@@ -405,28 +442,29 @@ class DuckDBEngine:
                 began = time.perf_counter()
                 # As the driver does with a text; but a long one is not parsed twice.
                 for entry in parsed[:-1]:
-                    raw.execute(entry)
-                if statement.params is None:
-                    raw.execute(parsed[-1])
-                else:
-                    raw.execute(parsed[-1], statement.params)
+                    connection.execute(entry)
+                connection.execute(parsed[-1], statement.params)
                 description = raw.description or []
-                rows: list[tuple[Any, ...]] = []
+                types = tuple(str(entry[1]) for entry in description)
+                rows: Sequence[tuple[Any, ...]] = []
                 native = None
-                if fetch == "rows":
-                    rows = connection.fetch(max_rows)
+                if fetch == "df":
+                    native = raw.df()
+                elif fetch == "arrow" or is_columnar(types):
+                    native = fetch_table(raw, max_rows)
+                    rows = ColumnarRows(native, types)
                 else:
-                    native = quirks.arrow_table(raw) if fetch == "arrow" else raw.df()
+                    rows = connection.fetch(max_rows)
                 ended = time.perf_counter()
                 if profiler is not None:
                     report = profiler.read()
-                return description, rows, native
+                return description, types, rows, native
             finally:
                 if profiler is not None:
                     profiler.stop()
 
         try:
-            description, rows, native = connection.guarded(
+            description, types, rows, native = connection.guarded(
                 work,
                 settings=settings,
                 timeout_s=timeout_s,
@@ -439,10 +477,11 @@ class DuckDBEngine:
         plan = plans.from_profile(report, f"duckdb {self._version}", latency_ms) if report else None
         return EngineResult(
             columns=tuple(str(entry[0]) for entry in description),
-            types=tuple(str(entry[1]) for entry in description),
+            types=types,
             rows=rows,
             latency_ms=latency_ms,
             plan=plan,
             memory_bytes=plan.memory_bytes if plan is not None else None,
             native=native,
+            conversions=CONVERSIONS,
         )

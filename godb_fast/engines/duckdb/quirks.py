@@ -11,7 +11,8 @@ names in plans               ``SEQ_SCAN␠``, ``t``, never quoted        ``SEQ_S
 Ctrl-C                       ``RuntimeError`` after the KeyboardInterrupt, the statement still running;
                              in 2.0 (and 1.5's fetch) it waits until the statement ends
 error in a transaction       binder errors leave it open               every error aborts it
-arrow                        ``fetch_arrow_table()``                  ``to_arrow_table()``
+arrow                        ``fetch_arrow_table()``,                 ``to_arrow_table()``,
+                             ``fetch_record_batch()``                 ``to_arrow_reader()``
 syntax tree: constants       ``value``                                 ``literal``
 syntax tree: calls, set ops  ``children``; ``left``, ``right``         ``arguments``; ``children``
 window functions             not in ``duckdb_functions()``             listed
@@ -109,6 +110,15 @@ def arrow_table(connection: Any) -> Any:
         # 2.0 would rather have its relations used, which cannot be timed and stopped as statements are.
         warnings.simplefilter("ignore", UserWarning)
         return connection.to_arrow_table()
+
+
+def arrow_reader(connection: Any, rows: int) -> Any:
+    """The pending result as a reader of arrow batches of at most ``rows`` rows."""
+    if hasattr(connection, "to_arrow_reader"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return connection.to_arrow_reader(rows)
+    return connection.fetch_record_batch(rows)
 
 
 def profile_operators(profile: dict[str, Any]) -> dict[str, Any] | None:
