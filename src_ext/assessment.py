@@ -16,19 +16,8 @@ from __future__ import annotations
 
 import cython
 import numpy
+from cython.cimports.godb_fast._kernels.addresses import doubles, ints, longs
 from cython.cimports.libc.math import exp, floor, log
-
-if not cython.compiled:
-    # Kernels take bare pointers when compiled (assessment.pxd), otherwise flat arrays.
-
-    def doubles(array):
-        return array.reshape(-1).view(numpy.float64)
-
-    def longs(array):
-        return array.reshape(-1).view(numpy.int64)
-
-    def ints(array):
-        return array.reshape(-1).view(numpy.int32)
 
 
 @cython.cfunc

@@ -1,22 +1,3 @@
-cdef extern from *:
-    """
-    /* The address of an array's data: contiguous, of the element type that the caller knows. The caller holds
-       the array for as long as the address is used. */
-    static void *godb_values_of(PyObject *array) {
-        Py_buffer view;
-        void *data;
-        if (PyObject_GetBuffer(array, &view, PyBUF_SIMPLE) < 0) return NULL;
-        data = view.buf;
-        PyBuffer_Release(&view);
-        return data;
-    }
-    #define godb_double_values(array) ((double *) godb_values_of(array))
-    #define godb_long_values(array) ((long long *) godb_values_of(array))
-    """
-    double* doubles "godb_double_values" (object array) except NULL
-    long long* longs "godb_long_values" (object array) except NULL
-
-
 cdef class Packed:
     cdef bytes data
     cdef object ends, shares

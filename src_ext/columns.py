@@ -12,17 +12,10 @@ from bisect import bisect_left
 
 import cython
 import numpy
+from cython.cimports.godb_fast._kernels.addresses import doubles, longs
 
 if cython.compiled:
     from cython.cimports.libc.string import memchr, memcmp
-else:
-    # Kernels take bare pointers when compiled (columns.pxd), otherwise flat arrays.
-
-    def doubles(array):
-        return array.reshape(-1).view(numpy.float64)
-
-    def longs(array):
-        return array.reshape(-1).view(numpy.int64)
 
 
 #: Domains of columns.

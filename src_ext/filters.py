@@ -13,15 +13,9 @@ from __future__ import annotations
 
 import cython
 import numpy
+from cython.cimports.godb_fast._kernels.addresses import doubles
 from cython.cimports.godb_fast._kernels.columns import Column, Packed, place
 from cython.cimports.libc.math import log, pow, sqrt
-
-if not cython.compiled:
-    # Kernels take bare pointers when compiled (filters.pxd), otherwise flat arrays.
-
-    def doubles(array):
-        return array.reshape(-1).view(numpy.float64)
-
 
 # The same numbers as in planning.distribution, which says what they mean.
 TINY = cython.declare(cython.double, 1e-9)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import cython
 import numpy
+from cython.cimports.godb_fast._kernels.addresses import doubles, ints, longs
 from cython.cimports.godb_fast._kernels.greedy import (
     finish_tree,
     join_greedily,
@@ -24,36 +25,6 @@ from cython.cimports.godb_fast._kernels.linearized import (
     sum_weights,
     weigh_edges,
 )
-
-
-@cython.cfunc
-@cython.inline
-def doubles(view: cython.double[::1]) -> cython.p_double:
-    """What kernels take: a bare pointer when compiled, the array itself otherwise."""
-    if cython.compiled:
-        return cython.address(view[0])
-    else:
-        return view
-
-
-@cython.cfunc
-@cython.inline
-def longs(view: cython.longlong[::1]) -> cython.p_longlong:
-    """As :func:`doubles`, for 64-bit integers."""
-    if cython.compiled:
-        return cython.address(view[0])
-    else:
-        return view
-
-
-@cython.cfunc
-@cython.inline
-def ints(view: cython.int[::1]) -> cython.p_int:
-    """As :func:`doubles`, for 32-bit integers."""
-    if cython.compiled:
-        return cython.address(view[0])
-    else:
-        return view
 
 
 @cython.cclass

@@ -1,24 +1,3 @@
-cdef extern from *:
-    """
-    /* The address of an array's data: contiguous, of the element type that the caller knows. The caller holds
-       the array for as long as the address is used. */
-    static void *godb_address(PyObject *array) {
-        Py_buffer view;
-        void *data;
-        if (PyObject_GetBuffer(array, &view, PyBUF_SIMPLE) < 0) return NULL;
-        data = view.buf;
-        PyBuffer_Release(&view);
-        return data;
-    }
-    #define godb_doubles(array) ((double *) godb_address(array))
-    #define godb_longs(array) ((long long *) godb_address(array))
-    #define godb_ints(array) ((int *) godb_address(array))
-    """
-    double* doubles "godb_doubles" (object array) except NULL
-    long long* longs "godb_longs" (object array) except NULL
-    int* ints "godb_ints" (object array) except NULL
-
-
 # For Cython callers: an engine that plans in its own native code cimports the class. ``rows`` are doubles, one
 # row of ``lanes`` per csg of ``relation_sets``; ``model`` the six coefficients; ``out`` a PLAN_NODE array.
 cdef class Planner:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import cython
 import numpy
+from cython.cimports.godb_fast._kernels.addresses import doubles, ints, longs
 from cython.cimports.godb_fast._kernels.cardinality import (
     correct_operators,
     estimate_masks,
@@ -49,19 +50,6 @@ from cython.cimports.godb_fast._kernels.plain import (
 
 #: Triples per chunk of streamed pairs: stays in the first-level cache; where calls are dear, more.
 CHUNK = 1024 if cython.compiled else 16384
-
-
-if not cython.compiled:
-    # Kernels take bare pointers when compiled (planner.pxd), otherwise flat arrays.
-
-    def doubles(array):
-        return array.reshape(-1).view(numpy.float64)
-
-    def longs(array):
-        return array.reshape(-1).view(numpy.int64)
-
-    def ints(array):
-        return array.reshape(-1).view(numpy.int32)
 
 
 @cython.cclass

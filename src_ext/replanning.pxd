@@ -2,27 +2,6 @@ from godb_fast._kernels.assessment cimport Assessor
 from godb_fast._kernels.filters cimport Filters
 from godb_fast._kernels.planner cimport Planner
 
-cdef extern from *:
-    """
-    /* The address of an array's data: contiguous, of the element type that the caller knows. The caller holds
-       the array for as long as the address is used. */
-    static void *godb_numbers_of(PyObject *array) {
-        Py_buffer view;
-        void *data;
-        if (PyObject_GetBuffer(array, &view, PyBUF_SIMPLE) < 0) return NULL;
-        data = view.buf;
-        PyBuffer_Release(&view);
-        return data;
-    }
-    #define godb_double_numbers_of(array) ((double *) godb_numbers_of(array))
-    #define godb_long_numbers_of(array) ((long long *) godb_numbers_of(array))
-    #define godb_int_numbers_of(array) ((int *) godb_numbers_of(array))
-    """
-    double* doubles "godb_double_numbers_of" (object array) except NULL
-    long long* longs "godb_long_numbers_of" (object array) except NULL
-    int* ints "godb_int_numbers_of" (object array) except NULL
-
-
 cdef class Replanner:
     cdef Filters filters
     cdef Planner planner

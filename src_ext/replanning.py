@@ -11,21 +11,10 @@ from __future__ import annotations
 
 import cython
 import numpy
+from cython.cimports.godb_fast._kernels.addresses import doubles, ints, longs
 from cython.cimports.godb_fast._kernels.assessment import Assessor, choose_at
 from cython.cimports.godb_fast._kernels.filters import Filters
 from cython.cimports.godb_fast._kernels.planner import Planner
-
-if not cython.compiled:
-    # Kernels take bare pointers when compiled (replanning.pxd), otherwise flat arrays.
-
-    def doubles(array):
-        return array.reshape(-1).view(numpy.float64)
-
-    def longs(array):
-        return array.reshape(-1).view(numpy.int64)
-
-    def ints(array):
-        return array.reshape(-1).view(numpy.int32)
 
 
 @cython.cclass
