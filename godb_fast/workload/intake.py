@@ -77,8 +77,23 @@ def gather(request: Request, progress: Progress | None = None) -> Workload:
     else:
         workload = _store(request)
     examples = [found for found in (log, _seen(request, source)) if found is not None]
+    workload = _without_catalogue(workload)
     queries = with_examples(workload.queries, examples)
     return replace(workload, queries=tuple(queries), notes=workload.notes + notes)
+
+
+def _without_catalogue(workload: Workload) -> Workload:
+    """Without what tools ask the catalogue of PostgreSQL, our own questions too: it is nobody's workload."""
+    others = tuple(usage for usage in workload.queries if "pg_catalog." not in usage.text)
+    ours = [usage for usage in workload.queries if "pg_catalog." in usage.text]
+    if not ours or workload.dialect != "postgres":
+        return workload
+    seconds = sum(usage.total_ms or 0.0 for usage in ours) / 1e3
+    note = (
+        f"{sum(usage.calls for usage in ours)} calls ({seconds:.1f} s) read the system catalogue, as tools "
+        "do: counted, not listed"
+    )
+    return replace(workload, queries=others, notes=(*workload.notes, note))
 
 
 def _chosen(request: Request) -> str:
@@ -153,7 +168,7 @@ def _seen(request: Request, source: str) -> Workload | None:
 
 
 def with_examples(queries: Sequence[QueryUsage], sources: Sequence[Workload]) -> list[QueryUsage]:
-    """The queries, those without an example given that of the same statement elsewhere; first source first."""
+    """The queries, those without an example given that of the same statement elsewhere."""
     known: dict[str, QueryUsage] = {}
     for source in sources:
         for usage in source.queries:

@@ -45,6 +45,11 @@ def shape(text: str) -> str:
     return _VALUE.sub("?", text)
 
 
+def plain(text: str) -> str:
+    """A normalized text for people: ``?`` for each value."""
+    return _MARK.sub("?", text)
+
+
 def numbered(text: str) -> str:
     """A normalized text as a statement with ``$1``, ``$2`` … in its slots."""
     count = 0
