@@ -261,6 +261,12 @@ class Optimizer:
                 self._scopes.move_to_end(key)
         return scope
 
+    def known_templates(self, print_: Fingerprint) -> list[KnownTemplate]:
+        """What is known of a template, in whatever scope; asks no engine."""
+        with self._lock:
+            found = [scope.template(print_) for scope in self._scopes.values()]
+        return [known for known in found if known is not None]
+
     # -- the pipeline -------------------------------------------------------------------------------
 
     def decide(

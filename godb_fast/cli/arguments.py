@@ -9,6 +9,7 @@ from typing import Any
 
 from godb_fast import __version__
 from godb_fast.cli import commands
+from godb_fast.cli.slow import slow
 
 URL_HELP = (
     "the path of a DuckDB file, or a URL: duckdb:///relative.db has three slashes, "
@@ -129,6 +130,55 @@ def parser() -> argparse.ArgumentParser:
         help="text (default), json, or the statement as it would be sent",
     )
     explain.add_argument("--json", action="store_const", const="json", dest="format", help="as --format json")
+
+    slowest = add(
+        "slow",
+        "rank what costs a database most: statements by their share of its time",
+        "  godb-fast slow postgresql://me@db.example/shop\n"
+        "  godb-fast slow postgresql://me@db.example/shop --log /var/log/postgresql --top 10\n"
+        "  godb-fast slow shop.duckdb --log query_log --output slow.sql\n"
+        "  godb-fast slow --log postgresql-Mon.csv.gz --json\n"
+        "  godb-fast slow shop.duckdb --files queries/\n"
+        "  godb-fast slow --files my_dbt_project --dialect duckdb\n\n"
+        "Without --source: --files if given, else a PostgreSQL server's pg_stat_statements, else --log, else\n"
+        "what our own store has seen. A log beside pg_stat_statements lends its values. Logs are PostgreSQL's\n"
+        "(csvlog, jsonlog, stderr's; auto_explain's plans) or DuckDB's; rotated and gzip files are read too.\n"
+        "Nothing that is found is executed. Values of statements appear in --json and --output only.",
+        slow,
+    )
+    slowest.add_argument("url", metavar="URL", nargs="?", help=URL_HELP)
+    slowest.add_argument(
+        "--source",
+        choices=("auto", "statements", "log", "store", "files"),
+        default="auto",
+        help="what is ranked; statements is pg_stat_statements (auto)",
+    )
+    slowest.add_argument(
+        "--log", metavar="PATH", action="append", default=[], help="a log file or folder; may be repeated"
+    )
+    slowest.add_argument(
+        "--files",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="an .sql file, a folder of them, or a dbt project; may be repeated",
+    )
+    slowest.add_argument(
+        "--top", type=_number(int, 1), default=20, metavar="N", help="how many are shown (20)"
+    )
+    slowest.add_argument(
+        "--dialect",
+        choices=("postgres", "duckdb"),
+        default="postgres",
+        help="of --files and the store where there is no URL (postgres)",
+    )
+    slowest.add_argument(
+        "--no-plan", action="store_true", help="do not ask the engine what can be steered, nor make up values"
+    )
+    slowest.add_argument("--json", action="store_true", help="as JSON")
+    slowest.add_argument(
+        "--output", metavar="FILE.sql", help="also write the statements with their values, for godb-fast run"
+    )
 
     info = add(
         "info",

@@ -9,6 +9,7 @@ from godb_fast.store.base import (
     Store,
     StoredDecision,
     StoreHealth,
+    TemplateRuns,
     default_path,
     open_store,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Store",
     "StoreHealth",
     "StoredDecision",
+    "TemplateRuns",
     "default_path",
     "open_store",
 ]

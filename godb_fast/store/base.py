@@ -69,6 +69,25 @@ class LatencySummary:
     worst_ms: float
 
 
+@dataclass(frozen=True)
+class TemplateRuns:
+    """Complete executions of one template in one database, under whatever plans.
+
+    ``text`` is the normalized statement (None if it was not recorded), ``sql`` one as it was sent (only if
+    literals are kept).
+    """
+
+    fingerprint: int
+    engine: str
+    database: str
+    runs: int
+    total_ms: float
+    worst_ms: float
+    rows: int | None
+    text: str | None
+    sql: str | None
+
+
 @runtime_checkable
 class Store(Protocol):
     """Keeps decisions and observations. Thread-safe.

@@ -14,7 +14,7 @@ from typing import Any, Final
 from godb_fast.core import Decision, Observation
 from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.evidence import percentile
-from godb_fast.store.base import LatencySummary, StoredDecision, StoreHealth
+from godb_fast.store.base import LatencySummary, StoredDecision, StoreHealth, TemplateRuns
 from godb_fast.store.plans import plan_from_bytes, unpack
 from godb_fast.store.writer import BUSY_TIMEOUT_MS, GATE, Writer, connect, diagnose
 
@@ -178,6 +178,21 @@ class SqliteStore:
             )
             for row in rows
         ]
+
+    def template_runs(self) -> list[TemplateRuns]:
+        """Complete executions by template and database, largest total first."""
+        # A steered decision's text is the one that we wrote; a wasted run costs its user time all the same.
+        rows = self._rows(
+            "SELECT o.fingerprint, o.engine, o.database, count(*), sum(o.latency_ms + o.wasted_ms) AS total, "
+            "max(o.latency_ms), sum(o.rows), "
+            "(SELECT min(t.text) FROM templates t WHERE t.fingerprint = o.fingerprint), "
+            "(SELECT d.sql FROM decisions d WHERE d.fingerprint = o.fingerprint AND d.engine = o.engine "
+            "AND d.action <> 'steer' AND d.sql IS NOT NULL ORDER BY d.at DESC LIMIT 1) "
+            "FROM observations o WHERE o.outcome = 'ok' "
+            "GROUP BY o.fingerprint, o.engine, o.database ORDER BY total DESC",
+            (),
+        )
+        return [TemplateRuns(*row) for row in rows]
 
     def latencies(self, fingerprint: int | None = None) -> list[LatencySummary]:
         """Latencies of complete runs per fingerprint and kind of plan, largest total first."""

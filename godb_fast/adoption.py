@@ -1,0 +1,291 @@
+"""What all ways into an existing application share: modes, observing without touching, and what is verified.
+
+Nothing here sends anything to a database on the application's connection, and nothing here raises into the
+application: an error of ours is logged once, counted, and the statement goes on unchanged.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from godb_fast.core import Decision, Observation
+from godb_fast.engines.base import Parameters
+from godb_fast.errors import GodbError
+from godb_fast.optimizer import STEERED_RUNS, KnownTemplate, Optimizer, Prepared, Scope, check_mode
+from godb_fast.session import Session
+from godb_fast.sql import Fingerprint, fingerprint
+
+log = logging.getLogger("godb_fast")
+
+#: Where nobody says otherwise. A server is shared and every question costs a round trip: there we only look.
+DEFAULT_MODES: Final = {"postgresql": "observe", "duckdb": "advise"}
+#: Engine → dialect of its texts.
+DIALECTS: Final = {"postgresql": "postgres", "duckdb": "duckdb"}
+#: Templates of which an Observer keeps the decision; the oldest are forgotten first.
+MAX_TEMPLATES: Final = 5_000
+#: Templates that may wait to be planned for in the background; beyond it they come up again later.
+MAX_WAITING: Final = 256
+_STOP: Final = (None, "", None)
+
+
+def chosen_mode(mode: str | None, engine: str) -> str:
+    """The mode that is given, else that of ``GODB_FAST_MODE``, else the engine's first one.
+
+    Raises
+    ------
+    InvalidInput
+        If it is none of the four.
+    """
+    return check_mode(mode or os.environ.get("GODB_FAST_MODE") or DEFAULT_MODES.get(engine, "observe"))
+
+
+def only_reads(print_: Fingerprint) -> bool:
+    """Whether a statement begins as a query does; that it really only reads is judged later."""
+    return print_.text.lstrip("( ").startswith(("select ", "with ", "values ", "from "))
+
+
+def gain_ms(known: KnownTemplate, bucket: bytes, steering_key: str) -> float | None:
+    """Milliseconds by which a *verified* steering beats the engine's own plan; None if it is not verified.
+
+    Verified means: the engine was seen to obey it, and in at least ``STEERED_RUNS`` complete runs the fastest
+    beat the fastest of the engine's own plan.
+    """
+    if steering_key not in known.obeyed or steering_key in known.quarantine:
+        return None
+    runs, best = known.steered_ms.get((bucket, steering_key), (0, 0.0))
+    bound = known.baseline_ms.get(bucket)
+    if runs < STEERED_RUNS or bound is None or not best < bound:
+        return None
+    return bound - best
+
+
+def verified_gain_ms(prepared: Prepared) -> float | None:
+    """As :func:`gain_ms`, of a decision."""
+    steering = prepared.decision.steering
+    if prepared.known is None or not steering:
+        return None
+    return gain_ms(prepared.known, prepared.bucket, steering.key)
+
+
+def best_gain_ms(known: KnownTemplate) -> float | None:
+    """The largest gain of a verified steering of a template, over all its buckets."""
+    gains = [gain_ms(known, bucket, key) for bucket, key in list(known.steered_ms)]
+    return max((gain for gain in gains if gain is not None), default=None)
+
+
+class CursorSession(Session):
+    """A Session at a connection whose statements somebody else executes, on a cursor of the driver's."""
+
+    def scope(self) -> Scope:
+        """The knowledge for what the engine holds now; asks the engine for its epoch."""
+        return self._valid_scope()
+
+    def prepare(self, sql: str, params: Parameters) -> Prepared:
+        """The decision for a statement; whatever goes wrong in planning, it is to go through as it is."""
+        return self._decide(sql, params, self.timeout_s)
+
+    def why_not_steered(self, prepared: Prepared) -> str | None:
+        """Why this statement is not steered now; None if it may be."""
+        return self._may_steer(prepared)
+
+
+class Observer:
+    """Notes executions of an application's statements: latency, rows where they are known, outcome.
+
+    Parameters
+    ----------
+    engine : str
+        ``postgresql`` or ``duckdb``.
+    optimizer : Optimizer
+        Its store records what is observed, if it has one; its counters count.
+    version, database : str
+        Of the server, without credentials.
+    """
+
+    def __init__(self, engine: str, optimizer: Optimizer, version: str = "", database: str = "") -> None:
+        self.engine = engine
+        self.optimizer = optimizer
+        self.version = version
+        self.database = database
+        self._dialect = DIALECTS[engine]
+        self._machine = platform.node()
+        self._decisions: dict[tuple[int, int], Decision] = {}
+
+    def read(self, sql: str) -> Fingerprint | None:
+        """The fingerprint of a statement; None where the lexer cannot read it."""
+        try:
+            return fingerprint(sql, self._dialect, backend=self.optimizer.backend)
+        except GodbError:
+            return None
+
+    def advised(self, print_: Fingerprint, decision: Decision) -> None:
+        """What was decided for a template: observations belong to that decision from now on."""
+        self._keep((print_.hash, print_.casing), decision)
+
+    def decision(self, print_: Fingerprint) -> Decision | None:
+        """What was decided for a template, if anything was."""
+        return self._decisions.get((print_.hash, print_.casing))
+
+    def _keep(self, key: tuple[int, int], decision: Decision) -> None:
+        if len(self._decisions) >= MAX_TEMPLATES:
+            self._decisions.pop(next(iter(self._decisions)), None)
+        self._decisions[key] = decision
+
+    def saw(
+        self, print_: Fingerprint | None, outcome: str, latency_ms: float, rows: int | None, **more: Any
+    ) -> None:
+        """One execution. Never raises."""
+        try:
+            self.optimizer.count("observed")
+            store = self.optimizer.store
+            if store is None or print_ is None:
+                return
+            key = print_.hash, print_.casing
+            decision = self._decisions.get(key)
+            if decision is None:
+                decision = Decision(print_.hash, print_.text, reason="observed only", engine=self.engine)
+                self._keep(key, decision)
+            observation = Observation(
+                decision_id=decision.id,
+                fingerprint=print_.hash,
+                outcome=outcome,
+                latency_ms=latency_ms,
+                rows=rows,
+                engine=self.engine,
+                engine_version=self.version,
+                database=self.database,
+                machine=self._machine,
+                **more,
+            )
+            store.record(decision, observation, print_.text)
+        except Exception as error:  # noqa: BLE001 - logged and counted: nothing of ours stops a statement
+            self.failed("observing", error)
+
+    def failed(self, doing: str, error: BaseException) -> None:
+        """An error of ours: counted, and logged the first time with its trace."""
+        first = "internal_errors" not in self.optimizer.counters
+        self.optimizer.log_once("internal_errors", f"{doing}: {type(error).__name__}: {error}")
+        if first:
+            log.warning("the statement goes on unchanged", exc_info=error)
+
+
+class Adviser:
+    """Plans in the background, on a connection of its own, for templates that an application was seen to use.
+
+    The application waits for nothing and its connection is asked for nothing. The thread ends, and its
+    connection is closed, once nothing came for ``idle_s`` seconds.
+
+    Parameters
+    ----------
+    observer : Observer
+        Is told the decisions.
+    idle_s : float
+        How long to keep the connection.
+    """
+
+    def __init__(self, observer: Observer, idle_s: float) -> None:
+        self._observer = observer
+        self._idle_s = idle_s
+        self._waiting: queue.Queue[tuple[Fingerprint | None, str, Parameters]] = queue.Queue(MAX_WAITING)
+        self._seen: dict[tuple[int, int], None] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._idle = threading.Event()
+        self._idle.set()
+        self._stopped = False
+
+    def consider(
+        self, print_: Fingerprint, sql: str, params: Parameters, connect: Callable[[], Callable[[], Session]]
+    ) -> None:
+        """Plan for this template soon, if it was not done yet.
+
+        Parameters
+        ----------
+        connect : callable
+            Called here and now, gives what opens a session in the thread.
+        """
+        key = print_.hash, print_.casing
+        if key in self._seen or self._stopped:
+            return
+        with self._lock:
+            if key in self._seen or self._waiting.full():
+                return
+            if len(self._seen) >= MAX_TEMPLATES:
+                self._seen.pop(next(iter(self._seen)), None)
+            self._seen[key] = None
+            self._idle.clear()
+            self._waiting.put((print_, sql, params))
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, args=(connect(),), name="godb-fast-adviser", daemon=True
+                )
+                self._thread.start()
+
+    def wait(self, timeout_s: float = 10.0) -> bool:
+        """Wait until all that was considered so far is planned for."""
+        return self._idle.wait(timeout_s)
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End the thread and close its connection."""
+        self._stopped = True
+        self.rest(timeout_s)
+
+    def rest(self, timeout_s: float = 2.0) -> None:
+        """Close the connection once what waits is done; it is opened again when something comes up."""
+        with self._lock:
+            thread = self._thread
+            if thread is not None:
+                # A full queue wakes the thread as well.
+                with suppress(queue.Full):
+                    self._waiting.put_nowait(_STOP)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
+
+    def _work(self, connect: Callable[[], Session]) -> None:
+        session: Session | None = None
+        try:
+            while True:
+                try:
+                    print_, sql, params = self._waiting.get(timeout=self._idle_s)
+                except queue.Empty:
+                    with self._lock:
+                        if self._waiting.empty():
+                            self._thread = None
+                            return
+                    continue
+                if self._stopped or print_ is None:
+                    with self._lock:
+                        if self._stopped or self._waiting.empty():
+                            self._thread = None
+                            return
+                    continue
+                if session is None:
+                    session = connect()
+                self._plan(session, print_, sql, params)
+                with self._lock:
+                    if self._waiting.empty():
+                        self._idle.set()
+        except Exception as error:  # noqa: BLE001 - logged and counted; the application does not notice
+            self._observer.failed("planning in the background", error)
+            with self._lock:
+                self._thread = None
+        finally:
+            self._idle.set()
+            if session is not None:
+                session.engine.close()
+
+    def _plan(self, session: Session, print_: Fingerprint, sql: str, params: Parameters) -> None:
+        try:
+            self._observer.advised(print_, session.optimize(sql, params))
+            self._observer.optimizer.count("advised")
+        except GodbError as error:
+            # A temporary table, or one that the application has not committed yet: no advice for this one.
+            self._observer.optimizer.count("not_advised")
+            log.debug("not advised: %s", error)

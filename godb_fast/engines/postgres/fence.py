@@ -1,0 +1,135 @@
+"""A steered statement on a caller's own cursor: description, rows and row factory are the driver's.
+
+Settings hold for this statement alone, within a savepoint of the caller's transaction or, with autocommit,
+in a transaction of its own. If anything goes wrong, the transaction is as it was and the cursor can be used.
+On a synchronous connection all of it is one pipeline, that is one round trip; behind an asynchronous one
+(SQLAlchemy's adapter of it) it takes three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from godb_fast.engines.base import Rendered
+from godb_fast.engines.postgres.connection import SAVEPOINT
+from godb_fast.engines.postgres.driver import STOPPED, import_psycopg, is_lost, sqlstate
+from godb_fast.engines.postgres.settings import parse
+
+
+def why_not(raw: Any) -> str | None:
+    """Why nothing can be fenced on a driver's connection at this moment; None if it can."""
+    pq = import_psycopg().pq
+    if raw.closed:
+        return "the connection is closed"
+    if raw.pgconn.pipeline_status != pq.PipelineStatus.OFF:
+        return "the connection is in the midst of a pipeline"
+    if raw.pgconn.transaction_status not in (pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS):
+        return "the connection is busy, or its transaction is aborted"
+    return None
+
+
+def belongs_to_caller(error: BaseException, raw: Any, took_s: float, limit_s: float | None) -> bool:
+    """Whether an error of a steered run is the caller's to see: a lost connection, a cancel of his own.
+
+    The server stops a statement with the same SQLSTATE at its time limit; only the time tells them apart.
+    """
+    if not isinstance(error, Exception) or is_lost(error, raw):
+        return True
+    return sqlstate(error) == STOPPED and (limit_s is None or took_s < 0.95 * limit_s)
+
+
+def run_on_cursor(
+    raw: Any, connection: Any, cursor: Any, statement: Rendered, *, timeout_s: float | None = None
+) -> None:
+    """Execute a steered statement that only reads; its result is the cursor's.
+
+    Parameters
+    ----------
+    raw : psycopg.Connection or psycopg.AsyncConnection
+        The driver's connection.
+    connection : object
+        What gives further cursors on it whose ``execute`` is synchronous: ``raw`` itself, or an adapter.
+    cursor : object
+        The caller's cursor.
+    timeout_s : float, optional
+        The server stops the statement after this time; a lower ``statement_timeout`` stays.
+
+    Raises
+    ------
+    Exception
+        The driver's error, after the transaction was put back to where it was.
+    """
+    psycopg = import_psycopg()
+    synchronous = isinstance(raw, psycopg.Connection) and psycopg.Pipeline.is_supported()
+    alone = raw.autocommit and raw.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    before, after, undo = _around(parse(statement.before), timeout_s, alone)
+    pipeline: AbstractContextManager[Any] = raw.pipeline() if synchronous else nullcontext()
+    with _unprepared(raw):
+        helper = connection.cursor()
+        try:
+            try:
+                with pipeline:
+                    _send(helper, before, one_by_one=synchronous)
+                    if statement.params is None:
+                        cursor.execute(statement.sql)
+                    else:
+                        cursor.execute(statement.sql, statement.params)
+                    _send(helper, after, one_by_one=synchronous)
+            except BaseException:
+                status = psycopg.pq.TransactionStatus
+                if not raw.closed and raw.pgconn.transaction_status in (status.INERROR, status.INTRANS):
+                    _send(helper, undo, one_by_one=False)
+                raise
+        finally:
+            helper.close()
+
+
+def _send(helper: Any, statements: Sequence[str], *, one_by_one: bool) -> None:
+    """A pipeline takes one statement at a time; elsewhere all go in one message."""
+    for text in statements if one_by_one else ("; ".join(statements),):
+        helper.execute(text)
+
+
+@contextmanager
+def _unprepared(raw: Any) -> Iterator[None]:
+    """A prepared statement's cached plan would ignore the settings."""
+    before, raw.prepare_threshold = raw.prepare_threshold, None
+    try:
+        yield
+    finally:
+        raw.prepare_threshold = before
+
+
+def _around(
+    settings: Sequence[tuple[str, str]], timeout_s: float | None, alone: bool
+) -> tuple[list[str], list[str], list[str]]:
+    """What goes before, what after, and what puts things back after an error."""
+    wanted = {name: f"'{value}'" for name, value in settings}
+    if timeout_s is not None:
+        limit = max(1, round(timeout_s * 1e3))
+        now = "pg_catalog.current_setting('statement_timeout')"
+        span = f"CAST({now} AS pg_catalog.interval)"
+        wanted["statement_timeout"] = (
+            f"CASE WHEN {span} > '0' AND {span} < '{limit} ms' THEN {now} ELSE '{limit}' END"
+        )
+    calls = [f"pg_catalog.set_config('{name}', {value}, true)" for name, value in wanted.items()]
+    impose = [f"SELECT {', '.join(calls)}"] if calls else []
+    if alone:
+        return ["BEGIN READ ONLY", *impose], ["COMMIT"], ["ROLLBACK"]
+    # Releasing a savepoint keeps what was set within it: the old values wait in settings of ours.
+    keep = [
+        f"pg_catalog.set_config('godb_fast.kept_{number}', pg_catalog.current_setting('{name}'), true)"
+        for number, name in enumerate(wanted)
+    ]
+    put_back = [
+        f"pg_catalog.set_config('{name}', pg_catalog.current_setting('godb_fast.kept_{number}'), true)"
+        for number, name in enumerate(wanted)
+    ]
+    release = f"RELEASE SAVEPOINT {SAVEPOINT}"
+    return (
+        [f"SAVEPOINT {SAVEPOINT}", *([f"SELECT {', '.join(keep)}"] if keep else []), *impose],
+        [*([f"SELECT {', '.join(put_back)}"] if put_back else []), release],
+        [f"ROLLBACK TO SAVEPOINT {SAVEPOINT}", release],
+    )

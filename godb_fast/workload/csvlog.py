@@ -1,0 +1,112 @@
+"""Records of CSV logs, which span lines, from files that may be torn anywhere.
+
+A record ends with a line at whose end the number of double quotes is even. Where a torn record makes that
+parity wrong, what follows does not look like a record: then its lines are sorted out one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+#: A record of more bytes or lines is taken for torn; logged statements and plans are far below.
+MAX_RECORD: Final = 4_000_000
+MAX_RECORD_LINES: Final = 50_000
+
+_FIELD: Final = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"|([^",]*))(,|$)')
+
+
+class CsvRecords:
+    """The records of a stream of lines.
+
+    Parameters
+    ----------
+    begins : callable
+        Whether a line looks like a record's first.
+    valid : callable
+        Whether fields look like a record's.
+    wanted : tuple of bytes
+        Records without any of these are passed over unread.
+    """
+
+    def __init__(
+        self,
+        begins: Callable[[bytes], object],
+        valid: Callable[[list[bytes]], bool],
+        wanted: tuple[bytes, ...],
+    ) -> None:
+        #: Records that could not be read.
+        self.torn = 0
+        self._begins = begins
+        self._valid = valid
+        self._wanted = wanted
+
+    def read(self, lines: Iterator[bytes]) -> Iterator[list[bytes]]:
+        """Fields of each wanted record."""
+        for line in lines:
+            if line.count(b'"') % 2 == 0:
+                yield from self._record(line)
+                continue
+            yield from self._long(line, lines)
+
+    def _long(self, first: bytes, lines: Iterator[bytes]) -> Iterator[list[bytes]]:
+        held, size = [first], len(first)
+        for line in lines:
+            held.append(line)
+            size += len(line)
+            if line.count(b'"') % 2:
+                fields = self._fields(b"".join(held))
+                if fields is None:
+                    yield from self._sorted_out(held)
+                elif self._is_wanted(held):
+                    yield fields
+                return
+            if size > MAX_RECORD or len(held) > MAX_RECORD_LINES:
+                break
+        yield from self._sorted_out(held)
+
+    def _sorted_out(self, held: list[bytes]) -> Iterator[list[bytes]]:
+        """What is whole in lines that are no record together: one pass, so no input makes it slow."""
+        begin = 0
+        for number in range(1, len(held) + 1):
+            if number < len(held) and not self._begins(held[number]):
+                continue
+            piece = held[begin:number]
+            begin = number
+            joined = b"".join(piece)
+            if joined.count(b'"') % 2:
+                self.torn += 1
+            else:
+                yield from self._record(joined)
+
+    def _record(self, record: bytes) -> Iterator[list[bytes]]:
+        if not any(map(record.__contains__, self._wanted)):
+            return
+        fields = self._fields(record)
+        if fields is None:
+            self.torn += 1
+        else:
+            yield fields
+
+    def _is_wanted(self, held: list[bytes]) -> bool:
+        # Nothing that is looked for spans lines.
+        return any(part in line for line in held for part in self._wanted)
+
+    def _fields(self, record: bytes) -> list[bytes] | None:
+        found = split(record.rstrip(b"\r\n"))
+        return found if found is not None and self._valid(found) else None
+
+
+def split(record: bytes) -> list[bytes] | None:
+    """Fields of one record; None if its quotes do not fit."""
+    fields: list[bytes] = []
+    position = 0
+    while True:
+        found = _FIELD.match(record, position)
+        if found is None:
+            return None
+        fields.append(found[2] if found[1] is None else found[1].replace(b'""', b'"'))
+        position = found.end()
+        if not found[3]:
+            return fields if position == len(record) else None
