@@ -23,6 +23,20 @@ class MissingStatistics(GodbError, LookupError):
     """A table or column has no statistics."""
 
 
+class StatisticsNotReady(GodbError):
+    """Statistics are not loaded, and loading them takes longer than the caller would wait.
+
+    Attributes
+    ----------
+    wanted : dict of str to tuple of str
+        The columns to load, by table.
+    """
+
+    def __init__(self, message: str, wanted: dict[str, tuple[str, ...]]) -> None:
+        super().__init__(message)
+        self.wanted = wanted
+
+
 class UnknownRelation(GodbError, LookupError):
     """A table, view or column that the engine does not have; the message offers near names."""
 

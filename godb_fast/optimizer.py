@@ -13,14 +13,16 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from godb_fast.background import Task, Worker
 from godb_fast.core import (
     NO_STEERING,
     Decision,
     LazyCandidates,
+    Statistics,
     Steering,
     Template,
 )
@@ -29,8 +31,11 @@ from godb_fast.engines.base import (
     Effects,
     Engine,
     EngineResult,
+    HasTwins,
+    KeepsComments,
     Parameters,
     Rendered,
+    SampledStatistics,
     TimedStatistics,
 )
 from godb_fast.engines.positions import located
@@ -41,6 +46,7 @@ from godb_fast.errors import (
     MissingStatistics,
     QueryTimeout,
     SqlError,
+    StatisticsNotReady,
     UnknownRelation,
 )
 from godb_fast.planning.calibration import cost_model
@@ -63,6 +69,9 @@ STATISTICS_LIMIT_S: Final = 10.0
 #: Seconds that the engine may plan on our behalf; a template that twice takes longer is left alone.
 EXPLAIN_LIMIT_S: Final = 0.5
 EXPLAIN_ATTEMPTS: Final = 2
+#: Statistics that are sampled sooner than this are not worth a second thread; nor is a third attempt.
+FOREGROUND_S: Final = 0.01
+PREPARATIONS: Final = 2
 #: Default plans captured per template, one per region of selectivities; beyond it the nearest serves.
 MAX_BUCKETS: Final = 64
 #: A steering is judged by the best of this many runs, and refused if that is this much slower than the best
@@ -92,6 +101,9 @@ class Policy:
         Share of the templates, 0 to 1, that may be steered; a template is always in or always out.
     max_buffered_rows : int
         A steered result waits in memory until it is complete; past this many rows the default runs.
+    background : bool
+        ``execute()`` runs the engine's own plan at once while the statistics of a new template are sampled
+        on a second connection, where that takes more than a few milliseconds. Off, it waits for them.
     """
 
     mode: str = "advise"
@@ -100,6 +112,7 @@ class Policy:
     allowance_floor_ms: float = 25.0
     rollout: float = 1.0
     max_buffered_rows: int = 2_000_000
+    background: bool = True
 
     def __post_init__(self) -> None:
         check_mode(self.mode)
@@ -124,6 +137,11 @@ class KnownTemplate:
     effects: Effects
     planner: TemplatePlanner | None = None
     reason: str = ""
+    #: It could be planned, had its statistics been loaded.
+    unprepared: bool = False
+    #: What loads them in the background, and how often that was begun.
+    preparation: Task | None = None
+    preparations: int = 0
     #: The engine was seen to accept it.
     readable: bool = False
     #: How often the engine's EXPLAIN took too long.
@@ -239,6 +257,8 @@ class Optimizer:
         self._scopes: OrderedDict[tuple[str, str, str], Scope] = OrderedDict()
         self._lock = threading.Lock()
         self._logged: set[str] = set()
+        #: Prepares templates while their first queries run.
+        self.worker = Worker(self._preparation_failed)
         #: Counts of what happened, by name: decisions, steered, fell_back, …
         self.counters: dict[str, int] = {}
 
@@ -277,6 +297,7 @@ class Optimizer:
         params: Parameters = None,
         *,
         limit_s: float | None = None,
+        background: bool = False,
     ) -> Prepared:
         """Text → fingerprint → template → estimates → candidates → decision.
 
@@ -284,6 +305,8 @@ class Optimizer:
         ----------
         limit_s : float, optional
             What loading statistics and the engine's EXPLAIN may take each, below the limits of our own.
+        background : bool
+            Leave the statement alone while statistics that it needs are sampled by another thread.
 
         Raises
         ------
@@ -303,21 +326,24 @@ class Optimizer:
         clock.lap("fingerprint")
         known = scope.template(print_)
         if known is None:
-            known = self._first_sight(engine, print_, sql, limit_s)
+            known = self._first_sight(engine, print_, sql)
+            if known.unprepared:
+                self._prepare(engine, known, limit_s, background)
             scope.remember(print_, known)
+            clock.lap("template")
+        elif known.unprepared:
+            self._prepare(engine, known, limit_s, background)
             clock.lap("template")
         if known.planner is None:
             prepared = self._leave(scope, known, sql, params, known.reason, clock)
         else:
             prepared = self._plan(engine, scope, known, known.planner, print_, sql, params, clock, limit_s)
-        if key is not None:
+        if key is not None and not known.unprepared:
             scope.remember_exact(key, prepared)
         self.count("decisions")
         return prepared
 
-    def _first_sight(
-        self, engine: Engine, print_: Fingerprint, sql: str, limit_s: float | None
-    ) -> KnownTemplate:
+    def _first_sight(self, engine: Engine, print_: Fingerprint, sql: str) -> KnownTemplate:
         template = parse_template(print_, engine.dialect, engine.schema())
         beyond = beyond_limits(print_)
         if beyond is not None:
@@ -335,17 +361,81 @@ class Optimizer:
         if widest > engine.capabilities.widest_join:
             why = f"a join of {widest} tables, which the engine plans for too long to be asked"
             return KnownTemplate(template, effects, reason=f"left alone: {why}")
+        return KnownTemplate(template, effects, reason="not prepared yet", unprepared=True)
+
+    def _prepare(self, engine: Engine, known: KnownTemplate, limit_s: float | None, background: bool) -> None:
+        """Make the planner of a template: now, or (``background``) later where statistics take their time."""
+        task = known.preparation
+        if background and task is not None and not task.ended:
+            return
         statistics = engine.statistics()
         limit = STATISTICS_LIMIT_S if limit_s is None else min(limit_s, STATISTICS_LIMIT_S)
-        timed = statistics.within(limit) if isinstance(statistics, TimedStatistics) else nullcontext()
+        timed: AbstractContextManager[None] = nullcontext()
+        if isinstance(statistics, TimedStatistics):
+            apart = background and isinstance(engine, HasTwins) and engine.has_twins
+            apart = apart and known.preparations < PREPARATIONS
+            timed = statistics.within(limit, FOREGROUND_S if apart else None)
         try:
             with timed:
-                planner = TemplatePlanner(
-                    template, statistics, cost_model=cost_model(engine.name), backend=self.backend
-                )
+                self._prepared(engine.name, known, statistics)
+        except StatisticsNotReady as error:
+            known.reason = f"being prepared, the engine's own plan runs: {error}"
+            known.preparations += 1
+            known.preparation = task = Task(engine, self._preparation(engine, known, statistics))
+            self.worker.submit(task)
+            self.count("prepared_in_background")
+
+    def _prepared(self, engine: str, known: KnownTemplate, statistics: Statistics) -> None:
+        try:
+            known.planner = TemplatePlanner(
+                known.template, statistics, cost_model=cost_model(engine), backend=self.backend
+            )
         except MissingStatistics as error:
-            return KnownTemplate(template, effects, reason=f"left alone: {error}")
-        return KnownTemplate(template, effects, planner)
+            known.reason = f"left alone: {error}"
+        known.unprepared = False
+
+    def _preparation(
+        self, engine: Engine, known: KnownTemplate, statistics: Statistics
+    ) -> Callable[[Task], None]:
+        """Work for another thread: make the planner on a connection of its own, and share what was sampled.
+
+        Nothing is asked of the session's connection, which may be running a statement.
+
+        Where nothing comes of it (names that only the session's connection sees, a failure), the next
+        decision prepares the template itself.
+        """
+        epoch = engine.schema_epoch()
+        assert isinstance(engine, HasTwins)
+        twins: HasTwins = engine
+
+        def work(task: Task) -> None:
+            twin = twins.twin()
+            try:
+                assert isinstance(twin, HasTwins)
+                task.interrupt = twin.interrupt
+                if task.stopped:
+                    return
+                if twin.schema_epoch() != epoch:
+                    # For good: temporary tables stay, and USE does.
+                    known.preparations = PREPARATIONS
+                    return
+                sampled = twin.statistics()
+                assert isinstance(sampled, SampledStatistics)
+                assert isinstance(statistics, SampledStatistics)
+                sampled.adopt(statistics)
+                try:
+                    with sampled.within(STATISTICS_LIMIT_S):
+                        self._prepared(engine.name, known, sampled)
+                finally:
+                    statistics.adopt(sampled)
+            finally:
+                task.interrupt = None
+                twin.close()
+
+        return work
+
+    def _preparation_failed(self, task: Task) -> None:
+        self.log_once("preparation_failed", f"{type(task.failure).__name__}: {task.failure}")
 
     def _plan(
         self,
@@ -386,6 +476,8 @@ class Optimizer:
         rendered = None
         if steering is not NO_STEERING:
             rendered = engine.render(known.template, literals, steering, params)
+            if isinstance(engine, KeepsComments):
+                rendered = engine.with_comments(rendered, sql)
             clock.lap("render")
             decided.update(sql=rendered.sql, steering=steering, action="steer")
         return Prepared(Decision.told_later(tell, decided), rendered, known, bucket, literals, params)

@@ -23,6 +23,7 @@ from godb_fast.engines.base import (
     CancelToken,
     Engine,
     EngineResult,
+    LooksFirst,
     Parameters,
     Rendered,
     SeesVariables,
@@ -140,6 +141,7 @@ class Session:
     ) -> None:
         self.optimizer = optimizer
         self.engine = engine
+        self._looks = engine if isinstance(engine, LooksFirst) else None
         self.mode = check_mode(mode or os.environ.get("GODB_FAST_MODE") or optimizer.policy.mode)
         self.timeout_s = _checked_timeout(timeout_s)
         self._lock = threading.RLock()
@@ -195,9 +197,14 @@ class Session:
     def _decide(self, sql: str, params: Parameters, limit: float | None = None) -> Prepared:
         """As :meth:`optimize`, but whatever goes wrong in planning, the statement goes through as it is."""
         scope: Scope | None = None
+        if self._looks is not None and isinstance(sql, str) and not self._looks.may_be_planned(sql):
+            return pass_through(self.engine, self._scope, sql, params, "not a SELECT")
         try:
             scope = self._valid_scope()
-            return self.optimizer.decide(self.engine, scope, sql, params, limit_s=limit)
+            background = self.optimizer.policy.background
+            return self.optimizer.decide(
+                self.engine, scope, sql, params, limit_s=limit, background=background
+            )
         except UNREADABLE as error:
             reason = f"passed through: {error}"
         except QueryTimeout as error:
@@ -482,11 +489,21 @@ class Session:
 
         Results stay readable; everything else raises SessionClosed from now on.
         """
+        self.optimizer.worker.stop(self.engine)
         with self._lock:
+            # Also what another thread began meanwhile; from here on nothing is begun.
+            self.optimizer.worker.stop(self.engine)
             self._closed, self._scope, self._exact = True, None, {}
             self.engine.close()
             if self.optimizer.store is not None:
                 self.optimizer.store.flush()
+
+    def wait_prepared(self, timeout_s: float | None = None) -> bool:
+        """Wait until what was begun in the background is done; whether it was in time.
+
+        Templates that :meth:`execute` saw for the first time are planned from then on.
+        """
+        return self.optimizer.worker.wait(self.engine, _checked_timeout(timeout_s))
 
     def _seeing(self, sql: str) -> AbstractContextManager[None]:
         """The variables that tables may be named after: those of the function that called us."""

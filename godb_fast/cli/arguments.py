@@ -140,10 +140,11 @@ def parser() -> argparse.ArgumentParser:
         "  godb-fast slow --log postgresql-Mon.csv.gz --json\n"
         "  godb-fast slow shop.duckdb --files queries/\n"
         "  godb-fast slow --files my_dbt_project --dialect duckdb\n\n"
-        "Without --source: --files if given, else a PostgreSQL server's pg_stat_statements, else --log, else\n"
-        "what our own store has seen. A log beside pg_stat_statements lends its values. Logs are PostgreSQL's\n"
-        "(csvlog, jsonlog, stderr's; auto_explain's plans) or DuckDB's; rotated and gzip files are read too.\n"
-        "Nothing that is found is executed. Values of statements appear in --json and --output only.",
+        "Without --source: --files if given, else a PostgreSQL server's pg_stat_statements, else --log,\n"
+        "else what our own store has seen. A log beside pg_stat_statements lends its values. Logs are\n"
+        "PostgreSQL's (csvlog, jsonlog, stderr's; auto_explain's plans) or DuckDB's; rotated and gzip\n"
+        "files are read too. Nothing that is found is executed. Values of statements appear in --json\n"
+        "and --output only.",
         slow,
     )
     slowest.add_argument("url", metavar="URL", nargs="?", help=URL_HELP)

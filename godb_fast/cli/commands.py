@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +140,10 @@ def _session(url: str, options: argparse.Namespace) -> Session:
     from godb_fast.session import Optimizer, Policy, Session
     from godb_fast.store import open_store
 
-    policy = Policy(mode=options.mode) if options.margin is None else Policy(options.mode, options.margin)
+    # A comparison waits for each template to be prepared, as its time is reported.
+    policy = Policy(mode=options.mode, background=False)
+    if options.margin is not None:
+        policy = replace(policy, margin=options.margin)
     store = open_store(getattr(options, "store", "default"))
     return Session(Optimizer(policy=policy, store=store), _engine(url), mode=options.mode)
 

@@ -256,8 +256,39 @@ class Engine(Protocol):
 class TimedStatistics(Protocol):
     """Statistics whose loading can be limited."""
 
-    def within(self, seconds: float) -> AbstractContextManager[None]:
-        """Inside, loading raises QueryTimeout once ``seconds`` are used up; what was loaded is kept."""
+    def within(self, seconds: float, foreseen_s: float | None = None) -> AbstractContextManager[None]:
+        """Inside, loading raises QueryTimeout once ``seconds`` are used up; what was loaded is kept.
+
+        Where loading is foreseen to take longer than ``foreseen_s`` it does not begin, but raises
+        StatisticsNotReady.
+        """
+        ...
+
+
+@runtime_checkable
+class SampledStatistics(TimedStatistics, Protocol):
+    """Statistics that another connection can load."""
+
+    def adopt(self, other: Any) -> None:
+        """Take over what another connection's statistics of the same engine know and these do not."""
+        ...
+
+
+@runtime_checkable
+class HasTwins(Protocol):
+    """An engine that can open a second connection which sees the same database."""
+
+    @property
+    def has_twins(self) -> bool:
+        """Whether there can be one that disturbs nobody."""
+        ...
+
+    def twin(self) -> Engine:
+        """A connection of its own for another thread."""
+        ...
+
+    def interrupt(self) -> None:
+        """End what runs on this connection; called from another thread."""
         ...
 
 
@@ -272,6 +303,24 @@ class SeesVariables(Protocol):
 
     def seeing(self, sql: str, namespaces: Sequence[Mapping[str, Any]]) -> AbstractContextManager[None]:
         """Inside, statements see the variables that ``sql`` names, from the first namespace that has each."""
+        ...
+
+
+@runtime_checkable
+class LooksFirst(Protocol):
+    """An engine on which asking the server may get in the way of what its user is about to do."""
+
+    def may_be_planned(self, sql: str) -> bool:
+        """Whether a statement could be planned at all, told without asking the server."""
+        ...
+
+
+@runtime_checkable
+class KeepsComments(Protocol):
+    """An engine on whose server comments in front of a statement are read (tracing, monitoring)."""
+
+    def with_comments(self, rendered: Rendered, sql: str) -> Rendered:
+        """A rendered statement with the comments that stand in front of ``sql``, from which it was made."""
         ...
 
 

@@ -45,12 +45,12 @@ class Binder:
 
 
 class Marker:
-    """A parameter's place in the text: ``$2``, ``:name``, ``$name`` (``?`` is numbered by the lexer)."""
+    """A parameter's place: ``$2``, ``:name``, ``$name``, ``%(name)s`` (the lexer numbers ``?``, ``%s``)."""
 
     __slots__ = ("key",)
 
     def __init__(self, text: str) -> None:
-        name = text[1:]
+        name = text[2:-2] if text.startswith("%(") else text[1:]
         self.key: int | str = int(name) - 1 if name.isdecimal() else name
 
     def bound(self, params: Parameters) -> Any:

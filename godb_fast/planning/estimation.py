@@ -63,7 +63,7 @@ class LazyValues:
     values : sequence or None
         Values that are bound already.
     literals : sequence of str, optional
-        Texts by slot from which ``bind`` makes values; only if they alone determine them (no parameters).
+        Texts by slot from which ``bind`` makes values; None if they alone do not determine them (parameters).
     """
 
     __slots__ = ("_bind", "_values", "literals")
@@ -72,7 +72,7 @@ class LazyValues:
         self,
         values: Values | None,
         literals: Sequence[Any] | None = None,
-        bind: Callable[[Sequence[Any]], Values] | None = None,
+        bind: Callable[[Any], Values] | None = None,
     ) -> None:
         self._values = values
         self.literals = literals
@@ -82,7 +82,6 @@ class LazyValues:
         """The values."""
         if self._values is None:
             assert self._bind is not None
-            assert self.literals is not None
             self._values = self._bind(self.literals)
         return self._values
 

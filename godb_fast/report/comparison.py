@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -189,6 +190,11 @@ def _compare_one(session: Session, runs: QueryRuns, settings: Settings, order: n
     keys = sort_keys(sql, session.engine.dialect, reference.columns)
     runs.rows = len(reference.rows)
 
+    if settings.mode in ("advise", "steer"):
+        # The decision is waited for, also where a session would prepare it in the background; whatever is
+        # wrong with it shows in the execution.
+        with suppress(GodbError):
+            session.optimize(sql)
     # As in any session: the first execution decides and takes the engine's plan, for a bound on its time;
     # the second tries ours, profiled, under the watchdog.
     first = _ours(session, runs, settings)

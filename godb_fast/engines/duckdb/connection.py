@@ -123,7 +123,9 @@ class Connection:
     def statements(self, sql: str) -> list[Any]:
         """The parsed statements of a text; executing one of them parses nothing again."""
         try:
-            parsed: list[Any] = self.raw.extract_statements(sql)
+            # 2.0 refuses a connection that another thread is using.
+            with self._lock:
+                parsed: list[Any] = self.raw.extract_statements(sql)
             return parsed
         except (TypeError, UnicodeError) as error:
             raise EngineError("the statement's text cannot be written as UTF-8") from error

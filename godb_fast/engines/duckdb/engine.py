@@ -162,6 +162,23 @@ class DuckDBEngine:
             raise InvalidInput("this connection is borrowed; borrow a cursor() of it instead")
         return type(self)._on(instance, instance.cursor(), self._connection.interruptible)
 
+    @property
+    def has_twins(self) -> bool:
+        """On an instance of ours; a borrowed connection is its caller's to use and to copy."""
+        return self._connection.instance is not None
+
+    def twin(self) -> DuckDBEngine:
+        """A cursor for another thread.
+
+        What belongs to this connection alone (temporary tables, an open transaction, USE) is not seen on it:
+        then its :meth:`schema_epoch` differs.
+        """
+        return self.cursor()
+
+    def interrupt(self) -> None:
+        """End the statement that runs on this connection; called from another thread."""
+        self._connection.raw.interrupt()
+
     def close(self) -> None:
         """Close our cursor (the last one closes the database); a borrowed connection stays open."""
         self._connection.close()
@@ -385,6 +402,40 @@ class DuckDBEngine:
         return Rendered(sql=sql, params=params, before=before, steering=steering)
 
     # -- execution ----------------------------------------------------------------------------------
+
+    @property
+    def driver_connection(self) -> Any:
+        """The driver's connection; after changing something on it by yourself, call :meth:`touched`."""
+        return self._connection.raw
+
+    def touched(self) -> None:
+        """Something was done on the driver's connection that this engine did not see."""
+        self._connection.noted(("UNKNOWN",))
+
+    def start(self, sql: str, params: Parameters = None) -> None:
+        """Execute statements unsteered; the last one's result waits on the driver's connection.
+
+        Raises
+        ------
+        EngineError
+            With the driver's own error as its cause.
+        """
+        connection = self._connection
+        parsed = connection.statements(sql)
+        if not parsed:
+            # The driver has its own word for an empty text.
+            connection.guarded(lambda: connection.execute(sql, params))
+            return
+
+        def work() -> None:
+            for entry in parsed[:-1]:
+                connection.execute(entry)
+            connection.execute(parsed[-1], params)
+
+        try:
+            connection.guarded(work)
+        finally:
+            connection.noted(tuple(kind_of_statement(entry) for entry in parsed))
 
     def run(
         self,

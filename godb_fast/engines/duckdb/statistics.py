@@ -25,7 +25,13 @@ from godb_fast.core import ColumnKind, ColumnStatistics, Table
 from godb_fast.engines.duckdb import quirks
 from godb_fast.engines.duckdb.connection import Connection
 from godb_fast.engines.duckdb.schema import DuckDBSchema
-from godb_fast.errors import EngineError, MissingStatistics, QueryTimeout
+from godb_fast.errors import (
+    EngineError,
+    InvalidInput,
+    MissingStatistics,
+    QueryTimeout,
+    StatisticsNotReady,
+)
 
 #: Tables up to this size are read whole: their statistics are exact.
 EXACT_ROWS: Final = 100_000
@@ -79,8 +85,8 @@ class DuckDBStatistics:
         self.schema = schema
         self._connection = connection
         self._lock = threading.RLock()
-        #: When loading ends for the calling thread.
-        self._deadline = threading.local()
+        #: What :meth:`within` says, of the calling thread.
+        self._limits = threading.local()
         self._generation = 0
         self._sizes: dict[str, float] = {}
         self._stamp: int | None = None
@@ -172,22 +178,66 @@ class DuckDBStatistics:
     def load(self, wanted: Mapping[str, Iterable[str]]) -> None:
         """Sample the given columns (by table), all columns of a table in one query."""
         with self._lock:
+            limit = getattr(self._limits, "foreseen_s", None)
+            if limit is not None:
+                missing = self._missing(wanted)
+                seconds = sum(self._foreseen_s(name, len(columns)) for name, columns in missing.items())
+                if seconds > limit:
+                    raise StatisticsNotReady(f"sampling takes about {seconds * 1e3:.0f} ms", missing)
             for name, columns in wanted.items():
                 self._load(name, tuple(columns))
 
+    def _missing(self, wanted: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+        """What of it is not known yet and would be sampled."""
+        missing: dict[str, tuple[str, ...]] = {}
+        for name, columns in wanted.items():
+            table = self.schema.table(name)
+            if table is not None and not self.schema.is_view(table):
+                unknown = tuple(column for column in columns if (name, column) not in self._columns)
+                if unknown:
+                    missing[name] = unknown
+        return missing
+
+    def _foreseen_s(self, name: str, columns: int) -> float:
+        """About what sampling columns costs: a few statements, the values in Python, the scan."""
+        rows = self._sizes.get(name, 0.0)
+        return 0.002 + columns * (min(rows, EXACT_ROWS) * 2e-7 + rows * 1e-8)
+
+    def adopt(self, other: Any) -> None:
+        """Take over what another connection's statistics know and these do not."""
+        if not isinstance(other, DuckDBStatistics):
+            raise InvalidInput(f"{type(other).__name__} are no statistics of DuckDB")
+        with other._lock:
+            rows, sizes, columns = dict(other._rows), dict(other._sizes), dict(other._columns)
+        with self._lock:
+            same = {name for name in rows if self.schema.table(name) == other.schema.table(name)}
+            for name in same:
+                if name not in self._rows:
+                    self._rows[name] = rows[name]
+                    if name in sizes:
+                        self._sizes[name] = sizes[name]
+            for key, value in columns.items():
+                if key[0] in same:
+                    self._columns.setdefault(key, value)
+
     @contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
-        """Limit what loading may cost this thread; past it QueryTimeout, and what was loaded is kept."""
-        before = getattr(self._deadline, "at", None)
-        self._deadline.at = time.monotonic() + seconds
+    def within(self, seconds: float, foreseen_s: float | None = None) -> Iterator[None]:
+        """Limit what loading may cost this thread.
+
+        Past ``seconds`` it raises QueryTimeout, and what was loaded is kept. Where it is foreseen to take
+        more than ``foreseen_s`` it does not begin, but raises StatisticsNotReady.
+        """
+        limits = self._limits
+        before = getattr(limits, "deadline", None), getattr(limits, "foreseen_s", None)
+        limits.deadline, limits.foreseen_s = time.monotonic() + seconds, foreseen_s
         try:
             yield
         finally:
-            self._deadline.at = before
+            limits.deadline, limits.foreseen_s = before
 
     def _left_s(self) -> float:
         """Seconds that the next statement may take: a table's budget, or what is left of the deadline."""
-        at = getattr(self._deadline, "at", None)
+        at = getattr(self._limits, "deadline", None)
         if at is None:
             return TABLE_BUDGET_S
         left: float = at - time.monotonic()

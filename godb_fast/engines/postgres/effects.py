@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 import sqlglot
@@ -142,7 +142,7 @@ class _Walk:
         if sensitive is not None:
             self.doubts.append(sensitive)
         self._functions(tokens, words, nodes)
-        self._relations(nodes, depth)
+        self._relations(tokens, words, nodes, depth)
 
     def _functions(self, tokens: Tokens, words: Sequence[str | None], nodes: Sequence[Any]) -> None:
         called: set[tuple[str | None, str]] = set()
@@ -195,7 +195,9 @@ class _Walk:
 
     # -- tables -------------------------------------------------------------------------------------
 
-    def _relations(self, nodes: Sequence[Any], depth: int) -> None:
+    def _relations(
+        self, tokens: Tokens, words: Sequence[str | None], nodes: Sequence[Any], depth: int
+    ) -> None:
         common = {_folded(node.args["alias"].this) for node in nodes if isinstance(node, exp.CTE)}
         tables: dict[int, Relation] = {}
         for node in nodes:
@@ -209,6 +211,13 @@ class _Walk:
                 tables[relation.oid] = relation
             elif len(parts) > 1 or parts[0] not in common:
                 raise _Impure(f"the catalogue has no table {'.'.join(parts)}")
+        # Whatever the parser made of it: a name that may be a relation's is taken for one.
+        for place, word in enumerate(words):
+            if word is not None:
+                before = words[place - 2] if place > 1 and tokens.words[place - 1] == "." else None
+                relation = self._schema.find((word,) if before is None else (before, word))
+                if relation is not None and relation.schema not in _SYSTEM_SCHEMAS:
+                    tables.setdefault(relation.oid, relation)
         new = {oid: relation for oid, relation in tables.items() if oid not in self._seen}
         self._seen.update(new)
         stored = [oid for oid, relation in new.items() if relation.kind != "v"]
@@ -247,25 +256,35 @@ class _Walk:
         """Judge users' operators, casts and types that the statement may use."""
         users = _users(self._ask, self._schema)
         explicit = any(word in text.lower() for text in self._texts for word in _CASTS)
-        for what, name, detail in users:
-            if what == "operator":
-                if name in _IMPLIED or any(name in text for text in self._texts):
-                    raise _Impure(f"the operator {name} may be a user's, which runs {detail}()")
-            elif what == "domain":
+        for what, name, detail, types in users:
+            if what == "domain":
                 if name in self._words:
                     self.text(f"SELECT {detail}", 1)
+                continue
+            there = not types or any(map(self._has_type, types))
+            if what == "operator":
+                written = any(name in text for text in self._texts)
+                if written if name not in _IMPLIED else there:
+                    raise _Impure(f"the operator {name} may be a user's, which runs {detail}()")
+            elif what == "class":
+                if there:
+                    raise _Impure(f"values may be compared by a user's {detail}()")
             elif what == "type":
-                if name in self._words or any(name in kind for kind in self._types):
+                if there:
                     raise _Impure(f"values of the type {name} are read by {detail}()")
             elif what == "cast i" or explicit or name in self._words:
                 raise _Impure(f"a user's cast to {name} may run {detail}()")
 
+    def _has_type(self, name: str) -> bool:
+        return name in self._words or any(name in kind for kind in self._types)
 
-_known: WeakKeyDictionary[PostgresSchema, list[tuple[str, str, str]]] = WeakKeyDictionary()
+
+_Made: TypeAlias = tuple[str, str, str, list[str]]
+_known: WeakKeyDictionary[PostgresSchema, list[_Made]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def _users(ask: Ask, schema: PostgresSchema) -> list[tuple[str, str, str]]:
+def _users(ask: Ask, schema: PostgresSchema) -> list[_Made]:
     """What users made that runs functions unnamed: asked for once per state of the catalogue."""
     with _lock:
         found = _known.get(schema)
@@ -275,7 +294,7 @@ def _users(ask: Ask, schema: PostgresSchema) -> list[tuple[str, str, str]]:
         if strings != "on":
             # A backslash then escapes a quote, which our lexer does not expect.
             raise _Impure("standard_conforming_strings is off")
-        found = [(str(what), str(name), str(detail)) for what, name, detail in rows]
+        found = [(what, name, detail, types) for what, name, detail, types in rows]
         with _lock:
             _known[schema] = found
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from godb_fast.core import JoinTree, PhysicalPlan, Statistics, Steering, Template
@@ -13,9 +14,9 @@ from godb_fast.engines.postgres import catalogue, effects, plans, trees
 from godb_fast.engines.postgres.connection import GRACE_S, Connection, Fetched, first_word, too_large
 from godb_fast.engines.postgres.driver import check_connection, sqlstate
 from godb_fast.engines.postgres.opening import Opener, Password
-from godb_fast.engines.postgres.parameters import numbered
+from godb_fast.engines.postgres.parameters import doubled, numbered
 from godb_fast.engines.postgres.pipeline import Command
-from godb_fast.engines.postgres.rendering import render_steered
+from godb_fast.engines.postgres.rendering import hint_comment, leading_comments, render_steered
 from godb_fast.engines.postgres.settings import SteeringSettings, parse
 from godb_fast.engines.postgres.statistics import PostgresStatistics
 from godb_fast.errors import EngineError, InvalidInput, SqlError
@@ -251,6 +252,13 @@ class PostgresEngine:
         """Whether a statement only reads, and whether its answer is the same under every plan."""
         return effects.judge(sql, self._connection.ask, self.schema())
 
+    def may_be_planned(self, sql: str) -> bool:
+        """Whether a statement begins as a query does.
+
+        Before anything else nothing is asked: ``SET TRANSACTION`` must be the first in its transaction.
+        """
+        return first_word(sql) in READS
+
     def in_transaction(self) -> bool:
         """Whether a transaction is open on this connection (an aborted one counts)."""
         return self._connection.in_transaction()
@@ -374,6 +382,17 @@ class PostgresEngine:
             hints=self._hints,
         )
 
+    def with_comments(self, rendered: Rendered, sql: str) -> Rendered:
+        """A rendered statement with the comments in front of ``sql``, which tracing tools read."""
+        comments = leading_comments(sql)
+        if not comments:
+            return rendered
+        if rendered.params is not None and not self._connection.takes_numbers():
+            comments = doubled(comments)
+        # pg_hint_plan reads the first comment only.
+        hints = f"{hint_comment(rendered.steering.hints)} " if rendered.steering.hints else ""
+        return replace(rendered, sql=f"{hints}{comments}{rendered.sql[len(hints) :]}")
+
     # -- execution ----------------------------------------------------------------------------------
 
     def run(
@@ -431,12 +450,16 @@ class PostgresEngine:
         return self._result(fetched, plan)
 
     def _result(self, fetched: Fetched, plan: PhysicalPlan | None) -> EngineResult:
+        types = self.type_names(fetched.oids)
+        return EngineResult(fetched.columns, types, fetched.rows, fetched.latency_ms, plan)
+
+    def type_names(self, oids: tuple[int, ...]) -> tuple[str, ...]:
+        """Names of types as results have them; ``oid 12345`` for what only the server could tell."""
         known = self._types
         try:
-            types = tuple([known[oid] for oid in fetched.oids])
+            return tuple([known[oid] for oid in oids])
         except KeyError:
-            types = self._type_names(fetched.oids)
-        return EngineResult(fetched.columns, types, fetched.rows, fetched.latency_ms, plan)
+            return self._type_names(oids)
 
     def _type_names(self, oids: tuple[int, ...]) -> tuple[str, ...]:
         """Names of types, from the driver's register; those of the database itself are asked for once."""

@@ -73,7 +73,7 @@ SYNTAX: Final = words(
 #: Extensions whose functions that are not volatile only compute.
 EXTENSIONS: Final = (
     "btree_gin", "btree_gist", "citext", "cube", "earthdistance", "fuzzystrmatch", "hstore", "intarray",
-    "ltree", "pg_trgm", "pgcrypto", "seg", "unaccent", "vector",
+    "ltree", "pg_trgm", "pgcrypto", "postgis", "seg", "unaccent", "vector",
 )  # fmt: skip
 
 #: The extension of a function ``p``, if it is a listed one (bound as a parameter).
@@ -90,34 +90,43 @@ SELECT p.proname::text, n.nspname::text, p.oid::int8, p.provolatile::text, {_TRU
   FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
  WHERE p.proname = ANY (%s::text[]::name[])
 """
-#: What of users' making runs functions without being called by name: operators, casts, input and output of
-#: types, and checks of domains.
+#: What of users' making runs functions without being called by name: operators, support of operator classes,
+#: casts, input and output of types, and checks of domains. The last column: users' types that have to be
+#: there for it.
 USERS_SQL: Final = f"""
-SELECT 'operator', o.oprname::text, p.proname::text
+SELECT 'operator', o.oprname::text, p.proname::text,
+       ARRAY(SELECT t.typname::text FROM pg_catalog.pg_type t
+              WHERE t.oid IN (o.oprleft, o.oprright) AND t.oid >= 16384)
   FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
  WHERE o.oid >= 16384 AND (p.provolatile = 'v' OR p.oid >= 16384 AND {_TRUSTED} IS NULL)
 UNION ALL
-SELECT 'cast ' || k.castcontext::text, t.typname::text, p.proname::text
+SELECT 'class', p.proname::text, p.proname::text,
+       ARRAY(SELECT t.typname::text FROM pg_catalog.pg_type t
+              WHERE t.oid IN (a.amproclefttype, a.amprocrighttype) AND t.oid >= 16384)
+  FROM pg_catalog.pg_amproc a JOIN pg_catalog.pg_proc p ON p.oid = a.amproc::oid
+ WHERE p.oid >= 16384 AND {_TRUSTED} IS NULL
+UNION ALL
+SELECT 'cast ' || k.castcontext::text, t.typname::text, p.proname::text, '{{}}'::text[]
   FROM pg_catalog.pg_cast k JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
        JOIN pg_catalog.pg_type t ON t.oid = k.casttarget
  WHERE k.oid >= 16384 AND (p.provolatile = 'v' OR p.oid >= 16384 AND {_TRUSTED} IS NULL)
 UNION ALL
-SELECT 'type', t.typname::text, p.proname::text
+SELECT 'type', t.typname::text, p.proname::text, ARRAY[t.typname::text]
   FROM pg_catalog.pg_type t JOIN pg_catalog.pg_proc p ON p.oid IN (t.typinput::oid, t.typoutput::oid)
  WHERE t.oid >= 16384 AND t.typtype = 'b' AND t.typelem = 0
    AND (p.provolatile = 'v' OR p.oid >= 16384 AND {_TRUSTED} IS NULL)
 UNION ALL
-SELECT 'type', t.typname::text, p.proname::text
+SELECT 'type', t.typname::text, p.proname::text, ARRAY[t.typname::text]
   FROM pg_catalog.pg_range r JOIN pg_catalog.pg_type t ON t.oid = r.rngtypid
        JOIN pg_catalog.pg_proc p ON p.oid = r.rngcanonical::oid
  WHERE t.oid >= 16384 AND p.oid >= 16384 AND {_TRUSTED} IS NULL
 UNION ALL
-SELECT 'domain', t.typname::text, pg_catalog.pg_get_expr(c.conbin, 0::oid)
+SELECT 'domain', t.typname::text, pg_catalog.pg_get_expr(c.conbin, 0::oid), '{{}}'::text[]
   FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_type t ON t.oid = c.contypid
  WHERE c.contypid <> 0::oid AND c.contype = 'c' AND t.oid >= 16384
 """
 #: How often EXTENSIONS is bound in USERS_SQL.
-USERS_PARAMETERS: Final = 4
+USERS_PARAMETERS: Final = USERS_SQL.count("%s")
 
 
 @dataclass(frozen=True)

@@ -120,12 +120,19 @@ def exchange(
         _dumped(transformer, command, encoding)
         for transformer, command in zip(transformers, commands, strict=True)
     ]
+    # Before the lock too: in stream() and copy() the driver holds it while its owner reads, maybe in this
+    # very thread.
+    _check_idle(pgconn)
     with raw.lock:
-        if pgconn.pipeline_status or pgconn.transaction_status == TransactionStatus.ACTIVE:
-            raise EngineBusy("the connection is in the midst of a pipeline or COPY of its owner")
+        _check_idle(pgconn)
         replies = [Reply() for _ in commands]
         raw.wait(_exchange(pgconn, transformers, commands, prepared, replies, overflowed))
     return replies
+
+
+def _check_idle(pgconn: Any) -> None:
+    if pgconn.pipeline_status or pgconn.transaction_status == TransactionStatus.ACTIVE:
+        raise EngineBusy("the connection is in the midst of a pipeline, stream or COPY of its owner")
 
 
 _Sent = tuple[bytes, Any, Any, Any]

@@ -2,8 +2,10 @@
 
 PostgreSQL reports rows and times per loop, and times of the whole subtree. Here ``rows`` is the total over
 all loops (and workers), while ``estimated_rows`` stays what the planner expects of one loop (of one worker,
-below a Gather); ``time_ms`` is a node's own share of the time that passed. ``extra`` keeps whatever else
-PostgreSQL says of a node, under PostgreSQL's names: buffers, workers, costs, what a subplan is called.
+below a Gather); ``time_ms`` is a node's own share of the time that passed (below a Gather, the average over
+its processes, which may work while those above are busy too, so that a plan's times may add up to more than
+its latency). ``extra`` keeps whatever else PostgreSQL says of a node, under PostgreSQL's names: buffers,
+workers, costs, what a subplan is called.
 """
 
 from __future__ import annotations

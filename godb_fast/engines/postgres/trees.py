@@ -23,6 +23,8 @@ from godb_fast.sql.scopes import ascii_lower
 #: Assignments of a block that are tried before it counts as ambiguous.
 MAX_ASSIGNMENTS: Final = 2000
 
+#: The alias that a relation of a subquery gets in a template (see godb_fast.sql.semijoins).
+_MOVED: Final = re.compile(r"(.+)_inner_\d+")
 #: A join tree whose sides are not told apart.
 Unordered: TypeAlias = "int | frozenset[Unordered]"
 
@@ -112,17 +114,27 @@ class _Name:
         written = relation.alias.replace('""', '"')
         #: As it is written, and as PostgreSQL folds it if it was not quoted.
         self.plain = frozenset({written, ascii_lower(written)})
+        #: What a subquery's relation is called before a steering moves it into FROM.
+        moved = _MOVED.fullmatch(written)
+        self.original = frozenset() if moved is None else frozenset({moved[1], ascii_lower(moved[1])})
         self.table = relation.table
-        either = "|".join(sorted(re.escape(name) for name in self.plain))
-        self._numbered = re.compile(rf"(?:{either})_\d+")
+        either = "|".join(sorted(re.escape(name) for name in self.plain | self.original))
+        self._numbered = re.compile(rf"(?:{either})_(\d+)")
 
     def is_exactly(self, scan: Scan) -> bool:
         """Whether the plan shows the alias as it is written."""
         return scan.alias in self.plain
 
+    def number(self, alias: str) -> int | None:
+        """The number that the plan adds to the alias, 0 for none; None for other names."""
+        if alias in self.plain or alias in self.original:
+            return 0
+        found = self._numbered.fullmatch(alias)
+        return None if found is None else int(found[1])
+
     def may_be(self, alias: str | None) -> bool:
         """Whether the plan's alias may stand for it."""
-        return alias is not None and (alias in self.plain or self._numbered.fullmatch(alias) is not None)
+        return alias is not None and self.number(alias) is not None
 
     def fits(self, scan: Scan) -> bool:
         """Whether a scan may be of this relation; a partition has a name of its own."""
@@ -153,6 +165,11 @@ class _Need:
         if item.kind not in ("scan", "unique") or not item.scans:
             return False
         return all(self.name.fits(scan) for scan in item.scans)
+
+    @property
+    def first(self) -> bool:
+        """Whether it stands in the block's own FROM: its relations are named before those of subqueries."""
+        return self.own and not self.name.original
 
     def rank(self, item: Item) -> tuple[bool, bool]:
         """How well it fits: the table itself, not a part of one; the alias as it is written."""
@@ -328,6 +345,8 @@ class _Matching:
         options = [[place for place in free if need.fits(region.items[place])] for need in needs]
         for places in _assignments(options):
             taken = dict(zip(places, needs, strict=True))
+            if not _in_order(region, taken):
+                continue
             yield self._read(number, region, taken, flattened)
 
     def _needs(self, region: Region) -> tuple[list[_Need | _Computed], frozenset[int]] | None:
@@ -345,7 +364,7 @@ class _Matching:
             computed = self._computed(label, name, relation.block)
             if any(item.kind != "empty" and computed.fits(item) for item in region.items):
                 found.append(computed)
-            elif not self._flatten(relation.block, label, found, flattened, 0):
+            elif not self._flatten(region, relation.block, label, found, flattened, 0):
                 return None
         return found, frozenset(flattened)
 
@@ -355,7 +374,13 @@ class _Matching:
         return _Computed(label, name, block, (*own, *inside), len(own))
 
     def _flatten(
-        self, index: int, label: int, found: list[_Need | _Computed], flattened: set[int], depth: int
+        self,
+        region: Region,
+        index: int,
+        label: int,
+        found: list[_Need | _Computed],
+        flattened: set[int],
+        depth: int,
     ) -> bool:
         """A derived table without grouping is joined where it is read: its tables are then needed."""
         block = self._template.blocks[index]
@@ -364,7 +389,10 @@ class _Matching:
         flattened.add(index)
         for number, relation in enumerate(block.relations):
             if relation.block is not None:
-                if not self._flatten(relation.block, label, found, flattened, depth + 1):
+                computed = self._computed(label, self._names[index][number], relation.block)
+                if any(item.kind != "empty" and computed.fits(item) for item in region.items):
+                    found.append(computed)
+                elif not self._flatten(region, relation.block, label, found, flattened, depth + 1):
                     return False
             elif relation.table is None:
                 return False
@@ -423,6 +451,23 @@ class _Matching:
     def _is_inner(self, item: Item) -> bool:
         """Whether an item that is no relation of the block belongs to a block inside of it."""
         return all(any(name.fits(scan) for name in self._inner) for scan in item.scans)
+
+
+def _in_order(region: Region, taken: dict[int, _Need | _Computed]) -> bool:
+    """Whether aliases are numbered as PostgreSQL does: a query's own FROM first, then what it took in."""
+    numbers = [
+        (need, need.name.number(region.items[place].scans[0].alias) or 0)
+        for place, need in taken.items()
+        if isinstance(need, _Need) and region.items[place].scans
+    ]
+    firsts = [(need.name, number) for need, number in numbers if need.first]
+    laters = [(need.name, number) for need, number in numbers if not need.first]
+    return all(
+        number < later
+        for name, number in firsts
+        for other, later in laters
+        if name.plain & (other.original or other.plain)
+    )
 
 
 def _assignments(options: Sequence[Sequence[int]]) -> Iterator[tuple[int, ...]]:

@@ -225,6 +225,21 @@ def test_users_operators_and_casts(judged: Any) -> None:
     assert not judged("SELECT CAST(day AS int) FROM t").pure
 
 
+def test_users_types_matter_only_where_they_are(judged: Any) -> None:
+    for statement in (
+        "CREATE TYPE pair AS (a int, b int)",
+        "CREATE FUNCTION pair_less(pair, pair) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1.a < $2.a'",
+        "CREATE FUNCTION pair_compare(pair, pair) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1.a - $2.a'",
+        "CREATE OPERATOR < (LEFTARG = pair, RIGHTARG = pair, FUNCTION = pair_less)",
+        "CREATE OPERATOR CLASS pairs DEFAULT FOR TYPE pair USING btree AS OPERATOR 1 <, FUNCTION 1 pair_compare(pair, pair)",
+        "CREATE TABLE pairs (x pair)",
+    ):
+        judged("SELECT 1", statement)
+    assert judged("SELECT a FROM t WHERE a < 3 ORDER BY a").steerable
+    assert not judged("SELECT x FROM pairs ORDER BY x").pure
+    assert not judged("SELECT (a, 1)::pair < (a, 2)::pair FROM t").pure
+
+
 def test_an_operator_behind_plain_words(judged: Any) -> None:
     function = "CREATE FUNCTION same(t, t) RETURNS boolean LANGUAGE sql AS 'SELECT true'"
     operator = "CREATE OPERATOR = (LEFTARG = t, RIGHTARG = t, FUNCTION = same)"

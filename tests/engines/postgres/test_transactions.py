@@ -259,13 +259,19 @@ def test_inside_of_a_pipeline_of_the_caller_nothing_of_ours_is_sent(world: str) 
         assert engine.run(steered(SEEN)).rows == [("off", "8MB")]
 
 
-def test_during_copy_nothing_of_ours_is_sent(world: str) -> None:
+def test_during_copy_and_stream_nothing_of_ours_is_sent(world: str) -> None:
     with session(world, autocommit=True) as (raw, engine):
         with raw.cursor() as cursor, cursor.copy("COPY sample TO STDOUT") as copy:
             first = next(iter(copy))
             with pytest.raises(EngineBusy, match="COPY"):
                 engine.explain("SELECT 1")
             assert len([first, *copy]) == 10
+        with raw.cursor() as cursor:
+            rows = cursor.stream("SELECT id FROM sample ORDER BY id")
+            assert next(rows) == (1,)
+            with pytest.raises(EngineBusy, match="stream"):
+                engine.run(steered(SEEN))
+            assert len(list(rows)) == 9
         assert engine.run(steered(SEEN)).rows == [("off", "8MB")]
 
 
