@@ -49,7 +49,7 @@ from godb_fast.errors import (
     StatisticsNotReady,
     UnknownRelation,
 )
-from godb_fast.planning.calibration import cost_model
+from godb_fast.planning.calibration import cost_model, least_margin
 from godb_fast.planning.proposal import Draft, OwnPlans, TemplatePlanner
 from godb_fast.sql import Fingerprint, abridged, beyond_limits, fingerprint, parse_template
 
@@ -457,7 +457,7 @@ class Optimizer:
         if own is None:
             own = self._own_plans(engine, known, planner, bucket, sql, params, literals, limit_s)
             clock.lap("engine_explain")
-        steering = draft.propose(own, self.policy.margin)
+        steering = draft.propose(own, max(self.policy.margin, least_margin(engine.name)))
         clock.lap("search")
         tell = draft.reasons
         if steering is not NO_STEERING:
