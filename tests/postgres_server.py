@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,14 +106,26 @@ def running_server() -> Iterator[PostgresServer]:
     if named:
         yield PostgresServer(named)
         return
-    programs = _programs()
+    with started(_programs()) as server:
+        yield server
+
+
+@contextmanager
+def started(programs: Path, settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+    """A server of our own from certain programs, with more settings than the usual ones.
+
+    Raises
+    ------
+    NoServer
+        If it does not start.
+    """
     folder = Path(tempfile.mkdtemp(prefix="godb_pg_"))
     try:
         user = _unprivileged()
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)
         programs = _reachable(programs, folder, user)
-        with _started(programs, folder, user) as server:
+        with _started(programs, folder, user, settings or {}) as server:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -183,7 +195,9 @@ def _dying_with_parent() -> Callable[[], object] | None:
 
 
 @contextmanager
-def _started(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> Iterator[PostgresServer]:
+def _started(
+    programs: Path, folder: Path, user: pwd.struct_passwd | None, more: Mapping[str, str]
+) -> Iterator[PostgresServer]:
     password = secrets.token_hex(12)
     data, secret, log = folder / "data", folder / "password", folder / "log"
     secret.write_text(password)
@@ -200,7 +214,7 @@ def _started(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> It
     if made.returncode:
         raise NoServer(f"initdb failed: {made.stderr.strip()}")
     port = _free_port()
-    settings = {**_SETTINGS, "port": str(port), "unix_socket_directories": str(folder)}
+    settings = {**_SETTINGS, "port": str(port), "unix_socket_directories": str(folder), **more}
     arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     with log.open("wb") as output:
         # A session of its own: Ctrl-C goes to the tests, which then stop the server in order.

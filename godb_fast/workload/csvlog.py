@@ -7,7 +7,7 @@ parity wrong, what follows does not look like a record: then its lines are sorte
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Final
 
 #: A record of more bytes or lines is taken for torn; logged statements and plans are far below.
@@ -51,34 +51,45 @@ class CsvRecords:
             yield from self._long(line, lines)
 
     def _long(self, first: bytes, lines: Iterator[bytes]) -> Iterator[list[bytes]]:
-        held, size = [first], len(first)
-        for line in lines:
-            held.append(line)
-            size += len(line)
-            if line.count(b'"') % 2:
-                fields = self._fields(b"".join(held))
-                if fields is None:
-                    yield from self._sorted_out(held)
-                elif self._is_wanted(held):
-                    yield fields
-                return
-            if size > MAX_RECORD or len(held) > MAX_RECORD_LINES:
-                break
-        yield from self._sorted_out(held)
+        held = [first]
+        while held:
+            size = sum(map(len, held))
+            for line in lines:
+                held.append(line)
+                size += len(line)
+                if line.count(b'"') % 2:
+                    fields = self._fields(b"".join(held))
+                    if fields is not None:
+                        if self._is_wanted(held):
+                            yield fields
+                        return
+                    break
+                if size > MAX_RECORD or len(held) > MAX_RECORD_LINES:
+                    break
+            else:
+                # The end of the file: nothing will close what is open.
+                held.append(b"")
+            held = yield from self._sorted_out(held)
 
-    def _sorted_out(self, held: list[bytes]) -> Iterator[list[bytes]]:
-        """What is whole in lines that are no record together: one pass, so no input makes it slow."""
+    def _sorted_out(self, held: list[bytes]) -> Generator[list[bytes], None, list[bytes]]:
+        """What is whole in lines that are no record together; the lines of one at their end that goes on.
+
+        Lines that go on begin none but the first, so none is looked at more than three times.
+        """
         begin = 0
         for number in range(1, len(held) + 1):
             if number < len(held) and not self._begins(held[number]):
                 continue
-            piece = held[begin:number]
+            piece, first = held[begin:number], begin == 0
             begin = number
             joined = b"".join(piece)
-            if joined.count(b'"') % 2:
-                self.torn += 1
-            else:
+            if joined.count(b'"') % 2 == 0:
                 yield from self._record(joined)
+            elif number == len(held) and not first and piece[-1]:
+                return piece
+            else:
+                self.torn += 1
+        return []
 
     def _record(self, record: bytes) -> Iterator[list[bytes]]:
         if not any(map(record.__contains__, self._wanted)):

@@ -150,12 +150,12 @@ def plan(text: str, latency_ms: float, exact: bool = True) -> LoggedRun | None:
     if begin is None:
         return None
     sql, values = text[len("Query Text: ") : begin.start()].rstrip("\n"), None
-    # The last one: the statement itself may hold such a line.
-    named = list(_QUERY_PARAMETERS.finditer(sql))
-    if named:
-        values = _values(sql[named[-1].end() :])
+    for named in _QUERY_PARAMETERS.finditer(sql):
+        # The statement itself may hold such a line; then it does not go on like that to the end.
+        values = _values(sql[named.end() :])
         if values is not None:
-            sql = sql[: named[-1].start()].rstrip("\n")
+            sql = sql[: named.start()].rstrip("\n")
+            break
     rows = _ACTUAL_ROWS.search(begin[0])
     return LoggedRun(sql, latency_ms, values, None if rows is None else int(rows[1]), PLAN, exact=exact)
 
