@@ -22,6 +22,8 @@ _SAID: Final = re.compile(
     r":[ \n](?P<sql>.*)\Z",
     re.DOTALL,
 )
+#: Executions come in messages of their own.
+_IDLE: Final = re.compile(r"duration: [\d.]+ ms  (?:parse|bind) ")
 _PARAMETERS: Final = re.compile(r"\s*parameters: ", re.IGNORECASE)
 _PARAMETER: Final = re.compile(r"\$(\d+) = (?:'((?:[^']|'')*)'|(NULL))(?:, |\s*\Z)")
 #: The first line of a plan as text.
@@ -69,6 +71,10 @@ class Sessions:
         #: Plans in a format that is not read.
         self.other_plans = 0
         self._waiting: OrderedDict[str, LoggedRun] = OrderedDict()
+
+    def interesting(self, message: str) -> bool:
+        """Whether a message may say anything, told without reading it: half of them time a parse or bind."""
+        return _IDLE.match(message) is None
 
     def read(self, session: str, message: str, detail: str | None, exact: bool = True) -> Iterator[LoggedRun]:
         """Executions that a message completes."""

@@ -294,9 +294,12 @@ def test_odd_messages_harm_nothing(tmp_path, message):
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=8))
 def test_fields_are_those_that_python_writes(fields):
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(fields)
-    expected = [field.encode() for field in fields]
-    assert split(out.getvalue()[:-1].encode()) == expected
+    csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(fields)
+    raw = out.getvalue()[:-1].encode()
+    expected = [field.encode().decode("latin-1") for field in fields]
+    assert split(raw) == expected
+    long = [*expected, "x" * 200_000]
+    assert split(raw + b',"' + b"x" * 200_000 + b'"') == long
 
 
 @settings(max_examples=150, deadline=None)
