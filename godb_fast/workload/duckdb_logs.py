@@ -56,7 +56,7 @@ class DuckdbRecords:
         )
         for fields in records.read(lines):
             text, exact = decoded(fields[message])
-            yield from self.entry(fields[context].decode(), fields[kind].decode("latin-1"), text, exact)
+            yield from self.entry(fields[context], fields[kind], text, exact)
         self.torn += records.torn
         yield from self.finish()
 

@@ -145,8 +145,14 @@ def _opened(path: Path) -> Iterator[tuple[Any, IO[bytes]]]:
             yield stream, raw
 
 
-def decoded(raw: bytes) -> tuple[str, bool]:
-    """A text, and whether it is as it was written: other encodings than UTF-8 are not guessed."""
+def decoded(field: str) -> tuple[str, bool]:
+    """The text of bytes that came as one character each, and whether it is as it was written.
+
+    Other encodings than UTF-8 are not guessed.
+    """
+    if field.isascii():
+        return field, True
+    raw = field.encode("latin-1")
     try:
         return raw.decode("utf-8"), True
     except UnicodeDecodeError:

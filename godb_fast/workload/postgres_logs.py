@@ -33,23 +33,22 @@ MAX_MESSAGE: Final = 1_000_000
 def csv_runs(lines: Iterator[bytes], sessions: Sessions, database: str | None) -> tuple[CsvRecords, Any]:
     """Reader of a csvlog, and its executions."""
     records = CsvRecords(CSV_BEGINS.match, _is_record, _MARKS)
-    return records, _csv_runs(records.read(lines), sessions, None if database is None else database.encode())
+    return records, _csv_runs(records.read(lines), sessions, database)
 
 
-def _is_record(fields: list[bytes]) -> bool:
+def _is_record(fields: list[str]) -> bool:
     return len(fields) in _CSV_COLUMNS and fields[6].isdigit() and fields[_SEVERITY].isalnum()
 
 
-def _csv_runs(
-    records: Iterator[list[bytes]], sessions: Sessions, database: bytes | None
-) -> Iterator[LoggedRun]:
+def _csv_runs(records: Iterator[list[str]], sessions: Sessions, database: str | None) -> Iterator[LoggedRun]:
     for fields in records:
-        if fields[_SEVERITY] != b"LOG" or (database is not None and fields[_DATABASE] != database):
+        if fields[_SEVERITY] != "LOG" or not sessions.interesting(fields[_MESSAGE]):
+            continue
+        if database is not None and decoded(fields[_DATABASE])[0] != database:
             continue
         message, exact = decoded(fields[_MESSAGE])
         detail, exact_detail = decoded(fields[_DETAIL])
-        session = fields[_SESSION].decode("latin-1")
-        yield from sessions.read(session, message, detail or None, exact and exact_detail)
+        yield from sessions.read(fields[_SESSION], message, detail or None, exact and exact_detail)
 
 
 class JsonRecords:
@@ -64,7 +63,7 @@ class JsonRecords:
         for line in lines:
             if not any(mark in line for mark in _MARKS):
                 continue
-            text, exact = decoded(line)
+            text, exact = decoded(line.decode("latin-1"))
             try:
                 record = json.loads(text)
             except (ValueError, RecursionError):
@@ -88,8 +87,8 @@ class _Message:
     detail: list[bytes] | None = None
 
     def read(self, session: str, sessions: Sessions) -> Iterator[LoggedRun]:
-        message, exact = decoded(b"".join(self.text).rstrip(b"\r\n"))
-        detail, exact_detail = decoded(b"".join(self.detail or []).rstrip(b"\r\n"))
+        message, exact = decoded(b"".join(self.text).rstrip(b"\r\n").decode("latin-1"))
+        detail, exact_detail = decoded(b"".join(self.detail or []).rstrip(b"\r\n").decode("latin-1"))
         yield from sessions.read(session, message, detail or None, exact and exact_detail)
 
 

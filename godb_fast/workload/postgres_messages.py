@@ -22,6 +22,8 @@ _SAID: Final = re.compile(
     r":[ \n](?P<sql>.*)\Z",
     re.DOTALL,
 )
+#: Executions come in messages of their own.
+_IDLE: Final = re.compile(r"duration: [\d.]+ ms  (?:parse|bind) ")
 _PARAMETERS: Final = re.compile(r"\s*parameters: ", re.IGNORECASE)
 _PARAMETER: Final = re.compile(r"\$(\d+) = (?:'((?:[^']|'')*)'|(NULL))(?:, |\s*\Z)")
 #: The first line of a plan as text.
@@ -69,6 +71,10 @@ class Sessions:
         #: Plans in a format that is not read.
         self.other_plans = 0
         self._waiting: OrderedDict[str, LoggedRun] = OrderedDict()
+
+    def interesting(self, message: str) -> bool:
+        """Whether a message may say anything, told without reading it: half of them time a parse or bind."""
+        return _IDLE.match(message) is None
 
     def read(self, session: str, message: str, detail: str | None, exact: bool = True) -> Iterator[LoggedRun]:
         """Executions that a message completes."""
@@ -150,12 +156,12 @@ def plan(text: str, latency_ms: float, exact: bool = True) -> LoggedRun | None:
     if begin is None:
         return None
     sql, values = text[len("Query Text: ") : begin.start()].rstrip("\n"), None
-    # The last one: the statement itself may hold such a line.
-    named = list(_QUERY_PARAMETERS.finditer(sql))
-    if named:
-        values = _values(sql[named[-1].end() :])
+    for named in _QUERY_PARAMETERS.finditer(sql):
+        # The statement itself may hold such a line; then it does not go on like that to the end.
+        values = _values(sql[named.end() :])
         if values is not None:
-            sql = sql[: named[-1].start()].rstrip("\n")
+            sql = sql[: named.start()].rstrip("\n")
+            break
     rows = _ACTUAL_ROWS.search(begin[0])
     return LoggedRun(sql, latency_ms, values, None if rows is None else int(rows[1]), PLAN, exact=exact)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 import godb_fast
 from godb_fast.cli import main
+from godb_fast.cli.arguments import parser
 from godb_fast.report import comparison as comparisons
 from godb_fast.store import SqliteStore
 
@@ -332,8 +334,16 @@ def test_a_lost_root_is_pointed_out(shop, tmp_path, monkeypatch, capsys):
 def test_every_command_has_examples(command, capsys):
     assert fast(command, "--help") == 0
     out = capsys.readouterr().out
-    assert f"  godb-fast {command}" in out.partition("examples:")[2]
+    examples = out.partition("examples:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(examples) >= 2
+    for example in examples:
+        # Only what the shell would give the command.
+        given = shlex.split(example.rpartition("| ")[2].partition(" <")[0])
+        assert given[:2] == ["godb-fast", command]
+        assert parser().parse_args(given[1:]).command
     assert "--store" in out
+    for code in ("0", "1", "2", "130"):
+        assert f"\n  {code} " in out.partition("exit codes:")[2]
 
 
 def test_version(capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -405,12 +405,21 @@ class DuckDBEngine:
 
     @property
     def driver_connection(self) -> Any:
-        """The driver's connection; after changing something on it by yourself, call :meth:`touched`."""
+        """The driver's connection, to fetch from; what changes something on it goes through :meth:`call`."""
         return self._connection.raw
 
-    def touched(self) -> None:
-        """Something was done on the driver's connection that this engine did not see."""
-        self._connection.noted(("UNKNOWN",))
+    def call(self, work: Callable[[], Any]) -> Any:
+        """Let the driver do something of its own, in a turn; it may have changed anything.
+
+        Raises
+        ------
+        EngineError
+            With the driver's own error as its cause.
+        """
+        try:
+            return self._connection.guarded(work)
+        finally:
+            self._connection.noted(("UNKNOWN",))
 
     def start(self, sql: str, params: Parameters = None) -> None:
         """Execute statements unsteered; the last one's result waits on the driver's connection.

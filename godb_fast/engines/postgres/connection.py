@@ -80,6 +80,8 @@ class Connection:
         self._lost_in_transaction = False
         self._lock = threading.RLock()
         self._psycopg = import_psycopg()
+        #: States of a connection with a transaction open.
+        self._open = (self._status.INTRANS, self._status.INERROR, self._status.ACTIVE)
 
     # -- state --------------------------------------------------------------------------------------
 
@@ -92,8 +94,7 @@ class Connection:
         """Whether a transaction is open, aborted ones and those lost with their connection included."""
         if self._lost_in_transaction:
             return True
-        status = self.raw.info.transaction_status
-        return status in (self._status.INTRANS, self._status.INERROR, self._status.ACTIVE)
+        return self.raw.pgconn.transaction_status in self._open
 
     @property
     def _status(self) -> Any:
@@ -278,14 +279,17 @@ class Connection:
 
     # -- the caller's statements ----------------------------------------------------------------------
 
-    def execute(self, sql: str, params: Parameters, max_rows: int | None, stopper: Stopper) -> Fetched:
-        """A caller's statement as the driver runs it, on a cursor of the caller's own kind."""
+    def execute(
+        self, sql: str, params: Parameters, max_rows: int | None = None, stopper: Stopper | None = None
+    ) -> Fetched:
+        """A caller's statement as the driver runs it, on a cursor of the caller's own kind.
+
+        With ``max_rows``, ``stopper`` ends what outgrows it.
+        """
         with self._lock:
             self._ready(sql)
-            if self.raw.closed:
-                raise ConnectionFailed("this connection is closed")
             with self._watched():
-                if max_rows is not None:
+                if max_rows is not None and stopper is not None:
                     return self._bounded(sql, params, max_rows, stopper)
                 begun = time.perf_counter()
                 cursor = self._cursor(sql, params)
@@ -351,15 +355,13 @@ class Connection:
             else:
                 with cancel.on_cancel(lambda: stopper.stop("cancel")):
                     yield stopper
-        except QueryCancelled as error:
+        except (QueryCancelled, QueryTimeout) as error:
             if stopper.reason == "timeout" or (
                 stopper.reason is None and timeout_s is not None and time.monotonic() - begun >= timeout_s
             ):
                 raise QueryTimeout(f"stopped after its time limit of {timeout_s:g} s") from error
             if stopper.reason == "cancel":
                 raise QueryCancelled("cancelled") from error
-            if "statement timeout" in str(error):
-                raise QueryTimeout("stopped by the server's own statement_timeout") from error
             raise
         finally:
             if stopper.close():

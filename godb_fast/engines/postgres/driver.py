@@ -12,6 +12,7 @@ from godb_fast.errors import (
     InvalidInput,
     MissingDependency,
     QueryCancelled,
+    QueryTimeout,
 )
 
 #: SQLSTATE of a statement that was stopped, by whomever.
@@ -73,6 +74,8 @@ def translated(error: Exception, raw: Any, secrets: tuple[str, ...] = ()) -> God
     if is_lost(error, raw):
         return ConnectionFailed(f"the connection to the server is lost: {message}")
     if sqlstate(error) == STOPPED:
+        if "statement timeout" in message:
+            return QueryTimeout(f"stopped by the server's own statement_timeout: {message}")
         return QueryCancelled(f"stopped by the server: {message}")
     if isinstance(error, UnicodeError):
         return EngineError(f"text that the connection's encoding cannot carry: {message}")

@@ -25,14 +25,14 @@ from godb_fast.sql.fingerprint import has_several_statements
 
 #: What may change a result and is reported by the server unasked: it costs nothing to look at.
 REPORTED: Final = (
-    "search_path",  # from 18 on
-    "DateStyle",
-    "IntervalStyle",
-    "TimeZone",
-    "client_encoding",
-    "standard_conforming_strings",
-    "is_superuser",
-    "session_authorization",
+    b"search_path",  # from 18 on
+    b"DateStyle",
+    b"IntervalStyle",
+    b"TimeZone",
+    b"client_encoding",
+    b"standard_conforming_strings",
+    b"is_superuser",
+    b"session_authorization",
 )
 #: What may change a result and has to be asked for.
 ASKED: Final = (
@@ -78,7 +78,7 @@ class PostgresEngine:
         info = connection.raw.info
         self._where = f"{info.host}:{info.port}/{info.dbname}"
         self._version = str(info.parameter_status("server_version") or info.server_version).split()[0]
-        self._reported: tuple[str | None, ...] = ()
+        self._reported: tuple[bytes | None, ...] = ()
         self._asked: tuple[str, ...] | None = None
         self._environment = ""
         self._incarnation = connection.incarnation
@@ -183,7 +183,8 @@ class PostgresEngine:
         self._forget_if_reopened()
         raw = self._connection.raw
         if not raw.closed:
-            reported = tuple([raw.info.parameter_status(name) for name in REPORTED])
+            status = raw.pgconn.parameter_status
+            reported = tuple([status(name) for name in REPORTED])
             if self._asked is None:
                 self._ask_environment()
             elif reported == self._reported:
@@ -199,13 +200,14 @@ class PostgresEngine:
             # Nothing can be asked in an aborted transaction: the next schema_epoch() tells.
             self._asked = None
 
-    def _label(self, reported: tuple[str | None, ...]) -> str:
+    def _label(self, reported: tuple[bytes | None, ...]) -> str:
         role, path, rest = self._asked or ("?", "?", "?")
-        user = reported[REPORTED.index("session_authorization")]
-        path = reported[0] if reported[0] is not None else path
+        if role == "none":
+            role = (reported[REPORTED.index(b"session_authorization")] or b"?").decode("utf-8", "replace")
+        if reported[0] is not None:
+            path = reported[0].decode("utf-8", "replace")
         digest = hashlib.blake2b(repr((reported, rest)).encode(), digest_size=6).hexdigest()
-        who = user if role == "none" else role
-        return f"{self._where} role={who} search_path={path} settings={digest}"
+        return f"{self._where} role={role} search_path={path} settings={digest}"
 
     def _forget_if_reopened(self) -> None:
         if self._incarnation != self._connection.incarnation:
@@ -442,6 +444,8 @@ class PostgresEngine:
         max_rows: int | None,
     ) -> EngineResult:
         connection = self._connection
+        if timeout_s is None and cancel is None and max_rows is None and not profile:
+            return self._result(connection.execute(statement.sql, statement.params), None)
         with connection.stoppable(timeout_s, cancel) as stopper:
             plan = None
             if profile and first_word(statement.sql) in READS:

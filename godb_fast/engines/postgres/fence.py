@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from godb_fast.engines.base import Rendered
 from godb_fast.engines.postgres.connection import SAVEPOINT
 from godb_fast.engines.postgres.driver import STOPPED, import_psycopg, is_lost, sqlstate
+from godb_fast.engines.postgres.rendering import leading_comments
 from godb_fast.engines.postgres.settings import parse
 
 
@@ -28,6 +30,22 @@ def why_not(raw: Any) -> str | None:
     if raw.pgconn.transaction_status not in (pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS):
         return "the connection is busy, or its transaction is aborted"
     return None
+
+
+def with_comments(original: str, statement: Rendered) -> Rendered:
+    """The rendered statement between the comments around the original, as tracing tools add them."""
+    before, after = leading_comments(original), trailing_comment(original)
+    if not before and not after:
+        return statement
+    return replace(statement, sql=f"{before}{statement.sql}{after}")
+
+
+def trailing_comment(sql: str) -> str:
+    """The block comment that ends a statement, with a space before it; empty if there is none."""
+    text = sql.rstrip(" \t\r\n;")
+    start = text.rfind("/*")
+    # A comment by itself, wherever it began in the original: it ends where the text does.
+    return f" {text[start:]}" if start > 0 and text.find("*/", start + 2) == len(text) - 2 else ""
 
 
 def belongs_to_caller(error: BaseException, raw: Any, took_s: float, limit_s: float | None) -> bool:
