@@ -16,8 +16,12 @@ READS: Final = frozenset({"select", "with", "values", "table", "from"})
 
 _FIRST_WORD: Final = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*([A-Za-z]+)", re.DOTALL)
 _NUMBER: Final = re.compile(r"\$(\d{1,5})(?!\w)")
-#: A string inside of a list of literals, or a placeholder in it.
-_LISTED: Final = re.compile(r"'(?:[^']|'')*'|\$(\d{1,5})(?!\w)")
+#: Inside of a list of literals: strings of each kind and comments, which are passed over, or a placeholder.
+_LISTED: Final = re.compile(
+    r"[eE]'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*'|\$([A-Za-z_]\w*)?\$.*?\$\1\$|--[^\n]*|/\*.*?\*/"
+    r"|\$(?P<number>\d{1,5})(?!\w)",
+    re.DOTALL,
+)
 #: In normalized texts: a slot with its sign; what PostgreSQL's own normalization also replaces.
 _VALUE: Final = re.compile(
     r"(?:-(?=\?))?\?[a-z]\d*\b"
@@ -77,14 +81,20 @@ def placeholders(sql: str, dialect: str) -> list[tuple[int, int, int]]:
     rows = array("i")
     rows.frombytes(lexer(found.dialect).tokens(sql).token_bytes)
     places: list[tuple[int, int, int]] = []
-    for number in range(0, len(rows), 4):
-        start, end, kind = rows[number], rows[number + 1], rows[number + 2]
+    kinds = iter(found.slot_kinds)
+    for row in range(0, len(rows), 4):
+        start, end, kind = rows[row], rows[row + 1], rows[row + 2]
         if kind != _SLOT:
             continue
         # Offsets count bytes; latin-1 keeps one character for each.
-        for place in _LISTED.finditer(raw[start:end].decode("latin-1")):
-            if place[1] is not None:
-                places.append((start + place.start(), start + place.end(), int(place[1])))
+        text = raw[start:end].decode("latin-1")
+        slot = next(kinds)
+        if slot == "list":
+            for place in _LISTED.finditer(text):
+                if place["number"] is not None:
+                    places.append((start + place.start(), start + place.end(), int(place["number"])))
+        elif slot == "parameter" and (single := _NUMBER.fullmatch(text)) is not None:
+            places.append((start, end, int(single[1])))
     return places
 
 

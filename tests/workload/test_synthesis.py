@@ -1,0 +1,80 @@
+"""Made-up values, on both engines: accepted by the engine, from the columns' own values."""
+
+from __future__ import annotations
+
+import duckdb
+import psycopg
+import pytest
+from postgres_contrib import fill
+
+from godb_fast.engines.postgres import open_url
+from godb_fast.engines.registry import open_engine
+from godb_fast.workload.synthesis import synthesized
+
+STATEMENTS = [
+    "SELECT count(*) FROM customers WHERE city = $1",
+    "SELECT count(*) FROM customers WHERE id BETWEEN $1 AND $2 AND city LIKE $3",
+    "SELECT count(*) FROM customers WHERE since >= $1 AND since < date $2",
+    "SELECT count(*) FROM customers WHERE since + interval $1 > $2::date",
+    "SELECT c.city, $1 FROM customers c JOIN orders o ON o.customer_id = c.id WHERE o.id IN ($2, $3) LIMIT $4 OFFSET $5",
+    "WITH few AS (SELECT id FROM customers WHERE city <> $1) SELECT count(*) FROM few WHERE id > $2",
+    "SELECT count(*) FROM customers WHERE city = $1 OR (NOT city = $2 AND id = $3)",
+    "SELECT count(*) FROM orders WHERE note = $2 AND id = -$1",
+]
+
+
+@pytest.fixture(scope="module")
+def postgres(postgres_server):
+    with postgres_server.database("synthesis") as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            fill(connection)
+        with open_url(url, read_only=True) as engine:
+            yield engine
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("synthesis") / "shop.duckdb")
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY, city VARCHAR, since DATE)")
+        connection.execute(
+            "INSERT INTO customers SELECT i, 'c' || i % 7, DATE '2020-01-01' + (i % 300)::INTEGER FROM range(500) r(i)"
+        )
+        connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, customer_id INTEGER, note VARCHAR)")
+        connection.execute("INSERT INTO orders SELECT i, i % 500, 'it''s ' || i % 3 FROM range(3000) r(i)")
+    with open_engine(path, read_only=True) as engine:
+        yield engine
+
+
+@pytest.fixture(params=["postgres", "embedded"])
+def engine(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("sql", STATEMENTS)
+def test_values_are_found_with_which_it_can_be_planned(engine, sql):
+    made = synthesized(engine, sql)
+    assert made is not None
+    assert "$" not in made
+    engine.explain(made)
+    assert synthesized(engine, sql) == made
+
+
+def test_values_are_the_columns_own(engine):
+    made = synthesized(engine, "SELECT city FROM customers WHERE city = $1 AND since > $2")
+    value = made.split("city = ")[1].split(" AND")[0]
+    assert value in [f"'c{number}'" for number in range(7)]
+    assert "'2020-" in made
+
+
+def test_what_has_no_answer_has_none(engine):
+    assert synthesized(engine, "SELECT nothing FROM nowhere WHERE a = $1") is None
+    assert synthesized(engine, "SELECT 1") is None
+    assert synthesized(engine, "DELETE FROM customers WHERE id = $1") is None
+    assert synthesized(engine, "SELECT 'cut off, $1") is None
+    assert synthesized(engine, "SELECT $1 +") is None
+
+
+def test_nothing_is_executed(postgres):
+    # Its planning is fine; its execution would raise.
+    assert synthesized(postgres, "SELECT 1 / (id - id) FROM customers WHERE city = $1") is not None
