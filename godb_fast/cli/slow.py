@@ -61,8 +61,7 @@ def slow(options: argparse.Namespace) -> int:
                 for number, entry in enumerate(ranked):
                     report(f"statement {number + 1}", number / len(ranked))
                     usage = with_synthetic(engine, entry.usage)
-                    steerable, verdict = judge(usage.example, usage.text)
-                    ranked[number] = replace(entry, usage=usage, steerable=steerable, verdict=verdict)
+                    ranked[number] = judge(replace(entry, usage=usage))
     if options.output:
         written = _write(Path(options.output), workload, ranked)
     if options.json:
@@ -74,27 +73,32 @@ def slow(options: argparse.Namespace) -> int:
     return 0 if ranked else 1
 
 
-def judging(engine: Engine) -> Callable[[str | None, str], tuple[bool | None, str]]:
-    """What tells of a statement whether it can be steered, and what would be done with it; runs nothing."""
+def judging(engine: Engine) -> Callable[[RankedQuery], RankedQuery]:
+    """What says of a statement whether it can be steered, and what would be done with it; runs nothing."""
     from godb_fast.optimizer import Optimizer
     from godb_fast.workload.shapes import reads
 
     optimizer = Optimizer()
     scope = optimizer.scope(engine)
 
-    def judge(example: str | None, text: str) -> tuple[bool | None, str]:
-        if not reads(text):
-            return False, "left alone: not a SELECT"
-        if example is None:
-            return None, "no values known with which it can be planned"
+    def judge(entry: RankedQuery) -> RankedQuery:
+        if not reads(entry.usage.text):
+            return replace(entry, steerable=False, only_reads=False, verdict="left alone: not a SELECT")
+        if entry.usage.example is None:
+            return replace(entry, verdict="no values known with which it can be planned")
         try:
-            prepared = optimizer.decide(engine, scope, example, limit_s=_LIMIT_S)
+            prepared = optimizer.decide(engine, scope, entry.usage.example, limit_s=_LIMIT_S)
         except ConnectionFailed:
             raise
         except (EngineError, SqlError, LookupError) as error:
-            return None, f"cannot be planned: {' '.join(str(error).split())}"
+            return replace(entry, verdict=f"cannot be planned: {' '.join(str(error).split())}")
         known = prepared.known
-        return known is not None and known.planner is not None, prepared.decision.reason
+        return replace(
+            entry,
+            steerable=known is not None and known.planner is not None,
+            only_reads=known is not None and known.effects.pure,
+            verdict=prepared.decision.reason,
+        )
 
     return judge
 
@@ -231,6 +235,7 @@ def _as_dict(workload: Workload, ranked: list[RankedQuery]) -> dict[str, Any]:
                 "example": entry.usage.example,
                 "provenance": entry.usage.provenance,
                 "steerable": entry.steerable,
+                "only_reads": entry.only_reads,
                 "verdict": entry.verdict or None,
             }
             for number, entry in enumerate(ranked, 1)
@@ -249,7 +254,7 @@ def _write(path: Path, workload: Workload, ranked: list[RankedQuery]) -> int:
         usage = entry.usage
         share = "" if entry.share is None else f", {_share(entry.share)} of the time"
         figures = f"{_count(usage.calls, 'call')}{share}, {_VALUES[usage.provenance]}"
-        example = usage.example
+        example = usage.example if entry.only_reads is not False else None
         # A comment without its end would swallow what follows.
         if example is not None:
             with contextlib.suppress(SqlError):
@@ -258,6 +263,9 @@ def _write(path: Path, workload: Workload, ranked: list[RankedQuery]) -> int:
                     lines += [f"\n-- {figures}", f"-- name: {label}", example.strip(), ";"]
                     written += 1
                     continue
-        lines.append(f"\n-- slow {number} is left out ({figures}): {printable(plain(usage.text))[:500]}")
+        why = f"{figures}; {entry.verdict}" if entry.verdict else figures
+        lines.append(
+            f"\n-- slow {number} is left out ({printable(why)}): {printable(plain(usage.text))[:500]}"
+        )
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return written

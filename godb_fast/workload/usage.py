@@ -98,6 +98,8 @@ class RankedQuery:
         Whether the engine can be steered on it at all; None if that was not asked or cannot be told.
     verdict : str
         What we would do with it, or why it cannot be steered.
+    only_reads : bool or None
+        Whether running it certainly changes nothing and gives the same answer again; None if that is unknown.
     """
 
     usage: QueryUsage
@@ -105,6 +107,7 @@ class RankedQuery:
     cumulative_share: float | None
     steerable: bool | None = None
     verdict: str = ""
+    only_reads: bool | None = None
 
 
 def rank(workload: Workload, top: int) -> list[RankedQuery]:
