@@ -110,7 +110,7 @@ def running_server(
     programs = _found() if programs is None else programs
     folder = Path(tempfile.mkdtemp(prefix="godb_pg_"))
     try:
-        user = _unprivileged()
+        user = unprivileged()
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)
         programs = _reachable(programs, folder, user)
@@ -134,7 +134,7 @@ def _found() -> Path:
     return found[-1]
 
 
-def _unprivileged() -> pwd.struct_passwd | None:
+def unprivileged() -> pwd.struct_passwd | None:
     """The user to run as, where we are root: PostgreSQL refuses to run as root."""
     if sys.platform == "win32" or os.geteuid() != 0:
         return None

@@ -75,6 +75,7 @@ class PostgresEngine:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._opener: Opener | None = None
         info = connection.raw.info
         self._where = f"{info.host}:{info.port}/{info.dbname}"
         self._version = str(info.parameter_status("server_version") or info.server_version).split()[0]
@@ -117,7 +118,9 @@ class PostgresEngine:
         opener = Opener(url, read_only, password)
         raw = opener()
         try:
-            return cls(Connection(raw, opener, lambda: opener.secrets))
+            engine = cls(Connection(raw, opener, lambda: opener.secrets))
+            engine._opener = opener
+            return engine
         except BaseException:
             raw.close()
             raise
@@ -418,7 +421,11 @@ class PostgresEngine:
         QueryTimeout, QueryCancelled, ResultTooLarge, EngineBusy, EngineError
         """
         if not statement.before and not statement.steering:
-            return self._run_as_it_is(statement, timeout_s, cancel, profile, max_rows)
+            if self._opener is None or not self._opener.pooled:
+                return self._run_as_it_is(statement, timeout_s, cancel, profile, max_rows)
+            # A pool keeps no setting for us that would let the server refuse to write: each statement has it.
+            if first_word(statement.sql) not in READS:
+                raise InvalidInput("only a SELECT can be run read-only through a connection pool")
         _check_reads(statement.sql)
         connection = self._connection
         settings = _limited(parse(statement.before), timeout_s)

@@ -43,6 +43,8 @@ class Opener:
         if not url.lower().startswith(("postgresql://", "postgres://")):
             raise InvalidInput("a PostgreSQL URL begins with postgresql://")
         self.read_only = read_only
+        #: Found when a connection is opened to only read: a pool (PgBouncer) stands before the server.
+        self.pooled = False
         self._password = password
         written = list(_SECRET.findall(url))
         if (login := _LOGIN.match(url)) is not None:
@@ -79,7 +81,9 @@ class Opener:
         if "PGCONNECT_TIMEOUT" not in os.environ:
             parameters.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
         try:
-            raw = psycopg.connect(**parameters, autocommit=True)
+            # Never prepared: behind a pool the next transaction may be another server connection's, and a
+            # prepared statement's generic plan would hide what its literals need.
+            raw = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
             raise ConnectionFailed(f"no connection: {scrubbed(message_of(error), self.secrets)}") from None
         try:
@@ -88,7 +92,11 @@ class Opener:
                     f"PostgreSQL {raw.info.server_version // 10000} is not supported; 13 or newer is"
                 )
             if self.read_only:
-                raw.execute("SET default_transaction_read_only = on", prepare=False)
+                told = raw.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
+                # Behind a pool the setting would stay with the server connection, for whoever comes next.
+                self.pooled = told is not None and told[0] != raw.info.backend_pid
+                if not self.pooled:
+                    raw.execute("SET default_transaction_read_only = on")
         except BaseException:
             raw.close()
             raise
