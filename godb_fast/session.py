@@ -245,7 +245,7 @@ class Session:
         cancel : CancelToken, optional
             Lets another thread stop the statement.
         fetch : str
-            ``rows``, or ``arrow`` to keep a large result in the engine's columnar form (a tenth of the
+            ``rows``, or ``arrow`` to keep a large result in the engine's columnar form (a third of the
             memory): ``arrow()`` and ``fetchdf()`` then cost little more; rows are made when somebody asks.
             Engines without such a form give rows.
 
