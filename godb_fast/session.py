@@ -148,6 +148,7 @@ class Session:
         self._scope: Scope | None = None
         self._exact: dict[Any, Prepared] = {}
         self._closed = False
+        self._sees_variables = isinstance(engine, SeesVariables) and engine.sees_variables
 
     # -- planning -----------------------------------------------------------------------------------
 
@@ -244,7 +245,7 @@ class Session:
         cancel : CancelToken, optional
             Lets another thread stop the statement.
         fetch : str
-            ``rows``, or ``arrow`` to keep a large result in the engine's columnar form (a tenth of the
+            ``rows``, or ``arrow`` to keep a large result in the engine's columnar form (a third of the
             memory): ``arrow()`` and ``fetchdf()`` then cost little more; rows are made when somebody asks.
             Engines without such a form give rows.
 
@@ -507,12 +508,15 @@ class Session:
 
     def _seeing(self, sql: str) -> AbstractContextManager[None]:
         """The variables that tables may be named after: those of the function that called us."""
-        if not isinstance(self.engine, SeesVariables) or not self.engine.sees_variables:
+        if not self._sees_variables:
             return nullcontext()
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and frame.f_globals.get("__name__") == __name__:
             frame = frame.f_back
-        return nullcontext() if frame is None else self.engine.seeing(sql, (frame.f_locals, frame.f_globals))
+        if frame is None:
+            return nullcontext()
+        assert isinstance(self.engine, SeesVariables)
+        return self.engine.seeing(sql, (frame.f_locals, frame.f_globals))
 
     def _check_open(self) -> None:
         if self._closed:

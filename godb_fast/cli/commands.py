@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -88,7 +89,8 @@ def run(options: argparse.Namespace) -> int:
     if not queries:
         raise InvalidInput(f"no statement in {', '.join(options.files)}")
     with _session(options.url, options) as session:
-        return _compare(session, queries, options, {"url": options.url, "files": options.files})
+        what = {"url": without_password(options.url), "files": options.files}
+        return _compare(session, queries, options, what)
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -120,6 +122,12 @@ def info(options: argparse.Namespace) -> int:
     else:
         show(facts, sys.stdout)
     return 0
+
+
+def without_password(url: str) -> str:
+    """A URL that may be shown."""
+    hidden = re.sub(r"(://[^/?#@:]*):[^/?#]*@", r"\1:***@", url)
+    return re.sub(r"((?:ssl)?password=)[^&#\s]*", r"\1***", hidden, flags=re.IGNORECASE)
 
 
 def _engine(url: str) -> Engine:

@@ -82,6 +82,7 @@ class DuckDBEngine:
         self._version = str(connection.query("SELECT system.main.version()")[0][0]).lstrip("v")
         if quirks.version_tuple(self._version) < (1, 4):
             raise ConnectionFailed(f"DuckDB {self._version} is not supported; pip install 'duckdb>=1.4'")
+        self._widest_join = quirks.widest_join(self._version)
         known = {name for (name,) in connection.query("SELECT name FROM system.main.duckdb_settings()")}
         settings = ", ".join(
             f"system.main.current_setting({quirks.quote_text(name)})"
@@ -207,7 +208,7 @@ class DuckDBEngine:
             profile=True,
             cancel=True,
             reason=reason,
-            widest_join=quirks.widest_join(self._version),
+            widest_join=self._widest_join,
             fetch=("rows", "arrow", "df"),
         )
 
