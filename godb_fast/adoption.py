@@ -211,7 +211,7 @@ class Observer:
             self.optimizer.log_once("internal_errors", f"{doing}: {type(error).__name__}: {error}")
             if first:
                 log.warning("the statement goes on unchanged", exc_info=error)
-        except Exception:  # noqa: BLE001 - the last resort: not even the book-keeping of errors stops anything
+        except Exception:
             log.exception("an internal error could not be counted")
 
 

@@ -163,7 +163,7 @@ class KnownTemplate:
 class Prepared:
     """A decision with what its execution needs."""
 
-    __slots__ = ("_rendered", "bucket", "decision", "known", "literals", "params")
+    __slots__ = ("_rendered", "bucket", "decision", "known", "literals", "params", "text")
 
     def __init__(
         self,
@@ -173,8 +173,11 @@ class Prepared:
         bucket: bytes = b"",
         literals: tuple[Any, ...] = (),
         params: Parameters = None,
+        text: str | None = None,
     ) -> None:
         self.decision = decision
+        #: The normalized text of a statement that is only observed.
+        self.text = text
         self._rendered = rendered
         self.known = known
         self.bucket = bucket
@@ -692,7 +695,7 @@ def pass_through(engine: Engine, scope: Scope | None, sql: str, params: Paramete
         engine=engine.name,
         epoch=scope.epoch if scope else "",
     )
-    return Prepared(decision, Rendered(sql, params))
+    return Prepared(decision, params=params)
 
 
 #: Errors of reading a statement: in ``execute()`` the engine itself decides what the statement is worth.

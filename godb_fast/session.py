@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Final
 
 from godb_fast.core import Decision, Observation
 from godb_fast.engines.base import (
@@ -32,6 +32,7 @@ from godb_fast.engines.registry import open_engine
 from godb_fast.errors import (
     EngineBusy,
     EngineError,
+    GodbError,
     InvalidInput,
     QueryCancelled,
     QueryTimeout,
@@ -39,8 +40,12 @@ from godb_fast.errors import (
     SessionClosed,
 )
 from godb_fast.optimizer import UNREADABLE, Optimizer, Policy, Prepared, Scope, check_mode, log, pass_through
+from godb_fast.sql import fingerprint
 
 __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
+
+
+_MACHINE: Final = platform.node()
 
 
 class Result:
@@ -267,7 +272,7 @@ class Session:
             self._check_open()
             form = {"fetch": fetch} if fetch != "rows" and fetch in self.engine.capabilities.fetch else {}
             if mode in ("off", "observe"):
-                prepared = pass_through(self.engine, self._scope, sql, params, f"mode {mode}")
+                prepared = self._observed(sql, params, mode)
                 result = self._run_default(prepared, sql, params, limit, cancel, form)
                 return self._finish(prepared, mode, result)
             prepared = self._decide(sql, params, limit)
@@ -432,17 +437,32 @@ class Session:
 
     # -- recording ----------------------------------------------------------------------------------
 
+    def _observed(self, sql: str, params: Parameters, mode: str) -> Prepared:
+        """A statement as it is; with a fingerprint, where it is recorded."""
+        if mode == "observe" and self.optimizer.store is not None:
+            try:
+                print_ = fingerprint(sql, self.engine.dialect, backend=self.optimizer.backend)
+            except GodbError:
+                # The engine itself will say what is wrong with the text.
+                pass
+            else:
+                decision = Decision(print_.hash, sql, reason="mode observe", engine=self.engine.name)
+                return Prepared(decision, params=params, text=print_.text)
+        return pass_through(self.engine, self._scope, sql, params, f"mode {mode}")
+
     def _observation(self, prepared: Prepared, outcome: str, latency_ms: float, **more: Any) -> Observation:
         decision = prepared.decision
+        recorded = self.optimizer.store is not None
         return Observation(
-            decision_id=decision.id,
+            # A statement that nobody asks about is not worth an id.
+            decision_id=decision.id if recorded or prepared.known is not None else "",
             fingerprint=decision.fingerprint,
             outcome=outcome,
             latency_ms=latency_ms,
             engine=self.engine.name,
             engine_version=self.engine.version,
             database=self.engine.environment(),
-            machine=platform.node(),
+            machine=_MACHINE,
             **more,
         )
 
@@ -481,7 +501,8 @@ class Session:
         store = self.optimizer.store
         if store is not None:
             known = prepared.known
-            store.record(prepared.decision, observation, known.template.text if known is not None else None)
+            text = prepared.text if known is None else known.template.text
+            store.record(prepared.decision, observation, text)
 
     # -- life ---------------------------------------------------------------------------------------
 

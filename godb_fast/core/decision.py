@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
+from godb_fast.core.identity import random_id
 from godb_fast.core.plan import Plan
 from godb_fast.core.steering import NO_STEERING, Steering
 
@@ -129,7 +129,7 @@ class Decision:
     @cached_property
     def id(self) -> str:
         """A UUID, made when first asked for."""
-        return str(uuid.uuid4())
+        return random_id()
 
     @property
     def total_us(self) -> float:

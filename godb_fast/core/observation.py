@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from godb_fast.core.identity import random_id
 from godb_fast.core.physical import PhysicalPlan
 
 
@@ -29,6 +29,8 @@ class Observation:
         Time of a discarded steered run.
     plan_source : str or None
         ``profile``, ``explain``, ``analyze``, ``auto_explain``; None without a plan.
+    decision_id : str
+        Of the :class:`Decision`; empty where nothing was decided and nothing is recorded.
     """
 
     decision_id: str
@@ -49,5 +51,5 @@ class Observation:
     database: str = ""
     machine: str = ""
     cluster: str | None = None
-    execution_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    execution_id: str = field(default_factory=random_id)
     at: datetime = field(default_factory=lambda: datetime.now(UTC))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import uuid
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from godb_fast.core import (
     Template,
 )
 from godb_fast.core.estimates import MAX_LOG_ROWS
+from godb_fast.core.identity import random_id
 from godb_fast.core.relation_set import MAX_MASKED, members, relation_set
 from godb_fast.errors import InvalidInput
 
@@ -249,6 +251,9 @@ def test_a_decision_explains_itself_as_text_and_json() -> None:
 def test_observations_carry_utc_and_ids_of_their_own() -> None:
     first, second = (Observation("decision", 7, "ok", 1.5) for _ in range(2))
     assert first.execution_id != second.execution_id
+    assert str(uuid.UUID(first.execution_id)) == first.execution_id
+    assert uuid.UUID(first.execution_id).version == 4
+    assert all(uuid.UUID(random_id()).variant == uuid.RFC_4122 for _ in range(64))
     assert first.at.utcoffset() is not None
     assert first.at.utcoffset() == second.at.utcoffset()
 

@@ -15,6 +15,7 @@ import pytest
 import godb_fast
 from godb_fast import optimizer as optimizers
 from godb_fast.engines.base import CancelToken, EngineResult, Rendered
+from godb_fast.engines.registry import open_engine
 from godb_fast.errors import (
     EngineError,
     InvalidInput,
@@ -26,6 +27,7 @@ from godb_fast.errors import (
 from godb_fast.optimizer import Optimizer, Policy, Prepared
 from godb_fast.session import Session
 from godb_fast.sql import fingerprint
+from godb_fast.store import SqliteStore
 
 #: DuckDB underestimates the filters on ``tag`` and ``vote``; our statistics know the skew.
 SETUP = """
@@ -418,3 +420,15 @@ class TestSharing:
     def test_exact_text_answers_from_memory(self, session: Session) -> None:
         sql = QUERY.format(kind=2, city=50)
         assert session.optimize(sql) is session.optimize(sql)
+
+
+def test_what_is_observed_is_recorded_by_its_template(tmp_path):
+    store = SqliteStore(tmp_path / "store.db")
+    with Session(Optimizer(store=store), open_engine("duckdb://"), mode="observe") as session:
+        for number in (1, 2):
+            session.execute(f"SELECT {number} + 40")
+    seen = store.observations()
+    store.close()
+    assert {entry.fingerprint for entry in seen} == {fingerprint("SELECT 7 + 8").hash}
+    assert len({entry.execution_id for entry in seen}) == 2
+    assert all(entry.decision_id for entry in seen)

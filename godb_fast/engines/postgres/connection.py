@@ -294,20 +294,18 @@ class Connection:
                 begun = time.perf_counter()
                 cursor = self._cursor(sql, params)
                 cursor.execute(sql, params)
-                described = cursor.description
-                if described is None:
-                    result = cursor.pgresult
+                result = cursor.pgresult
+                count = 0 if result is None else result.nfields
+                if result is None or (count == 0 and cursor.description is None):
                     if result is not None and result.status == self._psycopg.pq.ExecStatus.EMPTY_QUERY:
                         raise EngineError("there is no statement in this text")
                     return Fetched((), (), [], (time.perf_counter() - begun) * 1e3)
                 rows = cursor.fetchall()
                 latency_ms = (time.perf_counter() - begun) * 1e3
-                return Fetched(
-                    tuple([column.name for column in described]),
-                    tuple([column.type_code for column in described]),
-                    rows,
-                    latency_ms,
-                )
+                # What cursor.description says, without an object per column.
+                encoding = self.raw.info.encoding
+                names = tuple([(result.fname(i) or b"").decode(encoding) for i in range(count)])
+                return Fetched(names, tuple([result.ftype(i) for i in range(count)]), rows, latency_ms)
 
     def _cursor(self, sql: str, params: Parameters) -> Any:
         tuple_row = self._psycopg.rows.tuple_row

@@ -32,16 +32,18 @@ class Stopper:
         self.reason: str | None = None
         self._raw = raw
         self._lock = threading.Lock()
-        self._closed = threading.Event()
+        self._closed = False
+        self._ended: threading.Event | None = None
         self._thread: threading.Thread | None = None
         self._alarm: Alarm | None = None
 
     def stop(self, reason: str) -> None:
         """Ask the server to stop the statement; returns at once."""
         with self._lock:
-            if self._closed.is_set() or self._thread is not None:
+            if self._closed or self._thread is not None:
                 return
             self.reason = reason
+            self._ended = threading.Event()
             self._thread = threading.Thread(target=self._serve, name="godb-fast-cancel", daemon=True)
             self._thread.start()
 
@@ -50,14 +52,15 @@ class Stopper:
         self._alarm = WATCHDOG.arm(seconds, lambda: self.stop("timeout"))
 
     def _serve(self) -> None:
-        pause = REPEAT_S
-        while not self._closed.is_set():
+        pause, ended = REPEAT_S, self._ended
+        assert ended is not None
+        while not ended.is_set():
             try:
                 self._raw().cancel_safe(timeout=REQUEST_S)
             except Exception:  # noqa: BLE001 - whatever the network says, the next request may get through
                 # A broken connection ends the statement by itself; there is nobody to tell here.
                 pause = REPEAT_MOST_S
-            self._closed.wait(pause)
+            ended.wait(pause)
             pause = min(2 * pause, REPEAT_MOST_S)
 
     def close(self) -> bool:
@@ -65,7 +68,9 @@ class Stopper:
         if self._alarm is not None:
             self._alarm.disarm()
         with self._lock:
-            self._closed.set()
+            self._closed = True
+            if self._ended is not None:
+                self._ended.set()
             thread = self._thread
         if thread is None:
             return False
