@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from numbers import Real
 from types import FrameType, TracebackType
 from typing import Any
@@ -37,8 +38,10 @@ from godb_fast.errors import (
     QueryTimeout,
     ResultTooLarge,
     SessionClosed,
+    SqlError,
 )
 from godb_fast.optimizer import UNREADABLE, Optimizer, Policy, Prepared, Scope, check_mode, log, pass_through
+from godb_fast.sql import fingerprint
 
 __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
 
@@ -479,9 +482,18 @@ class Session:
 
     def _record(self, prepared: Prepared, observation: Observation) -> None:
         store = self.optimizer.store
-        if store is not None:
-            known = prepared.known
-            store.record(prepared.decision, observation, known.template.text if known is not None else None)
+        if store is None:
+            return
+        decision, text = prepared.decision, None
+        if prepared.known is not None:
+            text = prepared.known.template.text
+        elif decision.fingerprint == 0:
+            # Passed through unread (mode observe): what the workload is must be known all the same.
+            with suppress(SqlError):
+                found = fingerprint(decision.sql, self.engine.dialect)
+                text, decision = found.text, replace(decision, fingerprint=found.hash)
+                observation = replace(observation, fingerprint=found.hash, decision_id=decision.id)
+        store.record(decision, observation, text)
 
     # -- life ---------------------------------------------------------------------------------------
 
