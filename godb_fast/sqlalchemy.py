@@ -334,10 +334,12 @@ def install(
     InvalidInput
         For another database, an unknown mode, or a mode that this driver does not allow.
     MissingDependency
-        If SQLAlchemy is older than 2.0.
+        If SQLAlchemy is not installed, or older than 2.0.
     """
-    import sqlalchemy
-
+    try:
+        import sqlalchemy
+    except ImportError as error:
+        raise MissingDependency(f"this is for SQLAlchemy ({error}); pip install 'sqlalchemy>=2.0'") from error
     if int(sqlalchemy.__version__.partition(".")[0]) < 2:
         raise MissingDependency(f"SQLAlchemy {sqlalchemy.__version__} is too old; 2.0 or newer is needed")
     engine = getattr(engine, "sync_engine", engine)
