@@ -11,9 +11,11 @@ import os
 import platform
 import queue
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from godb_fast.core import Decision, Observation
@@ -82,11 +84,16 @@ def best_gain_ms(known: KnownTemplate) -> float | None:
     return max((gain for gain in gains if gain is not None), default=None)
 
 
-#: Opens a session for planning, and says how to close it.
-Beside: TypeAlias = Callable[[], tuple[Session, Callable[[], None]]]
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """A session for planning, how to close its connection, and how to end what runs on it."""
+
+    session: Session
+    close: Callable[[], object]
+    interrupt: Callable[[], object]
 
 
-def beside_postgres(raw: Any, optimizer: Optimizer) -> Beside:
+def beside_postgres(raw: Any, optimizer: Optimizer) -> Callable[[], Beside]:
     """How to open a session at a connection like an application's psycopg connection, sync or async."""
     from godb_fast.engines.postgres import open_url
 
@@ -94,17 +101,25 @@ def beside_postgres(raw: Any, optimizer: Optimizer) -> Beside:
     url = "postgresql:///?" + urlencode(info.get_parameters(), quote_via=quote)
     password = info.password
 
-    def connect() -> tuple[Session, Callable[[], None]]:
+    def connect() -> Beside:
         engine = open_url(url, password=lambda: password)
-        return Session(optimizer, engine, mode="advise"), engine.close
+        return Beside(Session(optimizer, engine, mode="advise"), engine.close, lambda: None)
 
     return connect
 
 
-def beside_duckdb(raw: Any, optimizer: Optimizer) -> Beside:
-    """As :func:`beside_postgres`, at a cursor of an application's DuckDB connection."""
+def beside_duckdb(raw: Any, optimizer: Optimizer) -> Callable[[], Beside]:
+    """As :func:`beside_postgres`, at a cursor of an application's DuckDB connection.
+
+    DuckDB closes a connection's cursors with it, and refuses to while one of them is at work: whoever closes
+    the connection halts the Adviser before that.
+    """
     cursor = raw.cursor()
-    return lambda: (Session(optimizer, open_engine(cursor), mode="advise"), cursor.close)
+
+    def connect() -> Beside:
+        return Beside(Session(optimizer, open_engine(cursor), mode="advise"), cursor.close, cursor.interrupt)
+
+    return connect
 
 
 class CursorSession(Session):
@@ -119,7 +134,7 @@ class CursorSession(Session):
         """The scope of the last decision; asks nothing."""
         return self._scope or self._valid_scope()
 
-    def prepare(self, sql: str, params: Parameters) -> Prepared:
+    def prepare(self, sql: str, params: Parameters = None) -> Prepared:
         """The decision for a statement; whatever goes wrong in planning, it is to go through as it is."""
         return self._decide(sql, params, self.timeout_s)
 
@@ -212,6 +227,7 @@ class Observer:
             if first:
                 log.warning("the statement goes on unchanged", exc_info=error)
         except Exception:
+            # The last resort: not even the book-keeping of errors stops a statement.
             log.exception("an internal error could not be counted")
 
 
@@ -236,12 +252,14 @@ class Adviser:
         self._seen: dict[tuple[int, int], None] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._beside: Beside | None = None
+        self._halting = False
         self._idle = threading.Event()
         self._idle.set()
         self._stopped = False
 
     def consider(
-        self, print_: Fingerprint, sql: str, params: Parameters, connect: Callable[[], Beside]
+        self, print_: Fingerprint, sql: str, params: Parameters, connect: Callable[[], Callable[[], Beside]]
     ) -> None:
         """Plan for this template soon, if it was not done yet.
 
@@ -254,7 +272,7 @@ class Adviser:
         if key in self._seen or self._stopped:
             return
         with self._lock:
-            if key in self._seen or self._waiting.full():
+            if key in self._seen or self._halting or self._waiting.full():
                 return
             if len(self._seen) >= MAX_TEMPLATES:
                 self._seen.pop(next(iter(self._seen)), None)
@@ -272,64 +290,80 @@ class Adviser:
         return self._idle.wait(timeout_s)
 
     def stop(self, timeout_s: float = 10.0) -> None:
-        """End the thread and close its connection."""
+        """End the thread and close its connection, for good."""
         self._stopped = True
-        self.rest(timeout_s)
+        self.halt(timeout_s)
 
-    def rest(self, timeout_s: float = 2.0) -> None:
-        """Close the connection once what waits is done; it is opened again when something comes up."""
+    def halt(self, timeout_s: float = 10.0) -> None:
+        """End the thread and close its connection now; another one is opened when something comes up."""
         with self._lock:
             thread = self._thread
-            if thread is not None:
-                # A full queue wakes the thread as well.
-                with suppress(queue.Full):
-                    self._waiting.put_nowait(_STOP)
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout_s)
-
-    def _work(self, connect: Beside) -> None:
-        session: Session | None = None
-        close: Callable[[], None] | None = None
+            if thread is None or thread is threading.current_thread():
+                return
+            self._halting = True
+            # A full queue wakes the thread as well.
+            with suppress(queue.Full):
+                self._waiting.put_nowait(_STOP)
+        deadline = time.monotonic() + timeout_s
         try:
-            while True:
-                try:
-                    print_, sql, params = self._waiting.get(timeout=self._idle_s)
-                except queue.Empty:
-                    with self._lock:
-                        if self._waiting.empty():
-                            self._thread = None
-                            return
-                    continue
-                if self._stopped or print_ is None:
-                    with self._lock:
-                        if self._stopped or self._waiting.empty():
-                            self._thread = None
-                            return
-                    continue
-                if session is None:
-                    session, close = connect()
-                self._plan(session, print_, sql, params)
-                with self._lock:
-                    if self._waiting.empty():
-                        self._idle.set()
+            while thread.is_alive() and time.monotonic() < deadline:
+                beside = self._beside
+                if beside is not None:
+                    beside.interrupt()
+                thread.join(0.01)
+        finally:
+            self._halting = False
+
+    def _work(self, connect: Callable[[], Beside]) -> None:
+        try:
+            while self._thread is threading.current_thread():
+                self._step(connect)
         except GodbError as error:
             self._not_advised(error)
         except Exception as error:  # noqa: BLE001 - logged and counted; the application does not notice
             self._observer.failed("planning in the background", error)
         finally:
             with self._lock:
-                # Another one may have been started since this one gave up waiting.
-                if self._thread in (None, threading.current_thread()):
-                    self._thread = None
+                if self._thread is threading.current_thread():
+                    self._leave()
+
+    def _step(self, connect: Callable[[], Beside]) -> None:
+        """Plan for the next template, or leave if there is none."""
+        try:
+            print_, sql, params = self._waiting.get(timeout=self._idle_s)
+        except queue.Empty:
+            print_ = None
+        if print_ is None:
+            with self._lock:
+                if self._waiting.empty():
+                    self._leave()
+        elif self._halting:
+            # Not this time: it is taken up when it is seen again.
+            self._seen.pop((print_.hash, print_.casing), None)
+        else:
+            if self._beside is None:
+                self._beside = connect()
+            self._plan(self._beside.session, print_, sql, params)
+            with self._lock:
+                if self._waiting.empty():
                     self._idle.set()
-            if close is not None:
-                close()
+
+    def _leave(self) -> None:
+        """Close the connection, under the lock: whoever considers something now starts another thread."""
+        try:
+            if self._beside is not None:
+                self._beside.close()
+        finally:
+            self._thread = self._beside = None
+            self._idle.set()
 
     def _plan(self, session: Session, print_: Fingerprint, sql: str, params: Parameters) -> None:
         try:
             self._observer.advised(print_, session.optimize(sql, params))
             self._observer.optimizer.count("advised")
         except GodbError as error:
+            if self._halting:
+                self._seen.pop((print_.hash, print_.casing), None)
             # A temporary table, or one that the application has not committed yet: no advice for this one.
             self._not_advised(error)
 

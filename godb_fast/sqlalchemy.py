@@ -83,11 +83,13 @@ class Adoption:
         self._observer = Observer(self._name, optimizer, database=_database(engine))
         self._adviser = Adviser(self._observer, IDLE_S[self._name]) if mode in ("advise", "steer") else None
         self._round_trip_ms = 0.0
+        #: The DuckDB connection on a cursor of which advice is made.
+        self._parent: Any = None
         self._listeners: list[tuple[str, Callable[..., Any], bool]] = [
             ("before_cursor_execute", self._before, True),
             ("after_cursor_execute", self._after, False),
             ("handle_error", self._on_error, False),
-            ("engine_disposed", self._on_disposed, False),
+            ("close", self._on_close, False),
         ]
         if mode == "steer" and self._name == "postgresql" and self._synchronous:
             # The hook above changes the statement; here its settings are put around it, and it is fenced.
@@ -162,10 +164,11 @@ class Adoption:
     def _can_steer(self) -> bool:
         return self._name == "postgresql" and self._synchronous
 
-    def _planning_session(self, connection: Any) -> Beside:
+    def _planning_session(self, connection: Any) -> Callable[[], Beside]:
         """How to open a connection like the application's; asked for where the application's can be seen."""
         driver = connection.connection.driver_connection
         if self._name == "duckdb":
+            self._parent = connection.connection.dbapi_connection
             # duckdb_engine wraps the driver's connection; its methods are bound to that.
             return beside_duckdb(driver.execute.__self__, self.optimizer)
         return beside_postgres(driver, self.optimizer)
@@ -290,9 +293,13 @@ class Adoption:
         )
         call.started = 0.0
 
-    def _on_disposed(self, engine: Any) -> None:
-        if self._adviser is not None:
-            self._adviser.rest()
+    def _on_close(self, connection: Any, record: Any) -> None:
+        """The pool closes a connection: DuckDB refuses while a cursor of it is at work."""
+        try:
+            if self._name == "duckdb" and self._adviser is not None and self._parent is connection:
+                self._adviser.halt()
+        except Exception as error:  # noqa: BLE001 - logged and counted: closing goes on
+            self._observer.failed("before a connection is closed", error)
 
 
 _installed: weakref.WeakKeyDictionary[Any, Adoption] = weakref.WeakKeyDictionary()
@@ -327,10 +334,12 @@ def install(
     InvalidInput
         For another database, an unknown mode, or a mode that this driver does not allow.
     MissingDependency
-        If SQLAlchemy is older than 2.0.
+        If SQLAlchemy is not installed, or older than 2.0.
     """
-    import sqlalchemy
-
+    try:
+        import sqlalchemy
+    except ImportError as error:
+        raise MissingDependency(f"this is for SQLAlchemy ({error}); pip install 'sqlalchemy>=2.0'") from error
     if int(sqlalchemy.__version__.partition(".")[0]) < 2:
         raise MissingDependency(f"SQLAlchemy {sqlalchemy.__version__} is too old; 2.0 or newer is needed")
     engine = getattr(engine, "sync_engine", engine)

@@ -84,10 +84,12 @@ def judging(engine: Engine) -> Callable[[RankedQuery], RankedQuery]:
     def judge(entry: RankedQuery) -> RankedQuery:
         if not reads(entry.usage.text):
             return replace(entry, steerable=False, only_reads=False, verdict="left alone: not a SELECT")
-        if entry.usage.example is None:
+        # Without values there is the plan that holds for all of them (PostgreSQL 16 and newer).
+        sql = entry.usage.example or (entry.usage.spelling if engine.name == "postgresql" else None)
+        if sql is None:
             return replace(entry, verdict="no values known with which it can be planned")
         try:
-            prepared = optimizer.decide(engine, scope, entry.usage.example, limit_s=_LIMIT_S)
+            prepared = optimizer.decide(engine, scope, sql, limit_s=_LIMIT_S)
         except ConnectionFailed:
             raise
         except (EngineError, SqlError, LookupError) as error:

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from types import FrameType, FunctionType
 from typing import Any, Final
 
-from godb_fast.adoption import Adviser, CursorSession, Observer, beside_duckdb, only_reads
+from godb_fast.adoption import Adviser, Beside, CursorSession, Observer, beside_duckdb, only_reads
 from godb_fast.dbapi.passing import Passing
 from godb_fast.engines.base import EngineResult
 from godb_fast.engines.duckdb import DuckDBEngine
 from godb_fast.errors import EngineError, QueryCancelled
 from godb_fast.optimizer import Optimizer, Prepared
+from godb_fast.session import Session
 from godb_fast.sql import Fingerprint
 
 #: Seconds that the cursor for planning in the background is kept: it keeps the file open.
@@ -97,6 +98,7 @@ class DuckDBConnection(Passing):
 
     __slots__ = (
         "_adviser",
+        "_beside",
         "_buffered",
         "_engine",
         "_observer",
@@ -122,6 +124,12 @@ class DuckDBConnection(Passing):
         self._engine = engine
         self._root = parent is None
         self._observer: Observer = _observer(optimizer) if parent is None else parent._observer
+        # Cursors for planning are made of it in any thread; the application's own connections may be busy.
+        self._beside: Any = None
+        if parent is not None:
+            self._beside = parent._beside
+        elif engine is None:
+            self._beside = raw.cursor()
         self._adviser: Adviser = Adviser(self._observer, IDLE_S) if parent is None else parent._adviser
         self._session = None if engine is None else CursorSession(optimizer, engine, mode="steer")
         self._running: _Running | None = None
@@ -151,23 +159,26 @@ class DuckDBConnection(Passing):
         """Close the driver's connection."""
         self._ended(None)
         if self._root:
-            self._adviser.rest()
+            # It closes its cursors with it, and refuses to while one of them is at work.
+            self._adviser.stop()
             if self.optimizer.store is not None:
                 self.optimizer.store.flush()
-        if self._engine is None:
+        if self._session is None:
             self._raw.close()
         else:
-            self._engine.close()
+            self._session.close()
 
     # -- statements ---------------------------------------------------------------------------------
 
-    def execute(self, query: Any, parameters: Any = None) -> DuckDBConnection:
-        """Execute statements; the result of the last one waits to be fetched."""
+    def execute(self, query: Any, parameters: Any = None) -> Any:
+        """Execute statements; the result of the last one waits to be fetched.
+
+        Gives this connection, or as the driver does None where there is no statement.
+        """
         arguments = (query,) if parameters is None else (query, parameters)
         self._ended(None)
         if self.mode == "off" or not isinstance(query, str):
-            self._driver(arguments)
-            return self
+            return self._driver(arguments)
         print_ = self._observer.read(query)
         reads = print_ is not None and only_reads(print_)
         prepared: Prepared | None = None
@@ -178,7 +189,7 @@ class DuckDBConnection(Passing):
                 return self
         begun = time.perf_counter()
         try:
-            self._driver(arguments)
+            given = self._driver(arguments)
         except BaseException as error:
             took = (time.perf_counter() - begun) * 1e3
             interrupted = type(error).__name__ == "InterruptException"
@@ -187,12 +198,16 @@ class DuckDBConnection(Passing):
         self._running = _Running(print_, (time.perf_counter() - begun) * 1e3, prepared, about)
         if print_ is not None and reads and prepared is None and self.mode in ("advise", "steer"):
             try:
-                self._adviser.consider(
-                    print_, query, parameters, lambda: beside_duckdb(self._raw, self.optimizer)
-                )
+                self._adviser.consider(print_, query, parameters, self._planning)
             except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
                 self._observer.failed("advising", error)
-        return self
+        return given
+
+    def _planning(self) -> Callable[[], Beside]:
+        if self._engine is None:
+            return beside_duckdb(self._beside, self.optimizer)
+        engine = self._engine.cursor()
+        return lambda: Beside(Session(self.optimizer, engine, mode="advise"), engine.close, engine.interrupt)
 
     def _steered(
         self, print_: Fingerprint, session: CursorSession, arguments: Any
@@ -222,23 +237,24 @@ class DuckDBConnection(Passing):
         )
         return prepared, {}
 
-    def _driver(self, arguments: Any) -> None:
-        """Start a statement as the driver does.
+    def _driver(self, arguments: Any) -> DuckDBConnection | None:
+        """Start a statement as the driver does; None where there is none.
 
         It looks for unknown tables among the variables of the function that called it: that is the caller's.
         """
         if self._engine is not None:
             try:
-                self._engine.start(*arguments)
+                started = self._engine.start(*arguments)
             except EngineError as error:
                 raise _of_driver(error) from None
-            return
+            return self if started else None
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and frame.f_globals.get("__name__") == __name__:
             frame = frame.f_back
         seen = {} if frame is None else {**frame.f_globals, **frame.f_locals}
         seen["__builtins__"] = builtins
-        FunctionType(_call.__code__, seen)(self._raw, arguments)
+        given = FunctionType(_call.__code__, seen)(self._raw, arguments)
+        return None if given is None else self
 
     def executemany(self, query: Any, parameters: Any = None) -> DuckDBConnection:
         """Execute a statement with many sets of parameters; never steered."""
@@ -255,6 +271,17 @@ class DuckDBConnection(Passing):
             return self._engine.call(work)
         except EngineError as error:
             raise _of_driver(error) from None
+
+    @property
+    def description(self) -> Any:
+        """Names and types of the result's columns, as PEP 249 has them."""
+        if self._buffered is None:
+            return self._raw.description
+        result = self._buffered.result
+        return [
+            (name, self._raw.sqltype(kind), None, None, None, None, None)
+            for name, kind in zip(result.columns, result.types, strict=True)
+        ]
 
     # -- rows ---------------------------------------------------------------------------------------
 
@@ -308,10 +335,8 @@ class DuckDBConnection(Passing):
         prepared = running.prepared
         if rows is not None and prepared is not None and prepared.decision.steering:
             described = self._raw.description or []
-            names, types = (
-                tuple(str(entry[0]) for entry in described),
-                tuple(str(entry[1]) for entry in described),
-            )
+            names = tuple(str(entry[0]) for entry in described)
+            types = tuple(str(entry[1]) for entry in described)
             self.optimizer.saw_default(prepared, EngineResult(names, types, (), running.spent_ms))
 
     def __getattr__(self, name: str) -> Any:

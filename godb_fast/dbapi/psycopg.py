@@ -123,12 +123,9 @@ class PostgresConnection(Passing):
         with self._lock:
             prepared, fell_back, wasted_ms = None, None, 0.0
             if self.mode == "steer" and print_ is not None and self._may_plan(print_, cursor, options):
-                begun = time.perf_counter()
-                prepared, fell_back, done = self._steered(print_, cursor, query, params)
-                if done:
+                prepared, fell_back, wasted_ms = self._steered(print_, cursor, query, params)
+                if prepared is not None and prepared.decision.steering and fell_back is None:
                     return
-                if fell_back is not None:
-                    wasted_ms = (time.perf_counter() - begun) * 1e3
             begun = time.perf_counter()
             try:
                 cursor.execute(query, params, **options)
@@ -162,22 +159,26 @@ class PostgresConnection(Passing):
 
     def _steered(
         self, print_: Fingerprint, cursor: Any, query: str, params: Parameters
-    ) -> tuple[Prepared | None, str | None, bool]:
-        """The decision, why a steered run was discarded, and whether the cursor holds a steered result."""
+    ) -> tuple[Prepared | None, str | None, float]:
+        """The decision, why its steering was not applied or discarded, and the time that was wasted in ms.
+
+        With a steering and no such reason, the cursor holds the steered result.
+        """
         try:
             session = self._planning()
             prepared = session.prepare(query, params)
             self._observer.advised(print_, prepared.decision)
             if not prepared.decision.steering:
-                return prepared, None, False
+                return prepared, None, 0.0
             fell_back = session.why_not_steered(prepared) or self._disobedient(session, prepared)
         except Exception as error:  # noqa: BLE001 - logged and counted: the statement goes on unchanged
             self._observer.failed("planning", error)
-            return None, None, False
+            return None, None, 0.0
         if fell_back is not None:
-            return prepared, fell_back, False
+            return prepared, fell_back, 0.0
+        begun = time.perf_counter()
         fell_back = self._try(session, print_, cursor, query, prepared)
-        return prepared, fell_back, fell_back is None
+        return prepared, fell_back, 0.0 if fell_back is None else (time.perf_counter() - begun) * 1e3
 
     def _disobedient(self, session: CursorSession, prepared: Prepared) -> str | None:
         """Look at the plan of a steering that was not seen yet; why it is not followed, or None."""

@@ -72,6 +72,11 @@ def read_logs(
     notes = _notes(reader.notes, state)
     if len(collectors) > 1:
         notes.append(f"there are logs of two servers; only {chosen}'s are ranked")
+    if chosen == "postgres" and not collectors[chosen].workload("").calls:
+        notes.append(
+            "no execution is logged: set log_min_duration_statement (or auto_explain.log_min_duration), with "
+            "lc_messages = 'C', as only English messages are read"
+        )
     name = {"postgres": "PostgreSQL's log", "duckdb": "DuckDB's query log"}[chosen]
     return collectors[chosen].workload(f"{name} ({_files(state.read)})", tuple(notes))
 

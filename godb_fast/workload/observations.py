@@ -39,7 +39,7 @@ def read_store(store: SqliteStore, engine: Engine | None = None, dialect: str = 
         where = "of this database" if engine is not None else f"of a {dialect} database"
         raise InvalidInput(f"the store {store.path} holds no execution {where}")
     notes = (
-        (f"{unnamed} executions were recorded without their statements (mode observe or off)",)
+        (f"{unnamed} executions were recorded without their statements (which could not be read)",)
         if unnamed
         else ()
     )

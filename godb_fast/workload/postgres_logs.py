@@ -21,7 +21,7 @@ _DATABASE, _SESSION, _SEVERITY, _MESSAGE, _DETAIL = 2, 5, 11, 13, 14
 
 #: A line of stderr's log: whatever log_line_prefix says, then what it is.
 STDERR_BEGINS: Final = re.compile(
-    rb"(?P<prefix>[^\t\n][^\n]{0,300}?)\b(?P<what>LOG|DETAIL|STATEMENT|CONTEXT|HINT|ERROR|FATAL|PANIC|WARNING"
+    rb"(?!\t)(?P<prefix>[^\n]{0,300}?)\b(?P<what>LOG|DETAIL|STATEMENT|CONTEXT|HINT|ERROR|FATAL|PANIC|WARNING"
     rb"|NOTICE|INFO|DEBUG\d?|QUERY|LOCATION):  (?P<text>.*)",
     re.DOTALL,
 )

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from godb_fast.core import And, ColumnKind, ColumnStatistics, Comparison, Not, Or, Predicate, Slot, Template
-from godb_fast.engines.base import Engine
+from godb_fast.engines.base import Engine, Rendered
 from godb_fast.errors import ConnectionFailed, EngineError, GodbError, SessionClosed, SqlError
 from godb_fast.sql import beyond_limits, fingerprint, parse_template
 from godb_fast.workload.shapes import bound, placeholders, quoted, reads
@@ -46,8 +46,14 @@ _BY_TYPE: Final = {
 #: These words make a literal of a string that follows.
 _PREFIXES: Final = frozenset({"date", "timestamp", "timestamptz", "time", "interval"})
 _BY_CLAUSE: Final = {"limit": "100", "offset": "0", "first": "100", "next": "100"}
-#: What is tried for a place of which nothing is known: of any type, a number, nothing.
-_LAST: Final = ("'1'", "1", "NULL")
+#: What is tried for a place of which nothing is known: of any type, a number. (NULL would mostly be accepted,
+#: and planned as no rows at all.)
+_LAST: Final = ("'1'", "1")
+#: A value of a type that our statistics have no order for, as the server writes it.
+_SAMPLE: Final = """
+SELECT (coalesce(s.most_common_vals::text, s.histogram_bounds::text)::text[])[1], s.most_common_elems::text
+  FROM pg_catalog.pg_stats s WHERE s.schemaname = {} AND s.tablename = {} AND s.attname = {}
+"""
 
 
 def synthesized(engine: Engine, sql: str) -> str | None:
@@ -137,7 +143,10 @@ def _by_statistics(engine: Engine, sql: str) -> dict[int, str]:
             column = statistics.column(table, comparison.column.name)
         except GodbError:
             continue
-        if column is None:
+        if column is None or column.kind is ColumnKind.OTHER:
+            sample = _sample(engine, table, comparison.column.name)
+            if sample is not None:
+                values.update((number, sample) for number in numbers if number not in values)
             continue
         drawn = [_draw(column, chance) for _ in numbers]
         if comparison.operator == "between" and None not in drawn:
@@ -147,6 +156,22 @@ def _by_statistics(engine: Engine, sql: str) -> dict[int, str]:
             if text is not None:
                 values.setdefault(number, text)
     return values
+
+
+def _sample(engine: Engine, table: str, column: str) -> str | None:
+    """A value that PostgreSQL's statistics hold as text: a uuid, an enum, an array of a common element."""
+    parts = table.split(".")
+    if engine.name != "postgresql" or len(parts) != 3:
+        return None
+    sql = _SAMPLE.format(quoted(parts[1]), quoted(parts[2]), quoted(column))
+    try:
+        rows = engine.run(Rendered(sql), timeout_s=_LIMIT_S).rows
+    except EngineError as error:
+        if isinstance(error, ConnectionFailed | SessionClosed):
+            raise
+        return None
+    value, elements = rows[0] if rows else (None, None)
+    return quoted(value or elements) if value or elements else None
 
 
 def _comparisons(template: Template) -> Iterator[tuple[str, Comparison]]:

@@ -365,3 +365,38 @@ def test_plans_with_parameters_as_newer_servers_write_them():
     run = plan(json.dumps({"Query Text": "SELECT $1", "Query Parameters": "$1 = NULL", "Plan": {}}), 4.0)
     assert (run.sql, run.parameters, run.rows) == ("SELECT $1", (None,), None)
     assert plan('Query Text: "SELECT 1"\nPlan: \n  Node Type: "Result"', 1.0) is None
+
+
+def test_prefixes_of_all_kinds(tmp_path):
+    """Parameters find their statement by the process, or by standing behind it."""
+    for number, prefix in enumerate(
+        ("2026-11-24 12:53:01 UTC [42] me@shop ", "", "<2026> user=me:[42]:", "2026 [::1] ")
+    ):
+        path = tmp_path / f"{number}.txt"
+        path.write_text(
+            f"{prefix}LOG:  duration: 2.5 ms  execute <unnamed>: SELECT a\n\tFROM t WHERE b = $1\n"
+            f"{prefix}DETAIL:  parameters: $1 = 'two\n\tlines'\n"
+            f'{prefix}ERROR:  column "x" does not exist\n{prefix}STATEMENT:  SELECT x\n'
+        )
+        usage = found(read_logs((str(path),)), "select a")
+        assert (usage.total_ms, usage.example) == (2.5, "SELECT a\nFROM t WHERE b = 'two\nlines'")
+
+
+def test_a_log_without_executions_says_what_to_set(tmp_path):
+    (tmp_path / "a.log").write_text("2026-11-24 12:53:01 UTC [42] LOG:  database system is ready\n")
+    workload = read_logs((str(tmp_path),))
+    assert workload.calls == 0
+    assert any("log_min_duration_statement" in note for note in workload.notes)
+
+
+def test_progress_grows_to_the_whole(tmp_path):
+    line = record("duration: 1 ms  statement: SELECT 1")
+    (tmp_path / "a.csv").write_text(line * 50_000)
+    with gzip.open(tmp_path / "b.csv.gz", "wt") as file:
+        file.write(line * 50_000)
+    shares: list[tuple[str, float]] = []
+    read_logs((str(tmp_path),), progress=lambda what, share: shares.append((what, share)))
+    assert [what for what, _ in shares] == ["a.csv"] * 2 + ["b.csv.gz"] * 2
+    assert [share for _, share in shares] == sorted(share for _, share in shares)
+    assert 0.0 < shares[0][1] < 0.5
+    assert shares[-1][1] <= 1.0

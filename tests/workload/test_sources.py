@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import duckdb
 import pytest
@@ -114,6 +115,18 @@ def test_what_a_session_recorded(tmp_path, keep):
     with pytest.raises(InvalidInput, match="holds no execution of a postgres database"):
         read_store(store)
     store.close()
+
+
+@pytest.mark.parametrize("mode", ["observe", "advise"])
+def test_each_mode_records_what_the_workload_is(tmp_path, mode):
+    with closing(SqliteStore(tmp_path / "store.sqlite")) as store:
+        with godb_fast.connect("duckdb://", store=store, mode=mode) as session:
+            for limit in (1, 2):
+                session.execute(f"SELECT range AS a FROM range(5) WHERE range < {limit}").fetchall()
+            session.execute("SELECT 1 AS other").fetchall()
+        workload = read_store(store, dialect="duckdb")
+    assert [usage.calls for usage in sorted(workload.queries, key=lambda usage: -usage.calls)] == [2, 1]
+    assert workload.notes == ()
 
 
 # -- files -------------------------------------------------------------------------------------------------

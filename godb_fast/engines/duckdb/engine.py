@@ -422,8 +422,10 @@ class DuckDBEngine:
         finally:
             self._connection.noted(("UNKNOWN",))
 
-    def start(self, sql: str, params: Parameters = None) -> None:
+    def start(self, sql: str, params: Parameters = None) -> bool:
         """Execute statements unsteered; the last one's result waits on the driver's connection.
+
+        False if there is no statement in the text.
 
         Raises
         ------
@@ -432,20 +434,18 @@ class DuckDBEngine:
         """
         connection = self._connection
         parsed = connection.statements(sql)
-        if not parsed:
-            # The driver has its own word for an empty text.
-            connection.guarded(lambda: connection.execute(sql, params))
-            return
 
         def work() -> None:
             for entry in parsed[:-1]:
                 connection.execute(entry)
-            connection.execute(parsed[-1], params)
+            # A text without a statement drops the result of the one before.
+            connection.execute(parsed[-1] if parsed else sql, params)
 
         try:
             connection.guarded(work)
         finally:
             connection.noted(tuple(kind_of_statement(entry) for entry in parsed))
+        return bool(parsed)
 
     def run(
         self,

@@ -17,6 +17,8 @@ from godb_fast.errors import (
 
 #: SQLSTATE of a statement that was stopped, by whomever.
 STOPPED: Final = "57014"
+#: A statement whose parameters are not given; the connection is as good as before.
+UNBOUND: Final = "08P01"
 #: The server shuts down, crashed, or is not yet there.
 _GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P05"})
 
@@ -63,7 +65,7 @@ def is_lost(error: BaseException, raw: Any) -> bool:
     if raw.closed:
         return True
     state = sqlstate(error)
-    return state is not None and (state in _GONE or state.startswith("08"))
+    return state is not None and (state in _GONE or (state.startswith("08") and state != UNBOUND))
 
 
 def translated(error: Exception, raw: Any, secrets: tuple[str, ...] = ()) -> GodbError:

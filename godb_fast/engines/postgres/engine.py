@@ -12,7 +12,7 @@ from godb_fast.core import JoinTree, PhysicalPlan, Statistics, Steering, Templat
 from godb_fast.engines.base import CancelToken, Capabilities, Effects, EngineResult, Parameters, Rendered
 from godb_fast.engines.postgres import catalogue, effects, plans, trees
 from godb_fast.engines.postgres.connection import GRACE_S, Connection, Fetched, first_word, too_large
-from godb_fast.engines.postgres.driver import check_connection, sqlstate
+from godb_fast.engines.postgres.driver import UNBOUND, check_connection, sqlstate
 from godb_fast.engines.postgres.opening import Opener, Password
 from godb_fast.engines.postgres.parameters import doubled, numbered
 from godb_fast.engines.postgres.pipeline import Command
@@ -59,7 +59,8 @@ _ENVIRONMENT: Final = Command(
     + " || '|' || ".join(f"pg_catalog.current_setting('{name}')" for name in ASKED[2:]),
     own=True,
 )
-_UNDEFINED_PARAMETER: Final = "42P02"
+#: Parameters without values: unknown to EXPLAIN, or missing when it is bound.
+_UNBOUND: Final = ("42P02", UNBOUND)
 #: EXPLAIN (GENERIC_PLAN) came with 16.
 _GENERIC_PLANS: Final = 160000
 
@@ -292,11 +293,14 @@ class PostgresEngine:
         try:
             return self._explained(self._explain_command(statement), statement, timeout_s)
         except EngineError as error:
-            unbound = statement.params is None and sqlstate(error.__cause__) == _UNDEFINED_PARAMETER
-            if not unbound or self._connection.raw.info.server_version < _GENERIC_PLANS:
+            unbound = statement.params is None and sqlstate(error.__cause__) in _UNBOUND
+            supported = self._connection.raw.info.server_version >= _GENERIC_PLANS
+            # By the simple protocol only, the other one wants values; so not where an error would abort.
+            if not unbound or not supported or statement.before or self.in_transaction():
                 raise
-        generic = Command(f"EXPLAIN (FORMAT JSON, GENERIC_PLAN) {statement.sql}", own=True)
-        return self._explained(generic, statement, timeout_s)
+        sql = f"EXPLAIN (FORMAT JSON, GENERIC_PLAN) {statement.sql}"
+        with self._connection.stoppable(timeout_s, None) as stopper:
+            return plans.physical_plan(self._connection.execute(sql, None, None, stopper).rows[0][0])
 
     def _explained(self, command: Command, statement: Rendered, timeout_s: float | None) -> PhysicalPlan:
         settings = _limited(parse(statement.before), timeout_s)
