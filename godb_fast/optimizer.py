@@ -460,7 +460,8 @@ class Optimizer:
         if own is None:
             own = self._own_plans(engine, known, planner, bucket, sql, params, literals, limit_s)
             clock.lap("engine_explain")
-        steering = draft.propose(own, max(self.policy.margin, least_margin(engine.name)))
+        margin = max(self.policy.margin, least_margin(engine.name))
+        steering = draft.propose(own, margin, whole=engine.capabilities.whole)
         clock.lap("search")
         tell = draft.reasons
         if steering is not NO_STEERING:

@@ -33,6 +33,9 @@ class Capabilities:
     widest_join : int
         Tables of the largest join of which the engine's own plan can be had in well under a second; planning
         itself can seldom be stopped.
+    whole : bool
+        Where join trees are imposed on one block, the joins of all others are taken as they are written: a
+        steering has to name them all.
     fetch : tuple of str
         Forms that ``run(…, fetch=)`` takes; an engine that knows ``rows`` alone has no such argument.
     """
@@ -44,6 +47,7 @@ class Capabilities:
     reason: str = ""
     savepoints: bool = False
     widest_join: int = 64
+    whole: bool = False
     fetch: tuple[str, ...] = ("rows",)
 
 

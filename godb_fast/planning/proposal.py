@@ -154,7 +154,7 @@ class Draft:
     """
 
     __slots__ = (
-        "_bound", "_found", "_literals", "_margin", "_natives", "_own", "_params", "_planner", "bucket",
+        "_bound", "_found", "_left", "_literals", "_margin", "_natives", "_own", "_params", "_planner", "bucket",
         "steering",
     )  # fmt: skip
 
@@ -166,6 +166,7 @@ class Draft:
         self._literals = literals
         self._params = params
         self._bound: list[Any] | None = None
+        self._left = ""
         texts = literals if params is None and len(literals) == planner.slots else None
         if planner.plain:
             self.bucket: bytes = natives[0].estimate(texts, self, None)
@@ -189,8 +190,15 @@ class Draft:
             self._bound = self._planner.bind(self._literals, self._params)
         return self._bound
 
-    def propose(self, own: OwnPlans, margin: float = DEFAULT_MARGIN) -> Steering:
-        """The join trees to steer to. To be called once: the memory goes back to the planner."""
+    def propose(self, own: OwnPlans, margin: float = DEFAULT_MARGIN, *, whole: bool = False) -> Steering:
+        """The join trees to steer to. To be called once: the memory goes back to the planner.
+
+        Parameters
+        ----------
+        whole : bool
+            A steering has to name the join trees of all blocks: those of the blocks that keep the engine's
+            own order are added, and nothing is steered where one of them is not known.
+        """
         planner = self._planner
         self._own, self._margin = own, margin
         rule = planner.rule(margin)
@@ -212,12 +220,29 @@ class Draft:
                 if large.tree is not None:
                     steered.append((block.index, large.tree))
         planner.give_back(self._natives)
+        if steered and whole and len(planner.template.blocks) > 1:
+            steered = self._completed(steered)
         self.steering = Steering(join_trees=tuple(steered)) if steered else NO_STEERING
         return self.steering
+
+    def _completed(self, steered: list[tuple[int, JoinTree]]) -> list[tuple[int, JoinTree]]:
+        """All blocks' join trees, our own and the engine's; none if one of the engine's is not known."""
+        trees = {**self._own.trees, **dict(steered)}
+        for block in self._planner.template.blocks:
+            joined = block.graph is not None and block.graph.size > 1 and block.role != "view"
+            if joined and block.index not in trees:
+                self._left = (
+                    f"the joins of block {block.index} would be taken as they are written: the engine's own "
+                    "order of them is not known"
+                )
+                return []
+        return sorted((index, tree) for index, tree in trees.items() if isinstance(tree, tuple))
 
     def reasons(self) -> tuple[str, tuple[tuple[int, str], ...]]:
         """One sentence for all, and one per block."""
         rule = self._planner.rule(self._margin)
+        if self._left:
+            return self._left, tuple((block.index, self._left) for block in self._planner.blocks)
         choices = [
             found if isinstance(found, Choice) else explained(found[0], found[1], found[2], rule)
             for found in self._found

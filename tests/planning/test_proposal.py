@@ -367,3 +367,23 @@ def test_threads_share_drafts():
     alone = [ask(number) for number in range(200)]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(ask, range(200))) == alone
+
+
+def test_a_whole_steering_names_every_block():
+    proposals = planner(star(), star(index=1, parent=0, role="set_operand"))
+    for trees, named in (
+        ({0: BAD, 1: BAD}, {0, 1}),
+        ({0: BAD, 1: (((0, 1), 2), 3)}, {0, 1}),
+        ({0: BAD}, set()),
+    ):
+        draft = proposals.draft(("7", "0"))
+        steering = draft.propose(proposals.own_plans(trees), whole=True)
+        assert {index for index, _ in steering.join_trees} == named
+        if named:
+            ours = dict(steering.join_trees)
+            assert ours[0] != BAD
+            assert ours[1] == trees[1] or trees[1] == BAD
+        else:
+            assert "block 1" in draft.reasons()[0]
+    draft = proposals.draft(("7", "0"))
+    assert [index for index, _ in draft.propose(proposals.own_plans({0: BAD})).join_trees] == [0]

@@ -163,7 +163,7 @@ class PostgresEngine:
         """Join trees everywhere: settings hold for one transaction, and for nobody else."""
         if self._capabilities is None:
             self._capabilities = Capabilities(
-                join_trees=True, isolated=True, profile=False, cancel=True, savepoints=True
+                join_trees=True, isolated=True, profile=False, cancel=True, savepoints=True, whole=True
             )
         return self._capabilities
 
