@@ -9,7 +9,7 @@ from typing import Final
 from godb_fast.errors import SqlError
 from godb_fast.sql import fingerprint
 from godb_fast.sql.fingerprint import MAX_BYTES
-from godb_fast.workload.shapes import is_complete, reads
+from godb_fast.workload.shapes import is_complete, is_single, reads
 from godb_fast.workload.usage import QueryUsage, Workload, ordered
 
 #: Templates kept; past it the cheaper half is summed up and forgotten.
@@ -133,7 +133,7 @@ class Collector:
             if len(self._groups) >= self._limit or self._bytes >= self._limit_bytes:
                 self._forget()
             group = self._groups[found.key] = _Group(
-                found.text, found.hash, sql if reads(sql) and len(sql) <= MAX_BYTES else None
+                found.text, found.hash, sql if reads(sql) and is_single(sql, self.dialect) else None
             )
             self._bytes += group.size()
         if len(sql) <= MAX_REMEMBERED_LENGTH:

@@ -29,6 +29,8 @@ class CsvRecords:
         Whether fields look like a record's.
     wanted : tuple of bytes
         Records without any of these are passed over unread.
+    idle : callable, optional
+        Whether a record's first line says that nothing in it is of interest.
     """
 
     def __init__(
@@ -36,12 +38,14 @@ class CsvRecords:
         begins: Callable[[bytes], object],
         valid: Callable[[list[str]], bool],
         wanted: tuple[bytes, ...],
+        idle: Callable[[bytes], object] = lambda line: None,
     ) -> None:
         #: Records that could not be read.
         self.torn = 0
         self._begins = begins
         self._valid = valid
         self._wanted = wanted
+        self._idle = idle
 
     def read(self, lines: Iterator[bytes]) -> Iterator[list[str]]:
         """Fields of each wanted record."""
@@ -97,6 +101,8 @@ class CsvRecords:
             if part in record:
                 break
         else:
+            return
+        if self._idle(record):
             return
         fields = self._fields(record)
         if fields is None:

@@ -84,16 +84,22 @@ def gather(request: Request, progress: Progress | None = None) -> Workload:
 
 def _without_catalogue(workload: Workload) -> Workload:
     """Without what tools ask the catalogue of PostgreSQL, our own questions too: it is nobody's workload."""
-    others = tuple(usage for usage in workload.queries if "pg_catalog." not in usage.text)
-    ours = [usage for usage in workload.queries if "pg_catalog." in usage.text]
-    if not ours or workload.dialect != "postgres":
+    if workload.dialect != "postgres":
         return workload
+    ours = [usage for usage in workload.queries if _is_tools(usage.text)]
+    if not ours:
+        return workload
+    others = tuple(usage for usage in workload.queries if not _is_tools(usage.text))
     seconds = sum(usage.total_ms or 0.0 for usage in ours) / 1e3
     note = (
-        f"{sum(usage.calls for usage in ours)} calls ({seconds:.1f} s) read the system catalogue, as tools "
-        "do: counted, not listed"
+        f"{sum(usage.calls for usage in ours)} calls ({seconds:.1f} s) read the system catalogue or ask for "
+        "plans, as tools do: counted, not listed"
     )
     return replace(workload, queries=others, notes=(*workload.notes, note))
+
+
+def _is_tools(text: str) -> bool:
+    return "pg_catalog." in text or text.startswith("explain")
 
 
 def _chosen(request: Request) -> str:

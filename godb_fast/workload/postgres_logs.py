@@ -16,6 +16,8 @@ from godb_fast.workload.postgres_messages import MARKS, MAX_SESSIONS, LoggedRun,
 _MARKS: Final = tuple(mark.encode() for mark in MARKS)
 #: A csvlog's record begins with its time; user and database follow.
 CSV_BEGINS: Final = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ [^,\"]{1,40},")
+#: A record of the time of a parse or bind. A logged text cannot forge it: there each double quote is doubled.
+_CSV_IDLE: Final = re.compile(rb',LOG,00000,"duration: [\d.]+ ms  (?:parse|bind) ')
 _CSV_COLUMNS: Final = range(22, 41)
 _DATABASE, _SESSION, _SEVERITY, _MESSAGE, _DETAIL = 2, 5, 11, 13, 14
 
@@ -32,7 +34,7 @@ MAX_MESSAGE: Final = 1_000_000
 
 def csv_runs(lines: Iterator[bytes], sessions: Sessions, database: str | None) -> tuple[CsvRecords, Any]:
     """Reader of a csvlog, and its executions."""
-    records = CsvRecords(CSV_BEGINS.match, _is_record, _MARKS)
+    records = CsvRecords(CSV_BEGINS.match, _is_record, _MARKS, _CSV_IDLE.search)
     return records, _csv_runs(records.read(lines), sessions, database)
 
 

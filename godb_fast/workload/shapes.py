@@ -128,10 +128,14 @@ def quoted(value: str | None) -> str:
     return f"'{text}'" if "\\" not in value else " E'" + text.replace("\\", "\\\\") + "'"
 
 
-def is_complete(sql: str, dialect: str) -> bool:
-    """Whether a text is one statement with nothing left to be bound."""
+def is_single(sql: str, dialect: str) -> bool:
+    """Whether a text is one statement that can be read."""
     try:
-        found = fingerprint(sql, dialect)
+        return len(sql) <= MAX_BYTES and not has_several_statements(fingerprint(sql, dialect))
     except SqlError:
         return False
-    return not has_parameters(found) and not has_several_statements(found) and len(sql) <= MAX_BYTES
+
+
+def is_complete(sql: str, dialect: str) -> bool:
+    """Whether a text is one statement with nothing left to be bound."""
+    return is_single(sql, dialect) and not has_parameters(fingerprint(sql, dialect))

@@ -16,7 +16,7 @@ from godb_fast.core import And, ColumnKind, ColumnStatistics, Comparison, Not, O
 from godb_fast.engines.base import Engine, Rendered
 from godb_fast.errors import ConnectionFailed, EngineError, GodbError, SessionClosed, SqlError
 from godb_fast.sql import beyond_limits, fingerprint, parse_template
-from godb_fast.workload.shapes import bound, placeholders, quoted, reads
+from godb_fast.workload.shapes import bound, is_complete, is_single, placeholders, quoted, reads
 
 #: Seconds that the engine may take to plan a made-up statement.
 _LIMIT_S: Final = 2.0
@@ -66,7 +66,8 @@ def synthesized(engine: Engine, sql: str) -> str | None:
     EngineError
         If the connection is lost.
     """
-    if not reads(sql):
+    # One query: engines may run what stands behind it, whatever is put in front.
+    if not reads(sql) or not is_single(sql, engine.dialect):
         return None
     try:
         places = placeholders(sql, engine.dialect)
@@ -81,7 +82,7 @@ def synthesized(engine: Engine, sql: str) -> str | None:
         values = (_by_statistics(engine, partly) if partly is not None else {}) | values
         for attempt in _LAST:
             found = bound(sql, [values.get(number, attempt) for number in range(1, last + 1)], engine.dialect)
-            if found is not None and _accepted(engine, found):
+            if found is not None and is_complete(found, engine.dialect) and _accepted(engine, found):
                 return found
             if all(number in values for _, _, number in places):
                 break

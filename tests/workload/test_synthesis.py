@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from postgres_contrib import fill
 
+from godb_fast.engines.base import Rendered
 from godb_fast.engines.postgres import open_url
 from godb_fast.engines.registry import open_engine
 from godb_fast.workload.synthesis import synthesized
@@ -96,3 +97,33 @@ def test_types_without_an_order_of_ours(postgres_server):
             assert made.split("'")[1] in known
             assert made.endswith("m = 'ok'")
             assert synthesized(engine, "SELECT count(*) FROM t WHERE tags @> $1") is None
+
+
+HOSTILE = [
+    "SELECT $1; CREATE TABLE made_by_a_log (a int)",
+    "SELECT $1 /* ; */ ; CREATE TABLE made_by_a_log (a int); --",
+    "WITH x AS (SELECT $1) SELECT 1; COMMIT; CREATE TABLE made_by_a_log (a int)",
+    "SELECT 1; CREATE TABLE made_by_a_log AS SELECT $1 AS a",
+    "SELECT city FROM customers WHERE tags @> $1; CREATE TABLE made_by_a_log (a int)",
+]
+
+
+@pytest.mark.parametrize("sql", HOSTILE)
+def test_what_stands_behind_a_query_never_runs(postgres_url, sql):
+    """Even where it could be written: the connections here are not read-only."""
+    from godb_fast.cli.slow import judging
+    from godb_fast.errors import EngineError
+    from godb_fast.workload import QueryUsage, RankedQuery
+
+    for url, tables in (
+        (postgres_url, "SELECT count(*) FROM pg_tables WHERE tablename = 'made_by_a_log'"),
+        ("duckdb://", "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'made_by_a_log'"),
+    ):
+        with open_engine(url) as engine:
+            engine.run(Rendered("CREATE TABLE customers (city text, tags text[])"))
+            assert synthesized(engine, sql) is None
+            judging(engine)(RankedQuery(QueryUsage("select ?p", 1, 1, spelling=sql), None, None))
+            if url != "duckdb://":
+                with pytest.raises(EngineError):
+                    engine.explain(sql)
+            assert engine.run(Rendered(tables)).rows[0][0] == 0

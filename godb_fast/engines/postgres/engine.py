@@ -298,6 +298,9 @@ class PostgresEngine:
             # By the simple protocol only, the other one wants values; so not where an error would abort.
             if not unbound or not supported or statement.before or self.in_transaction():
                 raise
+            # That protocol takes several statements, and would run the others.
+            if has_several_statements(fingerprint(statement.sql, self.dialect)):
+                raise
         sql = f"EXPLAIN (FORMAT JSON, GENERIC_PLAN) {statement.sql}"
         with self._connection.stoppable(timeout_s, None) as stopper:
             return plans.physical_plan(self._connection.execute(sql, None, None, stopper).rows[0][0])
