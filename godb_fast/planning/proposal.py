@@ -154,8 +154,8 @@ class Draft:
     """
 
     __slots__ = (
-        "_bound", "_found", "_left", "_literals", "_margin", "_natives", "_own", "_params", "_planner", "bucket",
-        "steering",
+        "_bound", "_found", "_left", "_literals", "_margin", "_natives", "_own", "_params", "_planner",
+        "bucket", "steering",
     )  # fmt: skip
 
     def __init__(
