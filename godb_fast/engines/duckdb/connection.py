@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from godb_fast.engines.base import CancelToken, Parameters
 from godb_fast.engines.duckdb.instance import Instance, Settings, import_duckdb
-from godb_fast.engines.duckdb.watchdog import REPEAT_S, WATCHDOG, Alarm
+from godb_fast.engines.watchdog import REPEAT_S, WATCHDOG, Alarm
 from godb_fast.errors import EngineBusy, EngineError, QueryCancelled, QueryTimeout, ResultTooLarge
 
 Answer = TypeVar("Answer")

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from godb_fast.engines.duckdb.watchdog import WATCHDOG, Alarm
+from godb_fast.engines.watchdog import WATCHDOG, Alarm
 
 #: A cancel request that arrives before the statement has begun has no effect, so it is sent again after this
 #: many seconds, and then less and less often.

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from godb_fast.engines.duckdb.watchdog import WATCHDOG, Watchdog
+from godb_fast.engines.watchdog import WATCHDOG, Watchdog
 
 
 def test_alarms_ring_in_order_of_their_deadlines() -> None:
