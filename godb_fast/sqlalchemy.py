@@ -129,7 +129,7 @@ class Adoption:
         call: _Call | None = None
         changed = statement, parameters
         try:
-            call = _Call(self._observer.read(statement))
+            call = _Call(self._observer.read(statement, self.mode))
             if context is not None:
                 context._godb_fast = call
             if self._adviser is not None and call.print is not None and not executemany:

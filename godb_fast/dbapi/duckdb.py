@@ -179,7 +179,7 @@ class DuckDBConnection(Passing):
         self._ended(None)
         if self.mode == "off" or not isinstance(query, str):
             return self._driver(arguments)
-        print_ = self._observer.read(query)
+        print_ = self._observer.read(query, self.mode)
         reads = print_ is not None and only_reads(print_)
         prepared: Prepared | None = None
         about: dict[str, Any] = {}

@@ -119,7 +119,7 @@ class PostgresConnection(Passing):
         if self.mode == "off" or not isinstance(query, str):
             cursor.execute(query, params, **options)
             return
-        print_ = self._observer.read(query)
+        print_ = self._observer.read(query, self.mode)
         with self._lock:
             prepared, fell_back, wasted_ms = None, None, 0.0
             if self.mode == "steer" and print_ is not None and self._may_plan(print_, cursor, options):

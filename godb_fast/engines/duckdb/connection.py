@@ -75,6 +75,8 @@ class Connection:
         self.instance = instance
         self.interruptible = interruptible
         self.closed = False
+        #: Nothing but SELECT ran here: it is in the state in which connections begin.
+        self.only_read = True
         #: The caller's variables that a statement may name as tables; on a borrowed connection only.
         self.variables: dict[str, Any] = {}
         self._duckdb = import_duckdb()
@@ -251,6 +253,7 @@ class Connection:
         if all(kind == "SELECT" for kind in kinds):
             return
         self._transaction = None
+        self.only_read = False
         if self.instance is not None:
             self.instance.changed(catalog=not ROWS_ONLY.issuperset(kinds))
 

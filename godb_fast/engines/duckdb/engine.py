@@ -76,28 +76,33 @@ class DuckDBEngine:
     name = "duckdb"
     dialect = "duckdb"
 
-    def __init__(self, connection: Connection, path: str) -> None:
+    def __init__(self, connection: Connection, path: str, *, sibling: tuple[str, str] | None = None) -> None:
         self._connection = connection
         self._path = path
-        self._version = str(connection.query("SELECT system.main.version()")[0][0]).lstrip("v")
-        if quirks.version_tuple(self._version) < (1, 4):
-            raise ConnectionFailed(f"DuckDB {self._version} is not supported; pip install 'duckdb>=1.4'")
+        self._version, self._environment_sql = sibling or self._introduced()
         self._widest_join = quirks.widest_join(self._version)
+        self._environment: tuple[int, str] | None = None
+        self._epoch: tuple[int, str] | None = None
+        self._schema: DuckDBSchema | None = None
+        self._statistics: DuckDBStatistics | None = None
+        self._effects = effects.Judge(connection)
+
+    def _introduced(self) -> tuple[str, str]:
+        """Version, and the statement that tells the environment: the same for all cursors of an instance."""
+        connection = self._connection
+        version = str(connection.query("SELECT system.main.version()")[0][0]).lstrip("v")
+        if quirks.version_tuple(version) < (1, 4):
+            raise ConnectionFailed(f"DuckDB {version} is not supported; pip install 'duckdb>=1.4'")
         known = {name for (name,) in connection.query("SELECT name FROM system.main.duckdb_settings()")}
         settings = ", ".join(
             f"system.main.current_setting({quirks.quote_text(name)})"
             for name in RESULT_SETTINGS
             if name in known
         )
-        self._environment_sql = (
+        return version, (
             "SELECT system.main.current_database(), system.main.current_schema(), "
             f"system.main.current_setting('search_path'), {settings}"
         )
-        self._environment: tuple[int, str] | None = None
-        self._epoch: tuple[int, str] | None = None
-        self._schema: DuckDBSchema | None = None
-        self._statistics: DuckDBStatistics | None = None
-        self._effects = effects.Judge(connection)
 
     # -- opening and closing ------------------------------------------------------------------------
 
@@ -125,10 +130,16 @@ class DuckDBEngine:
         return cls._on(instance, raw, interruptible)
 
     @classmethod
-    def _on(cls, instance: Instance, raw: Any, interruptible: bool) -> DuckDBEngine:
+    def _on(
+        cls,
+        instance: Instance,
+        raw: Any,
+        interruptible: bool,
+        sibling: tuple[str, str] | None = None,
+    ) -> DuckDBEngine:
         try:
             connection = Connection(raw, instance, interruptible=interruptible)
-            return cls(connection, instance.path)
+            return cls(connection, instance.path, sibling=sibling)
         except BaseException:
             raw.close()
             instance.release()
@@ -161,7 +172,8 @@ class DuckDBEngine:
         instance = self._connection.instance
         if instance is None:
             raise InvalidInput("this connection is borrowed; borrow a cursor() of it instead")
-        return type(self)._on(instance, instance.cursor(), self._connection.interruptible)
+        about = (self._version, self._environment_sql)
+        return type(self)._on(instance, instance.cursor(), self._connection.interruptible, about)
 
     @property
     def has_twins(self) -> bool:
@@ -224,14 +236,30 @@ class DuckDBEngine:
     def environment(self) -> str:
         """Database, search path and a hash of the settings that may change results."""
         stamp = self._stamp()
-        if self._environment is not None and self._environment[0] == stamp:
-            return self._environment[1]
+        if (text := self._known("environment", self._environment, stamp)) is not None:
+            return text
         database, schema, path, *settings = self._connection.query(self._environment_sql)[0]
         digest = hashlib.blake2b(repr(settings).encode(), digest_size=6).hexdigest()
         text = f"{self._path} {database}.{schema} search_path={path} settings={digest}"
         if stamp is not None:
-            self._environment = (stamp, text)
+            self._environment = self._learnt("environment", stamp, text)
         return text
+
+    def _known(self, what: str, own: tuple[int, str] | None, stamp: int | None) -> str | None:
+        """What is known at this stamp, of this connection or of any other that never did more than read."""
+        connection = self._connection
+        if own is not None and own[0] == stamp:
+            return own[1]
+        if connection.instance is None or not connection.only_read:
+            return None
+        fresh = connection.instance.fresh.get(what)
+        return fresh[1] if fresh is not None and fresh[0] == stamp else None
+
+    def _learnt(self, what: str, stamp: int, text: str) -> tuple[int, str]:
+        instance = self._connection.instance
+        if instance is not None and self._connection.only_read:
+            instance.fresh[what] = (stamp, text)
+        return stamp, text
 
     def _stamp(self) -> int | None:
         """A number that changes with catalogue and settings; None if nobody counts (borrowed)."""
@@ -246,11 +274,11 @@ class DuckDBEngine:
         on our own instance only (listing them takes some 15 ms); :meth:`effects` looks at them anyway.
         """
         stamp = self._stamp()
-        if self._epoch is not None and self._epoch[0] == stamp:
-            return self._epoch[1]
+        if (known := self._known("epoch", self._epoch, stamp)) is not None:
+            return known
         epoch = schema_epoch(self._connection, functions=stamp is not None)
         if stamp is not None:
-            self._epoch = (stamp, epoch)
+            self._epoch = self._learnt("epoch", stamp, epoch)
         return epoch
 
     def schema(self) -> DuckDBSchema:

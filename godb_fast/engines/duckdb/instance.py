@@ -70,6 +70,8 @@ class Instance:
         self.changes = 0
         self.catalog_changes = 0
         self.broken: str | None = None
+        #: Environment and epoch that a new connection has, each with the count of catalogue changes.
+        self.fresh: dict[str, tuple[int, str]] = {}
         self._users = 0
         self._lock = threading.Lock()
         self._saved: list[tuple[str, str]] = []

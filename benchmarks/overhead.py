@@ -1,0 +1,263 @@
+"""What standing in front of an application costs each query, against the bare driver.
+
+``--engine postgres`` starts a server of its own (or takes ``--url``) and measures at several round-trip times
+through a delaying proxy; ``--engine duckdb`` measures in process. The arms take turns; ``bare again`` is the
+bare driver a second time, so that one sees what is noise. The steered arm is told to run the engine's own
+join order, so that only what steering costs is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import Options, Report, interleave, main
+from godb_fast import Optimizer
+from godb_fast.core import Decision, Steering
+from godb_fast.engines.base import Engine, EngineResult, Parameters
+from godb_fast.optimizer import Policy, Prepared, Scope
+from godb_fast.store import open_store
+
+#: Milliseconds that a round trip takes on top of the loopback's.
+ROUND_TRIPS_MS = (0.0, 1.0, 5.0)
+#: Observing may cost this much of a query of one millisecond, and this many microseconds.
+OBSERVE_SHARE = 0.03
+OBSERVE_US = 30.0
+
+SETUP = """
+CREATE TABLE account AS SELECT i AS id, i % 50 AS city FROM generate_series(0, 1999) AS g(i);
+CREATE TABLE post AS SELECT i AS id, (i * 7919) % 2000 AS account, i % 13 AS state
+  FROM generate_series(0, 5999) AS g(i);
+CREATE TABLE vote AS SELECT i AS id, (i * 31) % 6000 AS post, i % 5 AS kind
+  FROM generate_series(0, 2999) AS g(i);
+"""
+QUERY = (
+    "SELECT count(*) AS votes, min(p.id) AS least FROM account a, post p, vote v "
+    "WHERE p.account = a.id AND v.post = p.id AND v.kind = {0} AND p.state = {0} AND a.city < {0}"
+)
+VALUES = [(kind, state, city) for kind in range(5) for state in range(13) for city in (10, 20, 30)]
+#: Calls that make one measurement where the network does not wait.
+REPEAT = 10
+
+
+@dataclass
+class Choice:
+    """The options of this benchmark."""
+
+    engine: str = "postgres"
+    url: str | None = None
+    round_trips_ms: tuple[float, ...] = field(default=ROUND_TRIPS_MS)
+
+
+class _Willing(Optimizer):
+    """Steers every query to the engine's own join order: all that steering costs, and no gain."""
+
+    def saw_default(self, prepared: Prepared, result: EngineResult) -> None:
+        super().saw_default(prepared, EngineResult(result.columns, result.types, (), 1e4))
+
+    def decide(
+        self, engine: Engine, scope: Scope, sql: str, params: Parameters = None, **options: Any
+    ) -> Prepared:
+        found = super().decide(engine, scope, sql, params, **options)
+        known = found.known
+        if known is None or not found.decision.candidates:
+            return found
+        trees = {entry.block: entry.plan.tree() for entry in found.decision.candidates if entry.chosen}
+        trees = trees or {entry.block: entry.plan.tree() for entry in found.decision.candidates[:1]}
+        steering = Steering(join_trees=tuple(trees.items()))
+        if steering.key in known.quarantine:
+            return found
+        rendered = engine.render(known.template, found.literals, steering, params)
+        decision = Decision(
+            found.decision.fingerprint,
+            rendered.sql,
+            steering,
+            "steer",
+            "willing",
+            engine=engine.name,
+            epoch=scope.epoch,
+        )
+        return Prepared(decision, rendered, known, found.bucket, found.literals, params)
+
+
+Arms = dict[str, Callable[[int], object]]
+
+
+def _arms(stack: ExitStack, connect: Callable[[str | None, Any], Any], place: str, store: Any) -> Arms:
+    sql = QUERY.format(place)
+    arms: Arms = {}
+    made = {
+        "bare": (None, None),
+        "off": ("off", Optimizer()),
+        "observe": ("observe", Optimizer()),
+        "observe, stored": ("observe", Optimizer(store=store)),
+        "advise": ("advise", Optimizer(store=store)),
+        "steer": ("steer", _Willing(store=store, policy=Policy(background=False))),
+    }
+    for name, (mode, optimizer) in made.items():
+        connection = connect(mode, optimizer)
+        stack.callback(connection.close)
+
+        def run(number: int, connection: Any = connection) -> object:
+            connection.execute(sql, VALUES[number % len(VALUES)])
+            return connection.fetchall()
+
+        for number in range(len(VALUES) if mode in ("advise", "steer") else 3):
+            run(number)
+        if mode == "advise":
+            connection.wait_advised()
+        if mode == "steer":
+            for number in range(len(VALUES)):
+                run(number)
+            if optimizer is None or not optimizer.counters.get("steered"):
+                raise RuntimeError(f"nothing was steered: {optimizer and optimizer.counters}")
+        arms[name] = run
+    arms["bare again"] = arms["bare"]
+    return arms
+
+
+def _measured(
+    report: Report, title: str, arms: Arms, rounds: int, seed: int, repeat: int
+) -> dict[str, float]:
+    wall = interleave(arms, rounds, repeat=repeat, warm=5, seed=seed)
+    # What we add without a round trip is processor time of the caller's thread, which others cannot disturb.
+    busy = interleave(arms, rounds, repeat=repeat, warm=0, seed=seed, clock=time.thread_time_ns)
+    added: dict[str, float] = {}
+    for name in arms:
+        # Fastest against fastest: a shared machine's caches only add.
+        added[name] = float(busy[name].min() - busy["bare"].min()) * 1e6
+        report.row(
+            title,
+            arm=name,
+            median_us=float(np.median(wall[name])) * 1e6,
+            added_us=float(np.median(wall[name] - wall["bare"])) * 1e6,
+            fastest_us=float(wall[name].min()) * 1e6,
+            processor_us=float(busy[name].min()) * 1e6,
+            added_processor_us=added[name],
+        )
+    return added
+
+
+@contextmanager
+def _server(url: str | None) -> Iterator[str]:
+    if url is not None:
+        yield url
+        return
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from postgres_server import running_server
+
+    with running_server() as server, server.database("overhead") as made:
+        yield made
+
+
+def _postgres(choice: Choice, options: Options, report: Report, store: Any) -> None:
+    import psycopg
+
+    from godb_fast.dbapi import wrap
+
+    with _server(choice.url) as url:
+        from postgres_proxy import proxied
+
+        with psycopg.connect(url, autocommit=True) as raw:
+            raw.execute(SETUP + "ANALYZE")
+        for round_trip_ms in choice.round_trips_ms:
+            with proxied(url) as (through, proxy), ExitStack() as stack:
+
+                def connect(mode: str | None, optimizer: Any, through: str = through) -> Any:
+                    # Without a network in between, the proxy's threads would be most of what is measured.
+                    raw = psycopg.connect(through if proxy.delay_s else url, autocommit=True)
+                    connection = raw if mode is None else wrap(raw, mode, optimizer)
+                    return _OneCursor(connection)
+
+                proxy.delay_s = round_trip_ms / 2e3
+                arms = _arms(stack, connect, "%s", store)
+                rounds = (10 if options.quick else 40) if round_trip_ms else (40 if options.quick else 150)
+                title = f"PostgreSQL, round trip + {round_trip_ms:g} ms"
+                repeat = 1 if round_trip_ms else REPEAT
+                added = _measured(report, title, arms, rounds, options.seed, repeat)
+                if not round_trip_ms:
+                    _floors(report, "PostgreSQL", added)
+
+
+class _OneCursor:
+    """A connection that is used by one cursor, as DuckDB's connections are."""
+
+    def __init__(self, connection: Any) -> None:
+        cursor = connection.cursor()
+        self.execute, self.fetchall = cursor.execute, cursor.fetchall
+        self.close = connection.close
+        self.wait_advised = getattr(connection, "wait_advised", None)
+
+
+def _duckdb(options: Options, report: Report, store: Any) -> None:
+    import duckdb
+
+    from godb_fast import dbapi
+
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        shared = duckdb.connect(str(Path(folder, "shared.duckdb")))
+        shared.execute(SETUP)
+        stack.callback(shared.close)
+
+        def connect(mode: str | None, optimizer: Any) -> Any:
+            if mode == "steer":
+                # Only an instance of our own is steered.
+                connection = dbapi.connect(str(Path(folder, "own.duckdb")), mode, optimizer)
+                connection.execute(SETUP)
+                return connection
+            raw = shared.cursor()
+            return raw if mode is None else dbapi.wrap(raw, mode, optimizer)
+
+        arms = _arms(stack, connect, "?", store)
+        added = _measured(report, "DuckDB", arms, 40 if options.quick else 150, options.seed, REPEAT)
+        _floors(report, "DuckDB", added)
+
+
+def _floors(report: Report, name: str, added: dict[str, float]) -> None:
+    for arm in ("observe", "observe, stored"):
+        report.floor(f"{name}, {arm}: µs of the processor", added[arm], OBSERVE_US)
+        report.floor(f"{name}, {arm}: share of a query of 1 ms", added[arm] / 1e3, OBSERVE_SHARE)
+
+
+def measure(choice: Choice, options: Options, report: Report) -> None:
+    """What observing, advising and steering add to each query."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(Path(folder, "store.sqlite"))
+        assert store is not None
+        if choice.engine == "postgres":
+            _postgres(choice, options, report, store)
+        else:
+            _duckdb(options, report, store)
+        store.close()
+    report.note("`bare again` is the A/A row: what differs there is noise")
+    report.note(
+        "steer: every query is steered to a plan like the engine's own, so that no gain hides the cost"
+    )
+
+
+if __name__ == "__main__":
+    chosen = Choice()
+
+    def extend(parser: argparse.ArgumentParser) -> None:
+        """Options of this benchmark."""
+        parser.add_argument("--engine", choices=("postgres", "duckdb"), default="postgres")
+        parser.add_argument("--url", default=None, help="a running PostgreSQL server, for tables of ours")
+
+    def configure(parsed: argparse.Namespace) -> None:
+        """Take them over."""
+        chosen.engine, chosen.url = parsed.engine, parsed.url
+
+    def run(options: Options, report: Report) -> None:
+        """What observing, advising and steering add to each query, against the bare driver."""
+        measure(chosen, options, report)
+
+    sys.exit(main("overhead", run, extend=extend, configure=configure))
