@@ -64,7 +64,8 @@ class Eager(Optimizer):
 def verify(optimizer: Eager, url: str, sql: str, params: Parameters) -> None:
     """Let a session run a steering until it is verified."""
     with optimizer.session(url, mode="steer") as session:
-        for _ in range(5):
+        for _ in range(20):
             session.execute(sql, params)
-    known = optimizer.known_templates(fingerprint(sql, "postgres"))
-    assert any(best_gain_ms(template) for template in known)
+            if any(best_gain_ms(known) for known in optimizer.known_templates(fingerprint(sql, "postgres"))):
+                return
+    raise AssertionError(f"not verified: {optimizer.counters}")
