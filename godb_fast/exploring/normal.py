@@ -1,0 +1,28 @@
+"""The normal distribution in plain numpy, at the precision that choices need, and fast on large arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def normal_cdf(values: NDArray[Any]) -> NDArray[Any]:
+    """P[Z ≤ value], to 2e-4; keeps float32 (E. Page 1977: a tanh of a cubic)."""
+    kind = values.dtype.type
+    result: NDArray[Any] = kind(0.5) * (
+        kind(1.0) + np.tanh(values * (kind(0.7978845608) + kind(0.0356774081) * values * values))
+    )
+    return result
+
+
+def hazard(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Density over survival: the mean of a standard normal above ``value``."""
+    inner = np.clip(values, -30.0, 4.0)
+    density = np.exp(-0.5 * inner * inner) * 0.3989422804014327
+    within = density / np.maximum(1.0 - normal_cdf(inner), 1e-12)
+    # Beyond four standard deviations the approximate tail is too thin to divide by: Laplace's continued
+    # fraction, two terms.
+    outer = np.maximum(values, 1.0)
+    return np.where(values > 4.0, outer + 1.0 / (outer + 2.0 / outer), within)
