@@ -1,9 +1,9 @@
 """Verified exploration: finds better plans under an explicit budget, and remembers what was proved.
 
-Nothing in this room knows an engine. :mod:`space` says what can be run, :mod:`latency_model` predicts it from
-censored runs, :mod:`choice` picks the next run, :mod:`explorer` is the loop as a state machine that an executor
-feeds, :mod:`promotion` the test that a candidate must pass, :mod:`memo` and :mod:`ledger` the data that is kept,
-and :mod:`watchdog` the rule by which an unverified plan is stopped.
+Nothing in this room knows an engine. :mod:`space` says what can be run, :mod:`latency_model` predicts it
+from censored runs, :mod:`choice` picks the next run, :mod:`explorer` is the loop as a state machine that an
+executor feeds, :mod:`promotion` the test that a candidate must pass, :mod:`memo` and :mod:`ledger` the data
+that is kept, and :mod:`watchdog` the rule by which an unverified plan is stopped.
 """
 
 from godb_fast.exploring.explorer import Executor, Explorer, ExplorerSettings, Promotion, Role, Run, Trial

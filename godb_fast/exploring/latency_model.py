@@ -148,7 +148,7 @@ class LatencyModel:
     def predict(self) -> tuple[Floats, Floats]:
         """Mean and variance of the log ratio of every plan, shape (plans,) each."""
         space, rank = self.space, self.settings.rank
-        features, moments = self._features()
+        _, moments = self._features()
         loading = self.coefficients[:, :rank]
         outer = (loading[:, :, None] * loading[:, None, :]).reshape(space.arms, -1)
         mean = self._fixed_part() + self.vectors @ loading.T
