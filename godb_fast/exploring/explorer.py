@@ -1,8 +1,8 @@
 """The explorer: a state machine that says what to run next and takes in what became of it.
 
 It knows no engine. :meth:`Explorer.next` names a trial, :meth:`Explorer.record` takes its outcome, and
-between the two nothing has changed: whoever drives it may stop, save :meth:`Explorer.to_dict`, and go on in another
-process with the same trial. :meth:`Explorer.explore` is the plain driver over an :class:`Executor`.
+between the two nothing has changed: whoever drives it may stop, save :meth:`Explorer.to_dict`, and go on in
+another process with the same trial. :meth:`Explorer.explore` is the plain driver over an :class:`Executor`.
 """
 
 from __future__ import annotations
@@ -305,7 +305,7 @@ class Explorer:
             self._agenda = [int(query) for query in due]
 
     def _pair_rates(self) -> Floats:
-        """Seconds gained by confirming a query's best plan, per second that its pairs cost; 0 if none is due."""
+        """Seconds gained per second by confirming a query's best plan in pairs; 0 if none is due."""
         ratio = np.exp(self.seen.best_log_ratio)
         promoted = np.ones(self.space.queries)
         for query, (_, known) in self._promoted.items():

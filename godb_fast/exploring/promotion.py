@@ -2,8 +2,8 @@
 
 In a pair the candidate runs first, and the default is cut at 1.2 × the candidate's time: that it has not
 finished by then is a win, and how large a win does not need to be known. A cut default enters with the
-ratio 1 / 1.2, which is never better for the candidate than the truth. A candidate that is cut at the default's known
-time is refuted at once.
+ratio 1 / 1.2, which is never better for the candidate than the truth. A candidate that is cut at the
+default's known time is refuted at once.
 """
 
 from __future__ import annotations
