@@ -4,11 +4,10 @@ For a plan whose time t is log-normal under the model, cut at a timeout τ below
 gain is E[(b − t) 1(t < τ)] and the cost E[min(t, τ)]; both have closed forms, also where an earlier cut run
 tells that t exceeds a bound. Each plan gets the timeout of a short ladder with the best rate.
 
-To the gain comes a share of the *value of knowing*: what the class as a whole stands to gain if one more
-run of the arm moves the class's estimate (the knowledge gradient of Frazier, Powell and Dayanik 2008, per
-class and arm). It is worth more at a query that resembles those where the class spends its time, and less
-if the run is cut early. So cheap queries of a class are asked first, and the dear ones run what has proved
-itself.
+To the gain comes a share of the *value of knowing*: what the class as a whole stands to gain if one more run
+of the arm moves the class's estimate (the knowledge gradient of Frazier, Powell and Dayanik 2008, per class
+and arm). It is worth more at a query that resembles those where the class spends its time, and less if the
+run is cut early. So cheap queries of a class are asked first, and the dear ones run what has proved itself.
 """
 
 from __future__ import annotations

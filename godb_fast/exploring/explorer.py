@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from godb_fast.errors import InvalidInput
 from godb_fast.exploring.choice import Calibration, Choice, ChoiceSettings, as_dict, choose
 from godb_fast.exploring.latency_model import LatencyModel, ModelSettings
-from godb_fast.exploring.observations import MEASURED, REFUSED, Observations
+from godb_fast.exploring.observations import Observations
 from godb_fast.exploring.promotion import DEFAULT_CUT, PairEvidence, PairRule, Standing
 from godb_fast.exploring.space import Floats, PlanSpace
 
@@ -96,12 +96,17 @@ class ExplorerSettings:
 
 @dataclass(frozen=True)
 class Promotion:
-    """An arm that queries may be steered to; ``ratio`` is its time over the default's."""
+    """An arm that queries may be steered to.
+
+    ``ratio`` is its time over the default's; ``evidence`` the pairs that confirmed it, None without
+    confirmation.
+    """
 
     query: int
     arm: int
     plan: int
     ratio: float
+    evidence: PairEvidence | None = None
 
 
 class Explorer:
@@ -132,10 +137,12 @@ class Explorer:
         self.runs = 0
         #: Improvements: (seconds spent, seconds of the workload under promoted arms).
         self.curve: list[tuple[float, float]] = []
+        #: Seconds of one run of the workload under the promoted arms, by what was measured.
+        self.workload_s = space.workload_s
         self._model = LatencyModel(space, settings.model, settings.seed)
         self._calibration = Calibration(len(space.membership))
         self._known: NDArray[np.bool_] = np.ones(space.queries, dtype=np.bool_)
-        self._promoted: dict[int, tuple[int, float]] = {}
+        self._promoted: dict[int, Promotion] = {}
         self._evidence: dict[int, PairEvidence] = {}
         self._agenda: list[Choice | int] = []
         self._candidate_s: float | None = None
@@ -212,23 +219,11 @@ class Explorer:
 
     def promotions(self) -> list[Promotion]:
         """Arms that have beaten the default, by query."""
-        return [
-            Promotion(query, int(self.space.arm_of_plan[plan]), plan, ratio)
-            for query, (plan, ratio) in sorted(self._promoted.items())
-        ]
+        return [self._promoted[query] for query in sorted(self._promoted)]
 
     def evidence(self, query: int) -> PairEvidence | None:
         """The pairs run for the query's present candidate."""
         return self._evidence.get(query)
-
-    @property
-    def workload_s(self) -> float:
-        """Seconds of one run of the workload under the promoted arms, by what was measured."""
-        saved = sum(
-            (1.0 - ratio) * float(self.space.default_s[query] * self.space.weight[query])
-            for query, (_, ratio) in self._promoted.items()
-        )
-        return self.space.workload_s - saved
 
     def to_dict(self) -> dict[str, Any]:
         """The state as plain data, which JSON keeps to the bit; with space and settings enough to go on."""
@@ -238,12 +233,13 @@ class Explorer:
             "seen": self.seen.to_dict(),
             "spent_s": self.spent_s,
             "runs": self.runs,
+            "workload_s": self.workload_s,
             "curve": [list(point) for point in self.curve],
             "model": self._model.to_dict(),
             "won": self._calibration.won.tolist(),
             "expected": self._calibration.expected.tolist(),
             "known": self._known.tolist(),
-            "promoted": [[query, plan, ratio] for query, (plan, ratio) in sorted(self._promoted.items())],
+            "promoted": [_promotion_to_dict(entry) for entry in self.promotions()],
             "evidence": [[query, pairs.to_dict()] for query, pairs in sorted(self._evidence.items())],
             "agenda": [as_dict(item) if isinstance(item, Choice) else item for item in self._agenda],
             "candidate_s": self._candidate_s,
@@ -259,12 +255,13 @@ class Explorer:
             )
         self.seen = Observations.from_dict(raw["seen"])
         self.spent_s, self.runs = float(raw["spent_s"]), int(raw["runs"])
+        self.workload_s = float(raw["workload_s"])
         self.curve = [(float(spent), float(workload)) for spent, workload in raw["curve"]]
         self._model.restore(raw["model"])
         self._calibration.won = np.array(raw["won"], dtype=np.float64)
         self._calibration.expected = np.array(raw["expected"], dtype=np.float64)
         self._known = np.array(raw["known"], dtype=np.bool_)
-        self._promoted = {int(query): (int(plan), float(ratio)) for query, plan, ratio in raw["promoted"]}
+        self._promoted = {int(entry["query"]): _promotion_from_dict(entry) for entry in raw["promoted"]}
         self._evidence = {int(query): PairEvidence.from_dict(pairs) for query, pairs in raw["evidence"]}
         self._agenda = [Choice(**item) if isinstance(item, dict) else int(item) for item in raw["agenda"]]
         self._candidate_s = None if raw["candidate_s"] is None else float(raw["candidate_s"])
@@ -308,14 +305,14 @@ class Explorer:
         """Seconds gained per second by confirming a query's best plan in pairs; 0 if none is due."""
         ratio = np.exp(self.seen.best_log_ratio)
         promoted = np.ones(self.space.queries)
-        for query, (_, known) in self._promoted.items():
-            promoted[query] = known
+        for query, entry in self._promoted.items():
+            promoted[query] = entry.ratio
         gain = np.where(self._known & (self.seen.best != self.space.first_plan), promoted - ratio, 0.0)
         pairs_left = np.full(self.space.queries, 5.0)
         for query, evidence in self._evidence.items():
             pairs_left[query] = max(1.0, 5.0 - evidence.pairs)
-        for query, (plan, _) in self._promoted.items():
-            if plan == self.seen.best[query]:
+        for query, entry in self._promoted.items():
+            if entry.plan == self.seen.best[query]:
                 gain[query] = 0.0
         cost = (
             pairs_left * (1.0 + DEFAULT_CUT) * ratio + self.settings.choice.overhead_s / self.space.default_s
@@ -337,7 +334,7 @@ class Explorer:
         if self.seen.measured(query, plan, log_ratio):
             self._evidence.pop(query, None)
             if self.settings.confirm == "none":
-                self._promote(query, plan, math.exp(log_ratio))
+                self._promote(query, plan, math.exp(log_ratio), None)
 
     def _confirmed(self, trial: Trial, run: Run) -> None:
         query, plan = trial.query, int(self.seen.best[trial.query])
@@ -354,12 +351,26 @@ class Explorer:
         del self._agenda[0]
         standing = self.settings.rule.standing(evidence)
         if standing is Standing.PROMOTED:
-            self._promote(query, plan, min(evidence.ratio, math.exp(float(self.seen.log_ratio[plan]))))
+            ratio = min(evidence.ratio, math.exp(float(self.seen.log_ratio[plan])))
+            self._promote(query, plan, ratio, evidence)
+            del self._evidence[query]
         elif standing is Standing.REFUTED:
             self.seen.refuse(self.space, query, plan)
             del self._evidence[query]
 
-    def _promote(self, query: int, plan: int, ratio: float) -> None:
-        assert self.seen.kind[plan] in (MEASURED, REFUSED)
-        self._promoted[query] = (plan, ratio)
+    def _promote(self, query: int, plan: int, ratio: float, evidence: PairEvidence | None) -> None:
+        before = self._promoted[query].ratio if query in self._promoted else 1.0
+        self.workload_s -= (before - ratio) * self._default(query) * float(self.space.weight[query])
+        self._promoted[query] = Promotion(query, int(self.space.arm_of_plan[plan]), plan, ratio, evidence)
         self.curve.append((self.spent_s, self.workload_s))
+
+
+def _promotion_to_dict(entry: Promotion) -> dict[str, Any]:
+    raw = dict(vars(entry))
+    raw["evidence"] = None if entry.evidence is None else entry.evidence.to_dict()
+    return raw
+
+
+def _promotion_from_dict(raw: dict[str, Any]) -> Promotion:
+    evidence = None if raw["evidence"] is None else PairEvidence.from_dict(raw["evidence"])
+    return Promotion(int(raw["query"]), int(raw["arm"]), int(raw["plan"]), float(raw["ratio"]), evidence)
