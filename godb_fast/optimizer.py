@@ -440,7 +440,7 @@ class Optimizer:
 
     def _preparation_failed(self, task: Task) -> None:
         if isinstance(task.failure, QueryCancelled):
-            # Interrupted, by the process's end or a time limit: the next decision prepares the template itself.
+            # By the process's end or a time limit: the next decision prepares the template itself.
             self.count("preparation_interrupted")
             return
         self.log_once("preparation_failed", f"{type(task.failure).__name__}: {task.failure}")
