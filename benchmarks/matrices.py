@@ -15,7 +15,6 @@ from benchmarks.common import MissingData
 Floats = NDArray[np.float64]
 
 _TEXT_COLUMNS = frozenset({"sql", "query", "text", "statement"})
-_INSTANCE = re.compile(r"(?<=[^\d])[-_.]?\d+$")
 _LETTER = re.compile(r"(?<=\d)[a-z]$", re.IGNORECASE)
 
 
@@ -76,14 +75,19 @@ def read(path: Path) -> Matrix:
         templates = tuple(_text_template(row[texts]) for row in body)
     else:
         templates = tuple(name_template(label) for label in labels)
+    if len(set(templates)) > len(templates) / 2:
+        # Labels that say nothing of siblings: one class, rather than nearly as many as queries.
+        templates = ("",) * len(templates)
     return Matrix(path.stem, labels, templates, seconds)
 
 
 def name_template(name: str) -> str:
     """The part of a query's name that its siblings share."""
     stem = name.strip().removesuffix(".sql")
-    shorter = _INSTANCE.sub("", stem)
-    return shorter if shorter != stem else _LETTER.sub("", stem)
+    shorter = stem.rstrip("0123456789")
+    if shorter == stem:
+        shorter = _LETTER.sub("", stem)
+    return shorter.rstrip("-_.") or stem
 
 
 def made_up(*, templates: int = 8, queries: int = 200, arms: int = 12, seed: int = 1) -> Matrix:

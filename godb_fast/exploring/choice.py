@@ -48,7 +48,7 @@ class ChoiceSettings:
     """
 
     ladder: tuple[float, ...] = (1.0, 0.7, 0.45, 0.28, 0.17, 0.1, 0.06)
-    knowing: float = 0.1
+    knowing: float = 0.03
     knowing_span: float = 1.2
     longer_again: float = 2.0
     calibration_runs: float = 3.0
@@ -175,9 +175,9 @@ def _knowing(
         return np.zeros(plans.size)
     weighted = space.default_s * space.weight
     remaining = weighted * np.exp(seen.best_log_ratio)
-    per_class = np.maximum(space.membership @ remaining, 1e-300)
-    best = (space.membership @ (remaining * seen.best_log_ratio)) / per_class
-    center = (space.membership @ (remaining * space.log_default)) / per_class
+    per_class = np.maximum(space.sum_by_class(remaining), 1e-300)
+    best = space.sum_by_class(remaining * seen.best_log_ratio) / per_class
+    center = space.sum_by_class(remaining * space.log_default) / per_class
     mean, variance, around = model.class_effects(center)
     mean = mean - best[:, None]
     # Standard deviation of the class's posterior mean after one more run.

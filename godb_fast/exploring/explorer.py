@@ -22,6 +22,7 @@ from godb_fast.exploring.latency_model import LatencyModel, ModelSettings
 from godb_fast.exploring.observations import Observations
 from godb_fast.exploring.promotion import DEFAULT_CUT, PairEvidence, PairRule, Standing
 from godb_fast.exploring.space import Floats, PlanSpace
+from godb_fast.exploring.survey import SurveySettings, survey
 
 STATE_VERSION: Final = 1
 
@@ -89,6 +90,7 @@ class ExplorerSettings:
     rule: PairRule = field(default_factory=PairRule)
     model: ModelSettings = field(default_factory=ModelSettings)
     choice: ChoiceSettings = field(default_factory=ChoiceSettings)
+    survey: SurveySettings = field(default_factory=SurveySettings)
     batch_share: float = 0.05
     fit_share: float = 0.05
     seed: int = 0
@@ -140,7 +142,7 @@ class Explorer:
         #: Seconds of one run of the workload under the promoted arms, by what was measured.
         self.workload_s = space.workload_s
         self._model = LatencyModel(space, settings.model, settings.seed)
-        self._calibration = Calibration(len(space.membership))
+        self._calibration = Calibration(space.classes)
         self._known: NDArray[np.bool_] = np.ones(space.queries, dtype=np.bool_)
         self._promoted: dict[int, Promotion] = {}
         self._evidence: dict[int, PairEvidence] = {}
@@ -271,7 +273,12 @@ class Explorer:
         return float(self.space.default_s[query])
 
     def _plan(self) -> None:
-        """Consult the model for the next few trials."""
+        """Take the next few trials from the survey, and when it is done, from the model."""
+        if self.spent_s < self.settings.survey.share * self.space.workload_s:
+            due = survey(self.space, self.seen, self.settings.survey, self._known, 4)
+            if due:
+                self._agenda = [Choice(query, plan, limit, 0.0, 0.0) for query, plan, limit in due]
+                return
         if self._consulted != self.runs:
             self._model.update(self.seen)
             if self.runs >= self._fitted * (1.0 + self.settings.fit_share):
@@ -323,7 +330,8 @@ class Explorer:
     def _explored(self, choice: Choice, run: Run) -> None:
         query, plan = choice.query, choice.plan
         finished = not run.failed and not run.censored
-        self._calibration.note(int(self.space.group[query]), choice.probability, finished)
+        if choice.rate > 0.0:
+            self._calibration.note(int(self.space.group[query]), choice.probability, finished)
         if run.failed:
             self.seen.refuse(self.space, query, plan)
             return

@@ -56,7 +56,7 @@ class ModelSettings:
     class_arm_variance: float = 0.6
     noise: float = 0.3
     noise_floor: float = 0.03
-    noise_runs: float = 30.0
+    noise_runs: float = 300.0
     ridge: float = 3.0
 
 
@@ -87,7 +87,7 @@ class LatencyModel:
         self.covariance = np.zeros((arms, rank + 2, rank + 2))
         self.covariance[1:] = np.diag(1.0 / self._precision)
         self.noise = np.full(arms, settings.noise)
-        self.class_arm = np.zeros((len(space.membership), arms))
+        self.class_arm = np.zeros((space.classes, arms))
         self.class_arm_variance = np.full_like(self.class_arm, settings.class_arm_variance)
         self.vectors = np.zeros((space.queries, rank))
         self.update(Observations.start(space))
@@ -110,9 +110,9 @@ class LatencyModel:
         own = 1.0 - settings.class_share
         shrink = np.linalg.inv(np.eye(rank) + own * information)
         message = (shrink @ pull[:, :, None])[:, :, 0]
-        total = (space.membership @ (shrink @ information).reshape(space.queries, -1)).reshape(-1, rank, rank)
+        total = space.sum_by_class(shrink @ information)
         self.class_covariance = np.linalg.inv(np.eye(rank) / settings.class_share + total)
-        self.class_vectors = (self.class_covariance @ (space.membership @ message)[:, :, None])[:, :, 0]
+        self.class_vectors = (self.class_covariance @ space.sum_by_class(message)[:, :, None])[:, :, 0]
         inherited = shrink @ self.class_vectors[space.group][:, :, None]
         self.vectors = own * message + inherited[:, :, 0]
         self.vector_covariance = own * shrink + shrink @ self.class_covariance[
@@ -216,9 +216,9 @@ class LatencyModel:
 
     def _update_class_arms(self, residual: Floats) -> None:
         space = self.space
-        runs = space.membership @ self._known
+        runs = space.sum_by_class(self._known.astype(np.float64))
         self.class_arm_variance = 1.0 / (runs / self.noise + 1.0 / self.settings.class_arm_variance)
-        total = space.membership @ np.where(self._known, residual, 0.0)
+        total = space.sum_by_class(np.where(self._known, residual, 0.0))
         self.class_arm = total / self.noise * self.class_arm_variance
         self.class_arm[:, 0] = 0.0
         self.class_arm_variance[:, 0] = 0.0

@@ -19,10 +19,12 @@ def normal_cdf(values: NDArray[Any]) -> NDArray[Any]:
 
 def hazard(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Density over survival: the mean of a standard normal above ``value``."""
-    inner = np.clip(values, -30.0, 4.0)
+    inner = np.clip(values, -30.0, 2.0)
     density = np.exp(-0.5 * inner * inner) * 0.3989422804014327
     within = density / np.maximum(1.0 - normal_cdf(inner), 1e-12)
-    # Beyond four standard deviations the approximate tail is too thin to divide by: Laplace's continued
-    # fraction, two terms.
-    outer = np.maximum(values, 1.0)
-    return np.where(values > 4.0, outer + 1.0 / (outer + 2.0 / outer), within)
+    # Farther out the approximate tail is too thin to divide by: Laplace's continued fraction.
+    outer = np.maximum(values, 2.0)
+    fraction = outer
+    for term in (5.0, 4.0, 3.0, 2.0, 1.0):
+        fraction = outer + term / fraction
+    return np.where(values > 2.0, fraction, within)

@@ -118,16 +118,24 @@ class PlanSpace:
     @cached_property
     def arm_of_plan(self) -> Ints:
         """First arm that gives each plan, shape (plans,)."""
-        arms = np.zeros(self.plan_count, dtype=np.int64)
-        arms[self.plans[:, ::-1]] = np.arange(self.arms)[::-1]
-        return arms
+        _, place = np.unique(self.plans.reshape(-1), return_index=True)
+        return place.astype(np.int64) % self.arms
 
     @cached_property
-    def membership(self) -> Floats:
-        """1 where a query belongs to a group, shape (groups, queries)."""
-        matrix = np.zeros((int(self.group.max()) + 1, self.queries))
-        matrix[self.group, np.arange(self.queries)] = 1.0
-        return matrix
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.group.max()) + 1
+
+    def sum_by_class(self, values: Floats) -> Floats:
+        """Sum of the rows (queries) of each class, shape (classes, …)."""
+        order, starts = self._by_class
+        total: Floats = np.add.reduceat(values[order], starts, axis=0)
+        return total
+
+    @cached_property
+    def _by_class(self) -> tuple[Ints, Ints]:
+        order = np.argsort(self.group, kind="stable")
+        return order, np.searchsorted(self.group[order], np.arange(self.classes)).astype(np.int64)
 
     @cached_property
     def log_default(self) -> Floats:
