@@ -145,6 +145,8 @@ class KnownTemplate:
     preparations: int = 0
     #: The engine was seen to accept it.
     readable: bool = False
+    #: How many times cheaper than the engine's own a plan must be estimated.
+    margin: float = 1.25
     #: How often the engine's EXPLAIN took too long.
     slow_explains: int = 0
     #: The engine's own plans by bucket.
@@ -390,6 +392,7 @@ class Optimizer:
             self.count("prepared_in_background")
 
     def _prepared(self, engine: str, known: KnownTemplate, statistics: Statistics) -> None:
+        known.margin = max(self.policy.margin, least_margin(engine))
         try:
             known.planner = TemplatePlanner(
                 known.template, statistics, cost_model=cost_model(engine), backend=self.backend
@@ -465,10 +468,11 @@ class Optimizer:
         if own is None:
             own = self._own_plans(engine, known, planner, bucket, sql, params, literals, limit_s)
             clock.lap("engine_explain")
-        margin = max(self.policy.margin, least_margin(engine.name))
-        steering = draft.propose(own, margin, whole=engine.capabilities.whole)
+        steering = draft.propose(own, known.margin)
         clock.lap("search")
         tell = draft.reasons
+        if steering is not NO_STEERING and engine.capabilities.whole:
+            steering = draft.completed()
         if steering is not NO_STEERING:
             refused = self._refused(engine, known, steering, draft)
             if refused is not None:

@@ -46,6 +46,7 @@ __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
 
 
 _MACHINE: Final = platform.node()
+_NOTHING: Final = nullcontext()
 
 
 class Result:
@@ -530,7 +531,7 @@ class Session:
     def _seeing(self, sql: str) -> AbstractContextManager[None]:
         """The variables that tables may be named after: those of the function that called us."""
         if not self._sees_variables:
-            return nullcontext()
+            return _NOTHING
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and frame.f_globals.get("__name__") == __name__:
             frame = frame.f_back

@@ -190,15 +190,8 @@ class Draft:
             self._bound = self._planner.bind(self._literals, self._params)
         return self._bound
 
-    def propose(self, own: OwnPlans, margin: float = DEFAULT_MARGIN, *, whole: bool = False) -> Steering:
-        """The join trees to steer to. To be called once: the memory goes back to the planner.
-
-        Parameters
-        ----------
-        whole : bool
-            A steering has to name the join trees of all blocks: those of the blocks that keep the engine's
-            own order are added, and nothing is steered where one of them is not known.
-        """
+    def propose(self, own: OwnPlans, margin: float = DEFAULT_MARGIN) -> Steering:
+        """The join trees to steer to. To be called once: the memory goes back to the planner."""
         planner = self._planner
         self._own, self._margin = own, margin
         rule = planner.rule(margin)
@@ -220,14 +213,16 @@ class Draft:
                 if large.tree is not None:
                     steered.append((block.index, large.tree))
         planner.give_back(self._natives)
-        if steered and whole and len(planner.template.blocks) > 1:
-            steered = self._completed(steered)
         self.steering = Steering(join_trees=tuple(steered)) if steered else NO_STEERING
         return self.steering
 
-    def _completed(self, steered: list[tuple[int, JoinTree]]) -> list[tuple[int, JoinTree]]:
-        """All blocks' join trees, our own and the engine's; none if one of the engine's is not known."""
-        trees = {**self._own.trees, **dict(steered)}
+    def completed(self) -> Steering:
+        """The steering with the engine's own join trees of the blocks that it leaves alone.
+
+        For engines that take the joins of all other blocks as they are written. Nothing is steered if one of
+        the engine's own trees is not known.
+        """
+        trees = {**self._own.trees, **dict(self.steering.join_trees)}
         for block in self._planner.template.blocks:
             joined = block.graph is not None and block.graph.size > 1 and block.role != "view"
             if joined and block.index not in trees:
@@ -235,8 +230,11 @@ class Draft:
                     f"the joins of block {block.index} would be taken as they are written: the engine's own "
                     "order of them is not known"
                 )
-                return []
-        return sorted((index, tree) for index, tree in trees.items() if isinstance(tree, tuple))
+                self.steering = NO_STEERING
+                return NO_STEERING
+        named = sorted((index, tree) for index, tree in trees.items() if isinstance(tree, tuple))
+        self.steering = Steering(join_trees=tuple(named))
+        return self.steering
 
     def reasons(self) -> tuple[str, tuple[tuple[int, str], ...]]:
         """One sentence for all, and one per block."""

@@ -377,7 +377,8 @@ def test_a_whole_steering_names_every_block():
         ({0: BAD}, set()),
     ):
         draft = proposals.draft(("7", "0"))
-        steering = draft.propose(proposals.own_plans(trees), whole=True)
+        assert draft.propose(proposals.own_plans(trees))
+        steering = draft.completed()
         assert {index for index, _ in steering.join_trees} == named
         if named:
             ours = dict(steering.join_trees)
