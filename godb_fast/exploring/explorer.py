@@ -202,6 +202,18 @@ class Explorer:
         else:
             self._confirmed(trial, run)
 
+    def charge(self, seconds: float) -> None:
+        """Charge time that no outcome came of: a run that was interrupted, say.
+
+        Raises
+        ------
+        InvalidInput
+            If it is negative or not finite.
+        """
+        if not (math.isfinite(seconds) and seconds >= 0.0):
+            raise InvalidInput(f"cannot charge {seconds} s")
+        self.spent_s += seconds
+
     def explore(
         self,
         executor: Executor,

@@ -255,6 +255,17 @@ def test_overhead_is_charged_with_each_run():
     assert explorer.spent_s == pytest.approx(sum(took) + 0.01 * len(took))
 
 
+def test_time_that_nothing_came_of_can_be_charged():
+    explorer = Explorer(space_of(small()))
+    trial = explorer.next(10.0)
+    explorer.charge(4.0)
+    assert (explorer.spent_s, explorer.next(10.0)) == (4.0, trial)
+    explorer.charge(6.0)
+    assert explorer.next(10.0) is None
+    with pytest.raises(InvalidInput, match="cannot charge"):
+        explorer.charge(-1.0)
+
+
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_time_that_is_none_is_refused_and_changes_nothing(seconds):
     explorer = Explorer(space_of(small()))
