@@ -88,7 +88,9 @@ def low_rank_choice(
         guess = np.where(state.seen | (state.bound >= state.best[:, None]), np.inf, completed)
         arm = guess.argmin(axis=1)
         expected = guess[np.arange(len(arm)), arm]
-        gain = np.where(np.isfinite(expected), (state.best - expected) / np.maximum(expected, 1e-9), -np.inf)
+        promising = np.isfinite(expected)
+        finite = np.where(promising, expected, 1.0)
+        gain = np.where(promising, (state.best - finite) / np.maximum(finite, 1e-9), -np.inf)
         order = np.argsort(-gain, kind="stable")[:batch]
         chosen = [(int(query), int(arm[query])) for query in order if gain[query] > 0]
         open_places = np.argwhere(~state.seen & (state.bound < state.best[:, None]))

@@ -50,7 +50,7 @@ class ChoiceSettings:
     ladder: tuple[float, ...] = (1.0, 0.7, 0.45, 0.28, 0.17, 0.1, 0.06)
     knowing: float = 0.03
     knowing_span: float = 1.2
-    longer_again: float = 2.0
+    longer_again: float = 3.0
     calibration_runs: float = 3.0
     overhead_s: float = 0.0
 

@@ -175,9 +175,9 @@ class Explorer:
             query, timeout = item.query, math.exp(item.log_timeout) * self._default(item.query)
         elif self._candidate_s is None:
             query, role = item, Role.CANDIDATE
-            arm, timeout = int(self.space.arm_of_plan[self.seen.best[item]]), self._default(item)
+            arm, timeout = int(self.space.arm_of_plan[self.seen.best[item]]), self._full_timeout(item)
         else:
-            query, role, arm, timeout = item, Role.DEFAULT, 0, DEFAULT_CUT * self._candidate_s
+            query, role, arm, timeout = item, Role.DEFAULT, 0, self._full_timeout(item)
         return Trial(query, arm, min(timeout, left), role)
 
     def record(self, trial: Trial, run: Run) -> None:
@@ -201,6 +201,18 @@ class Explorer:
             self._explored(item, run)
         else:
             self._confirmed(trial, run)
+
+    def charge(self, seconds: float) -> None:
+        """Charge time that no outcome came of: a run that was interrupted, say.
+
+        Raises
+        ------
+        InvalidInput
+            If it is negative or not finite.
+        """
+        if not (math.isfinite(seconds) and seconds >= 0.0):
+            raise InvalidInput(f"cannot charge {seconds} s")
+        self.spent_s += seconds
 
     def explore(
         self,
@@ -271,6 +283,10 @@ class Explorer:
 
     def _default(self, query: int) -> float:
         return float(self.space.default_s[query])
+
+    def _full_timeout(self, query: int) -> float:
+        """Where the next run of a pair is cut, unless the budget ends before."""
+        return self._default(query) if self._candidate_s is None else DEFAULT_CUT * self._candidate_s
 
     def _plan(self) -> None:
         """Take the next few trials from the survey, and when it is done, from the model."""
@@ -350,9 +366,11 @@ class Explorer:
         if trial.role is Role.CANDIDATE and not run.failed and not run.censored:
             self._candidate_s = run.seconds
             return
-        if trial.role is Role.CANDIDATE:
+        # A run that the end of the budget has cut short tells nothing: the pair is void.
+        void = run.censored and trial.timeout_s < self._full_timeout(query)
+        if trial.role is Role.CANDIDATE and not void:
             evidence.candidate_cut()
-        elif not run.failed:
+        elif trial.role is Role.DEFAULT and not void and not run.failed:
             assert self._candidate_s is not None
             evidence.pair(self._candidate_s, run.seconds)
         self._candidate_s = None

@@ -157,6 +157,24 @@ def test_a_pair_runs_the_candidate_first_and_cuts_the_default():
         assert promotion.evidence.pairs >= 2
 
 
+def test_a_pair_that_the_budget_cuts_short_is_no_evidence():
+    space = PlanSpace.of([[0, 1]], [10.0])
+    explorer = Explorer(space, ExplorerSettings(confirm="pairs"))
+    executor = Stored(np.array([[10.0, 2.0]]))
+    while (trial := explorer.next()) is not None and trial.role is not Role.DEFAULT:
+        explorer.record(trial, executor.run(trial.query, trial.arm, trial.timeout_s))
+    assert trial is not None
+    assert trial.timeout_s == pytest.approx(2.4)
+    saved = explorer.to_dict()
+    for left in (0.1, 1.0, 2.39):
+        explorer = Explorer(space, explorer.settings, saved)
+        explorer.explore(executor, explorer.spent_s + left)
+        evidence = explorer.evidence(0)
+        assert evidence is None or (evidence.pairs, evidence.cut) == (0, False)
+        explorer.explore(executor, 1e9)
+        assert [promotion.arm for promotion in explorer.promotions()] == [1]
+
+
 class Noisy:
     """Every plan is the default in truth; runs scatter by a third."""
 
@@ -235,6 +253,17 @@ def test_overhead_is_charged_with_each_run():
     took = []
     explorer.explore(Stored(matrix.seconds), space.workload_s, lambda _, trial, run: took.append(run.seconds))
     assert explorer.spent_s == pytest.approx(sum(took) + 0.01 * len(took))
+
+
+def test_time_that_nothing_came_of_can_be_charged():
+    explorer = Explorer(space_of(small()))
+    trial = explorer.next(10.0)
+    explorer.charge(4.0)
+    assert (explorer.spent_s, explorer.next(10.0)) == (4.0, trial)
+    explorer.charge(6.0)
+    assert explorer.next(10.0) is None
+    with pytest.raises(InvalidInput, match="cannot charge"):
+        explorer.charge(-1.0)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
