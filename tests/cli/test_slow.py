@@ -53,7 +53,9 @@ def shop(tmp_path):
     return path, log
 
 
-def test_a_duckdb_log(shop, capsys):
+def test_a_duckdb_log(shop, capsys, monkeypatch):
+    # On a narrow screen less of a text is shown.
+    monkeypatch.setenv("COLUMNS", "200")
     path, log = shop
     assert slow(path, "--log", log) == 0
     shown = capsys.readouterr()
