@@ -75,15 +75,11 @@ def _comparison(predicate: Comparison, column: Distribution, kernels: Kernels) -
     if operator == "is_null":
         share, spread = max(column.null_share, TINY), KNOWN if column.known else GUESSED
         return kernels.filters.Term(kernels.filters.FIXED, share=share, spread=spread)
-    native = column.native(kernels.columns)
-    if native is None or predicate.function is not None or predicate.shift:
-        return (
-            None
-            if operator not in ("<", "<=", ">", ">=", "between")
-            else _interval([predicate], column, kernels)
-        )
     if operator in ("<", "<=", ">", ">=", "between"):
         return _interval([predicate], column, kernels)
+    native = column.native(kernels.columns)
+    if native is None or predicate.function is not None or predicate.shift:
+        return None
     operands: list[tuple[int, Any]] = []
     for operand in predicate.operands:
         if isinstance(operand, Slot):
