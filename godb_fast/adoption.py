@@ -327,14 +327,10 @@ class Adviser:
         deadline = time.monotonic() + timeout_s
         try:
             while thread.is_alive() and time.monotonic() < deadline:
-                beside = self._beside
-                if beside is not None:
-                    try:
-                        beside.interrupt()
-                    except Exception:
-                        # It may have closed its connection at this very moment, which is what was wanted.
-                        if self._beside is beside:
-                            raise
+                # Under the lock, because it closes its connection under it.
+                with self._lock:
+                    if self._beside is not None:
+                        self._beside.interrupt()
                 thread.join(0.01)
         finally:
             self._halting = False
