@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from random import getrandbits
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -149,20 +147,6 @@ class CursorSession(Session):
         return self._may_steer(prepared)
 
 
-def _observed(values: dict[str, Any]) -> Observation:
-    """An Observation of these fields, the others as they are by default.
-
-    Made without its ``__init__``, which assigns two dozen fields one by one, and with an id of a generator
-    that asks the system for nothing (and is seeded anew in a fork): a third of the time.
-    """
-    observation = object.__new__(Observation)
-    bits = f"{getrandbits(128):032x}"
-    values["execution_id"] = f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-8{bits[17:20]}-{bits[20:]}"
-    values["at"] = datetime.now(UTC)
-    observation.__dict__.update(values)
-    return observation
-
-
 class Observer:
     """Notes executions of an application's statements: latency, rows where they are known, outcome.
 
@@ -221,7 +205,7 @@ class Observer:
             if decision is None:
                 decision = Decision(print_.hash, print_.text, reason="observed only", engine=self.engine)
                 self._keep(key, decision)
-            observation = _observed(
+            observation = Observation.noted(
                 {
                     "decision_id": decision.id,
                     "fingerprint": print_.hash,

@@ -12,47 +12,36 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from godb_fast.background import Task, Worker
-from godb_fast.core import (
-    NO_STEERING,
-    Decision,
-    LazyCandidates,
-    Statistics,
-    Steering,
-    Template,
-)
-from godb_fast.engines.base import (
-    ChecksStatements,
-    Effects,
-    Engine,
-    EngineResult,
-    HasTwins,
-    KeepsComments,
-    Parameters,
-    Rendered,
-    SampledStatistics,
-    TimedStatistics,
-)
+from godb_fast import backend as backends
+from godb_fast.core import NO_STEERING, Decision, LateDecision, LazyCandidates, Steering
+from godb_fast.engines.base import ChecksStatements, Effects, Engine, EngineResult, KeepsComments, Parameters
 from godb_fast.engines.positions import located
 from godb_fast.errors import (
     EngineError,
     GodbError,
     InvalidInput,
-    MissingStatistics,
-    QueryCancelled,
     QueryTimeout,
     SqlError,
-    StatisticsNotReady,
     UnknownRelation,
 )
-from godb_fast.planning.calibration import cost_model, least_margin
+from godb_fast.knowledge import (
+    MAX_EXACT,
+    MAX_EXACT_LENGTH,
+    KnownTemplate,
+    Prepared,
+    Scope,
+    distance,
+    exact_key,
+)
 from godb_fast.planning.proposal import Draft, OwnPlans, TemplatePlanner
+from godb_fast.preparation import Preparer
 from godb_fast.sql import Fingerprint, abridged, beyond_limits, fingerprint, parse_template
+from godb_fast.sql.fingerprint import lexer
 
 if TYPE_CHECKING:
     from godb_fast.store import Store
@@ -60,19 +49,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("godb_fast")
 
 MODES: Final = ("off", "observe", "advise", "steer")
-#: Exact texts and templates that one scope remembers; the oldest are forgotten first.
-MAX_EXACT: Final = 20_000
-MAX_TEMPLATES: Final = 5_000
-#: Longer texts (they have lists of literals in them) are known by their template alone.
-MAX_EXACT_LENGTH: Final = 10_000
-#: Seconds that the statistics of one template may take; those loaded by then are kept for the next time.
-STATISTICS_LIMIT_S: Final = 10.0
 #: Seconds that the engine may plan on our behalf; a template that twice takes longer is left alone.
 EXPLAIN_LIMIT_S: Final = 0.5
 EXPLAIN_ATTEMPTS: Final = 2
-#: Statistics that are sampled sooner than this are not worth a second thread; nor is a third attempt.
-FOREGROUND_S: Final = 0.01
-PREPARATIONS: Final = 2
 #: Default plans captured per template, one per region of selectivities; beyond it the nearest serves.
 MAX_BUCKETS: Final = 64
 #: A steering is judged by the best of this many runs, and refused if that is this much slower than the best
@@ -130,108 +109,6 @@ def check_mode(mode: str) -> str:
     return mode
 
 
-@dataclass(eq=False)
-class KnownTemplate:
-    """A template with all that is known of it in one scope."""
-
-    template: Template
-    effects: Effects
-    planner: TemplatePlanner | None = None
-    reason: str = ""
-    #: It could be planned, had its statistics been loaded.
-    unprepared: bool = False
-    #: What loads them in the background, and how often that was begun.
-    preparation: Task | None = None
-    preparations: int = 0
-    #: The engine was seen to accept it.
-    readable: bool = False
-    #: How many times cheaper than the engine's own a plan must be estimated.
-    margin: float = 1.25
-    #: How often the engine's EXPLAIN took too long.
-    slow_explains: int = 0
-    #: The engine's own plans by bucket.
-    own_plans: dict[bytes, OwnPlans] = field(default_factory=dict)
-    #: Fastest complete run of the default plan, by bucket, in ms: the lower bound of the watchdog.
-    baseline_ms: dict[bytes, float] = field(default_factory=dict)
-    #: Unprofiled runs of a steering and the fastest of them in ms, by bucket and steering.
-    steered_ms: dict[tuple[bytes, str], tuple[int, float]] = field(default_factory=dict)
-    #: Steerings refused from now on, with the reason.
-    quarantine: dict[str, str] = field(default_factory=dict)
-    #: Names and types of the default plan's result.
-    columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-    #: Steerings that the engine was seen to obey.
-    obeyed: set[str] = field(default_factory=set)
-
-
-class Prepared:
-    """A decision with what its execution needs."""
-
-    __slots__ = ("_rendered", "bucket", "decision", "known", "literals", "params", "text")
-
-    def __init__(
-        self,
-        decision: Decision,
-        rendered: Rendered | None = None,
-        known: KnownTemplate | None = None,
-        bucket: bytes = b"",
-        literals: tuple[Any, ...] = (),
-        params: Parameters = None,
-        text: str | None = None,
-    ) -> None:
-        self.decision = decision
-        #: The normalized text of a statement that is only observed.
-        self.text = text
-        self._rendered = rendered
-        self.known = known
-        self.bucket = bucket
-        self.literals = literals
-        self.params = params
-
-    @property
-    def rendered(self) -> Rendered:
-        """The statement to send: under the decision's steering, or as it is."""
-        return self._rendered or Rendered(self.decision.sql, self.params)
-
-
-@dataclass(eq=False)
-class Scope:
-    """What is known of one database at one epoch; shared by its sessions."""
-
-    engine: str
-    environment: str
-    epoch: str
-    exact: dict[Hashable, Prepared] = field(default_factory=dict)
-    templates: dict[tuple[int, int], tuple[bytes, KnownTemplate]] = field(default_factory=dict)
-    lock: threading.RLock = field(default_factory=threading.RLock)
-
-    def template(self, print_: Fingerprint) -> KnownTemplate | None:
-        """The known template of a fingerprint; its text is compared, so collisions never mix queries."""
-        entry = self.templates.get((print_.hash, print_.casing))
-        return entry[1] if entry is not None and entry[0] == print_.key else None
-
-    def remember(self, print_: Fingerprint, known: KnownTemplate) -> None:
-        with self.lock:
-            _bound(self.templates, MAX_TEMPLATES)
-            self.templates[print_.hash, print_.casing] = (print_.key, known)
-
-    def remember_exact(self, key: Hashable, prepared: Prepared) -> None:
-        with self.lock:
-            _bound(self.exact, MAX_EXACT)
-            self.exact[key] = prepared
-
-    def forget_exact(self, fingerprint_: int) -> None:
-        """Drop the cached decisions of one template, after its knowledge changed."""
-        with self.lock:
-            stale = [key for key, entry in self.exact.items() if entry.decision.fingerprint == fingerprint_]
-            for key in stale:
-                self.exact.pop(key, None)
-
-
-def _bound(mapping: dict[Any, Any], limit: int) -> None:
-    while len(mapping) >= limit:
-        mapping.pop(next(iter(mapping)), None)
-
-
 class Optimizer:
     """Knowledge of queries and databases, shared by all sessions of a process. Thread-safe.
 
@@ -263,10 +140,12 @@ class Optimizer:
         self._scopes: OrderedDict[tuple[str, str, str], Scope] = OrderedDict()
         self._lock = threading.Lock()
         self._logged: set[str] = set()
+        self._counters: dict[str, int] = {}
+        #: Decisions by routes of scopes that were forgotten.
+        self._decided = 0
+        self._preparer = Preparer(self.policy.margin, backend, self.count, self.log_once)
         #: Prepares templates while their first queries run.
-        self.worker = Worker(self._preparation_failed)
-        #: Counts of what happened, by name: decisions, steered, fell_back, …
-        self.counters: dict[str, int] = {}
+        self.worker = self._preparer.worker
 
     def session(self, connection: Any, **options: Any) -> Any:
         """A :class:`godb_fast.Session` of this Optimizer at one connection (a URL or a driver's object)."""
@@ -281,8 +160,13 @@ class Optimizer:
             scope = self._scopes.get(key)
             if scope is None:
                 scope = self._scopes[key] = Scope(*key)
+                scope.routes = backends.kernels("routes", self.backend).Routes(
+                    lexer(engine.dialect, self.backend).scan, scope.templates, scope.exact, MAX_EXACT,
+                    LateDecision, Prepared, NO_STEERING, partial(_made, scope, None),
+                )  # fmt: skip
                 while len(self._scopes) > MAX_SCOPES:
-                    self._scopes.popitem(last=False)
+                    _, gone = self._scopes.popitem(last=False)
+                    self._decided += gone.routes.decided
             else:
                 self._scopes.move_to_end(key)
         return scope
@@ -328,17 +212,22 @@ class Optimizer:
         if hit is not None:
             return hit
         clock = Clock()
-        print_ = fingerprint(sql, engine.dialect, backend=self.backend)
+        found = scope.routes.find(sql) if params is None and key is not None else None
+        if type(found) is Prepared:
+            return found
+        if hasattr(found, "outcome"):
+            return self._routed(engine, scope, sql, found)
+        print_: Fingerprint = found or fingerprint(sql, engine.dialect, backend=self.backend)
         clock.lap("fingerprint")
         known = scope.template(print_)
         if known is None:
             known = self._first_sight(engine, print_, sql)
             if known.unprepared:
-                self._prepare(engine, known, limit_s, background)
+                self._preparer.prepare(engine, known, limit_s, background)
             scope.remember(print_, known)
             clock.lap("template")
         elif known.unprepared:
-            self._prepare(engine, known, limit_s, background)
+            self._preparer.prepare(engine, known, limit_s, background)
             clock.lap("template")
         if known.planner is None:
             prepared = self._leave(scope, known, sql, params, known.reason, clock)
@@ -369,85 +258,6 @@ class Optimizer:
             return KnownTemplate(template, effects, reason=f"left alone: {why}")
         return KnownTemplate(template, effects, reason="not prepared yet", unprepared=True)
 
-    def _prepare(self, engine: Engine, known: KnownTemplate, limit_s: float | None, background: bool) -> None:
-        """Make the planner of a template: now, or (``background``) later where statistics take their time."""
-        task = known.preparation
-        if background and task is not None and not task.ended:
-            return
-        statistics = engine.statistics()
-        limit = STATISTICS_LIMIT_S if limit_s is None else min(limit_s, STATISTICS_LIMIT_S)
-        timed: AbstractContextManager[None] = nullcontext()
-        if isinstance(statistics, TimedStatistics):
-            apart = background and isinstance(engine, HasTwins) and engine.has_twins
-            apart = apart and known.preparations < PREPARATIONS
-            timed = statistics.within(limit, FOREGROUND_S if apart else None)
-        try:
-            with timed:
-                self._prepared(engine.name, known, statistics)
-        except StatisticsNotReady as error:
-            known.reason = f"being prepared, the engine's own plan runs: {error}"
-            known.preparations += 1
-            known.preparation = task = Task(engine, self._preparation(engine, known, statistics))
-            self.worker.submit(task)
-            self.count("prepared_in_background")
-
-    def _prepared(self, engine: str, known: KnownTemplate, statistics: Statistics) -> None:
-        known.margin = max(self.policy.margin, least_margin(engine))
-        try:
-            known.planner = TemplatePlanner(
-                known.template, statistics, cost_model=cost_model(engine), backend=self.backend
-            )
-        except MissingStatistics as error:
-            known.reason = f"left alone: {error}"
-        known.unprepared = False
-
-    def _preparation(
-        self, engine: Engine, known: KnownTemplate, statistics: Statistics
-    ) -> Callable[[Task], None]:
-        """Work for another thread: make the planner on a connection of its own, and share what was sampled.
-
-        Nothing is asked of the session's connection, which may be running a statement.
-
-        Where nothing comes of it (names that only the session's connection sees, a failure), the next
-        decision prepares the template itself.
-        """
-        epoch = engine.schema_epoch()
-        assert isinstance(engine, HasTwins)
-        twins: HasTwins = engine
-
-        def work(task: Task) -> None:
-            twin = twins.twin()
-            try:
-                assert isinstance(twin, HasTwins)
-                task.interrupt = twin.interrupt
-                if task.stopped:
-                    return
-                if twin.schema_epoch() != epoch:
-                    # For good: temporary tables stay, and USE does.
-                    known.preparations = PREPARATIONS
-                    return
-                sampled = twin.statistics()
-                assert isinstance(sampled, SampledStatistics)
-                assert isinstance(statistics, SampledStatistics)
-                sampled.adopt(statistics)
-                try:
-                    with sampled.within(STATISTICS_LIMIT_S):
-                        self._prepared(engine.name, known, sampled)
-                finally:
-                    statistics.adopt(sampled)
-            finally:
-                task.interrupt = None
-                twin.close()
-
-        return work
-
-    def _preparation_failed(self, task: Task) -> None:
-        if isinstance(task.failure, QueryCancelled):
-            # By the process's end or a time limit: the next decision prepares the template itself.
-            self.count("preparation_interrupted")
-            return
-        self.log_once("preparation_failed", f"{type(task.failure).__name__}: {task.failure}")
-
     def _plan(
         self,
         engine: Engine,
@@ -468,32 +278,57 @@ class Optimizer:
         if own is None:
             own = self._own_plans(engine, known, planner, bucket, sql, params, literals, limit_s)
             clock.lap("engine_explain")
-        steering = draft.propose(own, known.margin)
+        draft.propose(own, known.margin)
         clock.lap("search")
-        tell = draft.reasons
+        return self._decided_on(engine, scope, known, draft, sql, params, literals, clock.laps)
+
+    def _routed(self, engine: Engine, scope: Scope, sql: str, planned: Any) -> Prepared:
+        """The decision to steer that a route came to."""
+        known: KnownTemplate = planned.owner
+        prepared = self._decided_on(
+            engine, scope, known, _drafted(planned), sql, None, planned.literals, planned.timings_us
+        )
+        scope.remember_exact(sql, prepared)
+        self.count("decisions")
+        return prepared
+
+    def _decided_on(
+        self,
+        engine: Engine,
+        scope: Scope,
+        known: KnownTemplate,
+        draft: Draft,
+        sql: str,
+        params: Parameters,
+        literals: tuple[Any, ...],
+        laps: dict[str, float],
+    ) -> Prepared:
+        """From what was proposed to a Decision, rendered where it steers."""
+        steering, tell = draft.steering, draft.reasons
         if steering is not NO_STEERING and engine.capabilities.whole:
             steering = draft.completed()
         if steering is not NO_STEERING:
             refused = self._refused(engine, known, steering, draft)
             if refused is not None:
                 steering, tell = NO_STEERING, refused
-        decided: dict[str, Any] = {
-            "fingerprint": known.template.fingerprint,
-            "sql": sql,
-            "candidates": LazyCandidates(draft.candidates),
-            "scenarios": planner.scenarios,
-            "engine": engine.name,
-            "epoch": scope.epoch,
-            "timings_us": clock.laps,
-        }
         rendered = None
+        sent = sql
         if steering is not NO_STEERING:
+            begun = time.perf_counter_ns()
             rendered = engine.render(known.template, literals, steering, params)
             if isinstance(engine, KeepsComments):
                 rendered = engine.with_comments(rendered, sql)
-            clock.lap("render")
-            decided.update(sql=rendered.sql, steering=steering, action="steer")
-        return Prepared(Decision.told_later(tell, decided), rendered, known, bucket, literals, params)
+            sent = rendered.sql
+            laps["render"] = (time.perf_counter_ns() - begun) / 1e3
+        values = {
+            "fingerprint": known.template.fingerprint,
+            "sql": sent,
+            "steering": steering,
+            "_make": partial(_made, scope, draft, laps, tell=tell),
+        }
+        if rendered is not None:
+            values["action"] = "steer"
+        return Prepared(LateDecision(values), rendered, known, draft.bucket, literals, params)
 
     def _refused(
         self, engine: Engine, known: KnownTemplate, steering: Steering, draft: Draft
@@ -574,7 +409,7 @@ class Optimizer:
     ) -> OwnPlans:
         """The engine's own plans in this bucket: asked once, then re-costed with our rows."""
         if len(known.own_plans) >= MAX_BUCKETS:
-            nearest = min(known.own_plans, key=lambda seen: _distance(seen, bucket))
+            nearest = min(known.own_plans, key=lambda seen: distance(seen, bucket))
             return known.own_plans[nearest]
         limit = EXPLAIN_LIMIT_S if limit_s is None else min(limit_s, EXPLAIN_LIMIT_S)
         try:
@@ -583,11 +418,15 @@ class Optimizer:
             if limit == EXPLAIN_LIMIT_S:
                 known.slow_explains += 1
                 if known.slow_explains >= EXPLAIN_ATTEMPTS:
-                    known.planner, known.readable = None, True
+                    known.planner, known.route, known.readable = None, None, True
                     known.reason = f"left alone: the engine plans it for more than {EXPLAIN_LIMIT_S:g} s"
             raise
         trees = engine.default_trees(known.template, plan, literals)
         own = known.own_plans[bucket] = planner.own_plans(trees)
+        if known.route is None:
+            known.route = planner.route(known, known.margin)
+        if known.route is not None and (nodes := planner.only_own(own)) is not None:
+            known.route.learn(bucket, nodes)
         return own
 
     # -- what executions teach ----------------------------------------------------------------------
@@ -639,10 +478,20 @@ class Optimizer:
             scope.forget_exact(prepared.decision.fingerprint)
         self.count("quarantined")
 
+    @property
+    def counters(self) -> dict[str, int]:
+        """Counts of what happened, by name: decisions, steered, fell_back, …"""
+        with self._lock:
+            found = dict(self._counters)
+            routed = self._decided + sum(scope.routes.decided for scope in self._scopes.values())
+        if routed:
+            found["decisions"] = found.get("decisions", 0) + routed
+        return found
+
     def count(self, what: str) -> None:
         """Count an event."""
         with self._lock:
-            self.counters[what] = self.counters.get(what, 0) + 1
+            self._counters[what] = self._counters.get(what, 0) + 1
 
     def log_once(self, what: str, reason: str) -> None:
         """Count a fallback and log its reason, each reason once."""
@@ -676,24 +525,32 @@ class Clock:
         self._last = now
 
 
-def exact_key(sql: str, params: Parameters) -> Hashable | None:
-    """Cache key of a statement with its parameters; None if it is too long or cannot be hashed."""
-    if len(sql) > MAX_EXACT_LENGTH:
-        return None
-    if params is None:
-        return sql
-    values = tuple(sorted(params.items())) if isinstance(params, Mapping) else tuple(params)
-    # The type counts: 1, 1.0 and True compare equal but are different literals.
-    key = (sql, values, tuple(type(value) for value in values))
-    try:
-        hash(key)
-    except TypeError:
-        return None
-    return key
+def _drafted(planned: Any) -> Draft:
+    known: KnownTemplate = planned.owner
+    assert known.planner is not None
+    return Draft.planned(known.planner, planned, known.own_plans[planned.bucket], known.margin)
 
 
-def _distance(seen: bytes, wanted: bytes) -> int:
-    return sum(abs(one - other) for one, other in zip(seen, wanted, strict=True))
+def _made(
+    scope: Scope, draft: Draft | None, planned: Any, field: str, tell: Callable[[], Any] | None = None
+) -> dict[str, Any]:
+    """Fields of a LateDecision: the reasons, or all others.
+
+    Without a draft, ``planned`` is what a route came to; else the times of its steps.
+    """
+    laps = planned
+    if draft is None:
+        draft, laps = _drafted(planned), planned.timings_us
+    if field in ("reason", "block_reasons"):
+        reason, block_reasons = (tell or draft.reasons)()
+        return {"reason": reason, "block_reasons": block_reasons}
+    return {
+        "candidates": LazyCandidates(draft.candidates),
+        "scenarios": draft.scenarios,
+        "engine": scope.engine,
+        "epoch": scope.epoch,
+        "timings_us": laps,
+    }
 
 
 def pass_through(engine: Engine, scope: Scope | None, sql: str, params: Parameters, reason: str) -> Prepared:
@@ -716,6 +573,7 @@ __all__ = [
     "Clock",
     "EngineError",
     "GodbError",
+    "KnownTemplate",
     "Optimizer",
     "Policy",
     "Prepared",

@@ -12,7 +12,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from types import FrameType, TracebackType
@@ -39,6 +39,7 @@ from godb_fast.errors import (
     ResultTooLarge,
     SessionClosed,
 )
+from godb_fast.knowledge import MAX_EXACT_LENGTH
 from godb_fast.optimizer import UNREADABLE, Optimizer, Policy, Prepared, Scope, check_mode, log, pass_through
 from godb_fast.sql import fingerprint
 
@@ -153,6 +154,7 @@ class Session:
         self._lock = threading.RLock()
         self._scope: Scope | None = None
         self._exact: dict[Any, Prepared] = {}
+        self._find: Callable[[str], Any] | None = None
         self._closed = False
         self._sees_variables = isinstance(engine, SeesVariables) and engine.sees_variables
 
@@ -177,6 +179,11 @@ class Session:
             hit = self._exact.get(sql)
             if hit is not None:
                 return hit.decision
+            if self._find is not None and type(sql) is str and len(sql) <= MAX_EXACT_LENGTH:
+                # Asks nothing of the engine, so that it needs no turn at it.
+                found = self._find(sql)
+                if type(found) is Prepared:
+                    return found.decision
         _check_params(params)
         with self._lock, self._seeing(sql):
             self._check_open()
@@ -191,6 +198,7 @@ class Session:
     def _enter_scope(self, epoch: str) -> Scope:
         scope = self.optimizer.scope(self.engine, epoch)
         self._scope, self._exact = scope, scope.exact
+        self._find = None if self._sees_variables else scope.routes.find
         return scope
 
     def _valid_scope(self) -> Scope:
@@ -453,19 +461,18 @@ class Session:
 
     def _observation(self, prepared: Prepared, outcome: str, latency_ms: float, **more: Any) -> Observation:
         decision = prepared.decision
-        recorded = self.optimizer.store is not None
-        return Observation(
-            # A statement that nobody asks about is not worth an id.
-            decision_id=decision.id if recorded or prepared.known is not None else "",
-            fingerprint=decision.fingerprint,
-            outcome=outcome,
-            latency_ms=latency_ms,
-            engine=self.engine.name,
-            engine_version=self.engine.version,
-            database=self.engine.environment(),
-            machine=_MACHINE,
-            **more,
-        )
+        engine = self.engine
+        more["fingerprint"] = decision.fingerprint
+        more["outcome"] = outcome
+        more["latency_ms"] = latency_ms
+        # A statement that nobody asks about is not worth an id.
+        recorded = self.optimizer.store is not None or prepared.known is not None
+        more["decision_id"] = decision.id if recorded else ""
+        more["engine"] = engine.name
+        more["engine_version"] = engine.version
+        more["database"] = engine.environment()
+        more["machine"] = _MACHINE
+        return Observation.noted(more)
 
     def _finish(
         self,
@@ -516,7 +523,7 @@ class Session:
         with self._lock:
             # Also what another thread began meanwhile; from here on nothing is begun.
             self.optimizer.worker.stop(self.engine)
-            self._closed, self._scope, self._exact = True, None, {}
+            self._closed, self._scope, self._exact, self._find = True, None, {}, None
             self.engine.close()
             if self.optimizer.store is not None:
                 self.optimizer.store.flush()

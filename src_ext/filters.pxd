@@ -5,6 +5,8 @@ cdef class Term:
     cdef Column column
     cdef list operands, parts
     cdef double share, spread
+    cdef object closure, fixed
+    cdef Py_ssize_t slot
 
 
 cdef class Filters:

@@ -37,7 +37,7 @@ PATTERN_SAMPLE = cython.declare(cython.longlong, 10)
 IS_TEXT = cython.declare(cython.int, 2)
 
 #: Kinds of terms.
-FIXED, EQUAL, IN, RANGE, LIKE, REST, ANY, ALL = range(8)
+FIXED, EQUAL, IN, RANGE, LIKE, REST, ANY, ALL, CLOSURE = range(9)
 A_FIXED = cython.declare(cython.int, 0)
 AN_EQUAL = cython.declare(cython.int, 1)
 AN_IN = cython.declare(cython.int, 2)
@@ -45,6 +45,7 @@ A_RANGE = cython.declare(cython.int, 3)
 A_LIKE = cython.declare(cython.int, 4)
 A_REST = cython.declare(cython.int, 5)
 AN_ANY = cython.declare(cython.int, 6)
+A_CLOSURE = cython.declare(cython.int, 8)
 
 
 def constants():
@@ -70,7 +71,7 @@ def constants():
 
 @cython.cclass
 class Term:
-    """What one predicate lets pass. Immutable; shared by all threads.
+    """What one predicate lets pass. Immutable once it is in :class:`Filters`; shared by all threads.
 
     Parameters
     ----------
@@ -94,6 +95,19 @@ class Term:
         self.parts = list(parts)
         self.share = share
         self.spread = spread
+        self.closure = None
+        # The only operand of most terms, in fewer steps.
+        self.slot, self.fixed = self.operands[0][:2] if self.operands else (-1, None)
+
+
+def _terms(pairs):
+    """Terms that hold their closures; where only the closure knows the form, one that says so."""
+    terms = []
+    for native, closure in pairs:
+        term: Term = Term(CLOSURE) if native is None else native
+        term.closure = closure
+        terms.append(term)
+    return terms
 
 
 @cython.cclass
@@ -120,7 +134,7 @@ class Filters:
     def __init__(self, lanes, entries, weights, highest, limits, filtered):
         self.lanes = lanes
         self.count = len(entries)
-        self.filtered = filtered
+        self.filtered = [(relation, _terms(pairs)) for relation, pairs in filtered]
         self.lowest, self.empty, self.width = limits
         self.held = {
             "entries": numpy.array(entries, numpy.float64).reshape(-1),
@@ -242,10 +256,11 @@ class Filters:
         weight: cython.double = 1.0
         variance: cython.double = 0.0
         empty: cython.longlong = 0
+        term: Term
         for i in range(count):
-            native, closure = terms[i]
-            if literals is None or native is None or self._estimate(native, literals) != 0:
-                share, spread = closure(values.bound())
+            term = terms[i]
+            if literals is None or term.kind == A_CLOSURE or self._estimate(term, literals) != 0:
+                share, spread = term.closure(values.bound())
                 self.share = share
                 self.spread = spread
             if self.share <= 0.0:
@@ -294,9 +309,9 @@ class Filters:
             self.spread = term.spread
             return 0
         if term.kind == AN_EQUAL:
-            slot, fixed = term.operands[0]
-            if slot >= 0:
-                fixed = place(term.column.domain, literals[slot])
+            fixed = term.fixed
+            if term.slot >= 0:
+                fixed = place(term.column.domain, literals[term.slot])
                 if fixed is None:
                     return 1
             return self._equal(term.column, fixed)
@@ -305,9 +320,9 @@ class Filters:
         if term.kind == A_RANGE:
             return self._range(term, literals)
         if term.kind == A_LIKE:
-            slot, fixed = term.operands[0]
-            if slot >= 0:
-                fixed = place(IS_TEXT, literals[slot])
+            fixed = term.fixed
+            if term.slot >= 0:
+                fixed = place(IS_TEXT, literals[term.slot])
                 if fixed is None:
                     return 1
             return self._like(term.column, fixed, 1 if term.share > 0.0 else 0)

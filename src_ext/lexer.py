@@ -524,6 +524,7 @@ def _row(
 
 
 @cython.final
+@cython.no_gc
 @cython.cclass
 class Fingerprint:
     """What one call of the lexer found; texts and literals become Python objects when first asked for.

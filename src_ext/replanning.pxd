@@ -27,3 +27,6 @@ cdef class Replanner:
     cdef long long* which_at
     cdef double* summary_at
     cdef double* outcome_at
+    cpdef object estimate(self, object literals, object values, object added)
+    cpdef object choose(self, object own, object rule)
+    cpdef object plan(self, long long number)

@@ -96,12 +96,14 @@ class Replanner:
         """Whether :meth:`choose` works."""
         return self.planner is not None
 
+    @cython.ccall
     def estimate(self, literals, values, added):
         """Rows for new literals (``filters.Filters.rows`` has the parameters); their bucket."""
         filters: Filters = self.filters
         filters._rows_at(literals, values, added, self.rows_at)
         return filters._bucket_at(self.rows_at)
 
+    @cython.ccall
     def choose(self, own, rule):
         """Search every lane, cost the plans and the engine's own in all lanes, and choose.
 
@@ -155,6 +157,7 @@ class Replanner:
             code = choose_at(count, self.which_at[self.searched], self.summary_at, rule_at, self.outcome_at)
         return code, int(self.outcome_at[0]), self.outcome_at[1]
 
+    @cython.ccall
     def plan(self, number: cython.longlong):
         """A copy of one of the plans that :meth:`choose` found."""
         return self.plans[number].copy()

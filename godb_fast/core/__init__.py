@@ -4,7 +4,7 @@ Nothing in this room knows SQL, engines or models; with numpy alone it serves en
 """
 
 from godb_fast.core.cost_model import C_OUT, OPERATORS, CostModel
-from godb_fast.core.decision import Candidate, Decision, LazyCandidates
+from godb_fast.core.decision import Candidate, Decision, LateDecision, LazyCandidates
 from godb_fast.core.estimates import RowEstimates
 from godb_fast.core.graph import JoinKind, JoinOperator, QueryGraph
 from godb_fast.core.observation import Observation
@@ -46,6 +46,7 @@ __all__ = [
     "JoinOperator",
     "JoinPredicate",
     "JoinTree",
+    "LateDecision",
     "LazyCandidates",
     "LiteralSlot",
     "Not",

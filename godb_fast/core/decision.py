@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, cast
 
@@ -61,26 +61,6 @@ class LazyCandidates(Sequence[Candidate]):
         return tuple, (tuple(self._all()),)
 
 
-class _Told:
-    """A field of Decision that is made when first read, if :meth:`Decision.told_later` made the object.
-
-    It is no data descriptor: a value in the object's dictionary comes first.
-    """
-
-    def __init__(self, default: Any) -> None:
-        self._default = default
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, decision: Any, owner: type | None = None) -> Any:
-        if decision is None:
-            return self._default
-        values = decision.__dict__
-        values["reason"], values["block_reasons"] = values["_tell"]()
-        return values[self._name]
-
-
 @dataclass(frozen=True, eq=False)
 class Decision:
     """The chosen steering, the candidates, the reason and the time each step took.
@@ -103,28 +83,14 @@ class Decision:
     sql: str
     steering: Steering = NO_STEERING
     action: str = "default"
-    reason: str = cast(str, _Told(""))
+    reason: str = ""
     candidates: Sequence[Candidate] = ()
     scenarios: tuple[str, ...] = ()
-    block_reasons: tuple[tuple[int, str], ...] = cast("tuple[tuple[int, str], ...]", _Told(()))
+    block_reasons: tuple[tuple[int, str], ...] = ()
     engine: str = ""
     epoch: str = ""
     models: tuple[str, ...] = ()
     timings_us: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def told_later(
-        cls, tell: Callable[[], tuple[str, tuple[tuple[int, str], ...]]], values: dict[str, Any]
-    ) -> Decision:
-        """A decision of which hardly anybody will read why: ``tell`` makes reason and block reasons then.
-
-        ``values`` holds the other fields; what is not in it has its default, but for ``timings_us``, which
-        must be there.
-        """
-        decision = object.__new__(cls)
-        values["_tell"] = tell
-        decision.__dict__.update(values)
-        return decision
 
     @cached_property
     def id(self) -> str:
@@ -181,6 +147,48 @@ class Decision:
         steps = ", ".join(f"{name} {micros:.1f}" for name, micros in self.timings_us.items())
         lines.append(f"deciding took {self.total_us:.1f} µs ({steps})")
         return "\n".join(lines)
+
+
+class _Late:
+    """A field that is made when first read. It is no data descriptor: what is in the object comes first."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, decision: Any, owner: type | None = None) -> Any:
+        if decision is None:
+            return self
+        values = decision.__dict__
+        for name, value in values["_make"](self._name).items():
+            values.setdefault(name, value)
+        return values[self._name]
+
+
+class LateDecision(Decision):
+    """A Decision of which hardly anybody reads more than whether to steer.
+
+    Parameters
+    ----------
+    values : dict
+        ``fingerprint``, ``sql`` and ``steering`` (with ``action``, if there is one), and ``_make``: called
+        with the name of a field when that is first read, it returns at least this field by its name. Becomes
+        the object's own.
+    """
+
+    candidates = cast("Sequence[Candidate]", _Late())
+    scenarios = cast("tuple[str, ...]", _Late())
+    engine = cast(str, _Late())
+    epoch = cast(str, _Late())
+    timings_us = cast("Mapping[str, float]", _Late())
+    reason = cast(str, _Late())
+    block_reasons = cast("tuple[tuple[int, str], ...]", _Late())
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.__dict__.update(values)
+
+    def __reduce__(self) -> Any:
+        # What makes the fields cannot be copied to another process; what was made can.
+        return Decision, tuple(getattr(self, each.name) for each in fields(Decision))
 
 
 def _named(plan: Plan) -> Any:

@@ -184,6 +184,20 @@ class Draft:
             if block.is_read:
                 outputs[block.index] = block.output(RowEstimates(*native.estimates), outputs)
 
+    @classmethod
+    def planned(cls, planner: TemplatePlanner, planned: Any, own: OwnPlans, margin: float) -> Draft:
+        """What a route came to (``kernels.routes.Planned``), as if it had been drafted and proposed here."""
+        draft = object.__new__(cls)
+        draft._planner, draft._natives, draft._params = planner, [], None
+        draft._literals, draft._bound, draft._left = planned.literals, None, ""
+        draft._own, draft._margin, draft._found = own, margin, [planned.outcome]
+        draft.bucket, draft.steering = planned.bucket, NO_STEERING
+        if planned.chosen >= 0:
+            (block,) = planner.blocks
+            tree = Plan(block.relations, planned.plan).tree()
+            draft.steering = Steering(join_trees=((block.index, tree),))
+        return draft
+
     def bound(self, literals: object = None) -> list[Any]:
         """Values by slot, for filters that cannot be judged by the literals' texts alone."""
         if self._bound is None:
@@ -235,6 +249,11 @@ class Draft:
         named = sorted((index, tree) for index, tree in trees.items() if isinstance(tree, tuple))
         self.steering = Steering(join_trees=tuple(named))
         return self.steering
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        """Names, in the order of each candidate's costs."""
+        return self._planner.scenarios
 
     def reasons(self) -> tuple[str, tuple[tuple[int, str], ...]]:
         """One sentence for all, and one per block."""
@@ -359,8 +378,23 @@ class TemplatePlanner:
         try:
             natives = self._pool.pop()
         except IndexError:
-            natives = [self._native(block) for block in self.order]
+            natives = self._natives()
         return Draft(self, natives, literals, params)
+
+    def _natives(self) -> list[Any]:
+        return [self._native(block) for block in self.order]
+
+    def route(self, owner: object, margin: float) -> Any:
+        """The short way to :meth:`Draft.propose` (``kernels.routes.Route``); None if there is none."""
+        if not self.plain:
+            return None
+        natives = self._pool.pop() if self._pool else self._natives()
+        self.give_back(natives)
+        if not natives[0].searches:
+            return None
+        return backends.kernels("routes", self._backend).Route(
+            owner, self.slots, self._natives, self._pool, self.bind, self.rule(margin).numbers
+        )
 
     def give_back(self, natives: list[Any]) -> None:
         """Memory that a draft needs no more."""
@@ -378,6 +412,12 @@ class TemplatePlanner:
             block.filters(), planner, assessor, lanes, searched, model, block.log_distinct,
             block.log_selectivity, PLAN_NODE,
         )  # fmt: skip
+
+    def only_own(self, own: OwnPlans) -> Any:
+        """The engine's own plan of the only block, as a route takes it; None if it is not known."""
+        (block,) = self.blocks
+        nodes = own.nodes[block.index]
+        return None if type(nodes) is Choice else nodes
 
     def own_plans(self, trees: Mapping[int, JoinTree]) -> OwnPlans:
         """The engine's own join trees, by block, as :meth:`Draft.propose` needs them."""

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 import godb_fast
-from godb_fast import optimizer as optimizers
+from godb_fast import knowledge
 from godb_fast.engines.base import CancelToken, EngineResult, Rendered
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import (
@@ -409,7 +409,7 @@ class TestSharing:
     def test_templates_are_forgotten_oldest_first(
         self, session: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(optimizers, "MAX_TEMPLATES", 3)
+        monkeypatch.setattr(knowledge, "MAX_TEMPLATES", 3)
         texts = [f"SELECT count(*) AS c{number} FROM link" for number in range(5)]
         for sql in texts:
             session.execute(sql)

@@ -10,7 +10,7 @@ import pytest
 import godb_fast
 from godb_fast import optimizer as optimizers
 from godb_fast.errors import QueryTimeout, UnknownRelation
-from godb_fast.optimizer import MAX_EXACT_LENGTH
+from godb_fast.knowledge import MAX_EXACT_LENGTH
 from godb_fast.session import Session
 from godb_fast.sql.fingerprint import MAX_BYTES, MAX_JOINS
 

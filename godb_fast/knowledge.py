@@ -1,0 +1,154 @@
+"""What a process knows of statements and databases, and for how long it holds.
+
+A :class:`Scope` is thrown away as a whole when its epoch changes, so that no decision outlives the names and
+columns on which it rests.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from godb_fast.background import Task
+from godb_fast.core import Decision, Template
+from godb_fast.engines.base import Effects, Parameters, Rendered
+from godb_fast.planning.proposal import OwnPlans, TemplatePlanner
+from godb_fast.sql import Fingerprint
+
+#: Exact texts and templates that one scope remembers; the oldest are forgotten first.
+MAX_EXACT: Final = 20_000
+MAX_TEMPLATES: Final = 5_000
+#: Longer texts (they have lists of literals in them) are known by their template alone.
+MAX_EXACT_LENGTH: Final = 10_000
+
+
+@dataclass(eq=False)
+class KnownTemplate:
+    """A template with all that is known of it in one scope."""
+
+    template: Template
+    effects: Effects
+    planner: TemplatePlanner | None = None
+    reason: str = ""
+    #: It could be planned, had its statistics been loaded.
+    unprepared: bool = False
+    #: What loads them in the background, and how often that was begun.
+    preparation: Task | None = None
+    preparations: int = 0
+    #: The engine was seen to accept it.
+    readable: bool = False
+    #: How many times cheaper than the engine's own a plan must be estimated.
+    margin: float = 1.25
+    #: The short way of new literals to a decision, once a default plan is known.
+    route: Any = None
+    #: How often the engine's EXPLAIN took too long.
+    slow_explains: int = 0
+    #: The engine's own plans by bucket.
+    own_plans: dict[bytes, OwnPlans] = field(default_factory=dict)
+    #: Fastest complete run of the default plan, by bucket, in ms: the lower bound of the watchdog.
+    baseline_ms: dict[bytes, float] = field(default_factory=dict)
+    #: Unprofiled runs of a steering and the fastest of them in ms, by bucket and steering.
+    steered_ms: dict[tuple[bytes, str], tuple[int, float]] = field(default_factory=dict)
+    #: Steerings refused from now on, with the reason.
+    quarantine: dict[str, str] = field(default_factory=dict)
+    #: Names and types of the default plan's result.
+    columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    #: Steerings that the engine was seen to obey.
+    obeyed: set[str] = field(default_factory=set)
+
+
+class Prepared:
+    """A decision with what its execution needs."""
+
+    __slots__ = ("_rendered", "bucket", "decision", "known", "literals", "params", "text")
+
+    def __init__(
+        self,
+        decision: Decision,
+        rendered: Rendered | None = None,
+        known: KnownTemplate | None = None,
+        bucket: bytes = b"",
+        literals: tuple[Any, ...] = (),
+        params: Parameters = None,
+        text: str | None = None,
+    ) -> None:
+        self.decision = decision
+        #: The normalized text of a statement that is only observed.
+        self.text = text
+        self._rendered = rendered
+        self.known = known
+        self.bucket = bucket
+        self.literals = literals
+        self.params = params
+
+    @property
+    def rendered(self) -> Rendered:
+        """The statement to send: under the decision's steering, or as it is."""
+        return self._rendered or Rendered(self.decision.sql, self.params)
+
+
+@dataclass(eq=False)
+class Scope:
+    """What is known of one database at one epoch; shared by its sessions."""
+
+    engine: str
+    environment: str
+    epoch: str
+    exact: dict[Hashable, Prepared] = field(default_factory=dict)
+    templates: dict[tuple[int, int], tuple[bytes, KnownTemplate]] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    #: The short way from a text to a decision: ``kernels.routes.Routes.find``. Set by the Optimizer.
+    routes: Any = None
+
+    def template(self, print_: Fingerprint) -> KnownTemplate | None:
+        """The known template of a fingerprint; its text is compared, so collisions never mix queries."""
+        entry = self.templates.get((print_.hash, print_.casing))
+        return entry[1] if entry is not None and entry[0] == print_.key else None
+
+    def remember(self, print_: Fingerprint, known: KnownTemplate) -> None:
+        with self.lock:
+            _bound(self.templates, MAX_TEMPLATES)
+            self.templates[print_.hash, print_.casing] = (print_.key, known)
+
+    def remember_exact(self, key: Hashable, prepared: Prepared) -> None:
+        if len(self.exact) >= MAX_EXACT:
+            with self.lock:
+                # A good many at once: a route finds nothing while there is no room.
+                _bound(self.exact, MAX_EXACT - MAX_EXACT // 10)
+        self.exact[key] = prepared
+
+    def forget_exact(self, fingerprint_: int) -> None:
+        """Drop the cached decisions of one template, after its knowledge changed."""
+        with self.lock:
+            entries = list(self.exact.items())
+            stale = [key for key, entry in entries if entry.decision.fingerprint == fingerprint_]
+            for key in stale:
+                self.exact.pop(key, None)
+
+
+def _bound(mapping: dict[Any, Any], limit: int) -> None:
+    while len(mapping) >= limit:
+        mapping.pop(next(iter(mapping)), None)
+
+
+def exact_key(sql: str, params: Parameters) -> Hashable | None:
+    """Cache key of a statement with its parameters; None if it is too long or cannot be hashed."""
+    if len(sql) > MAX_EXACT_LENGTH:
+        return None
+    if params is None:
+        return sql
+    values = tuple(sorted(params.items())) if isinstance(params, Mapping) else tuple(params)
+    # The type counts: 1, 1.0 and True compare equal but are different literals.
+    key = (sql, values, tuple(type(value) for value in values))
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def distance(seen: bytes, wanted: bytes) -> int:
+    """How far apart two buckets are."""
+    return sum(abs(one - other) for one, other in zip(seen, wanted, strict=True))

@@ -1,0 +1,21 @@
+cdef class Planned:
+    cdef readonly object fingerprint, literals, bucket, outcome, plan
+    cdef readonly long long chosen
+    cdef Route route
+    cdef object values
+    cdef long long begun, read, estimated, searched
+
+
+cdef class Route:
+    cdef object owner, lend, bind, rule
+    cdef long long slots
+    cdef list pool
+    cdef dict own
+    cdef Planned _plan(self, object found, long long begun)
+
+
+cdef class Routes:
+    cdef readonly long long decided
+    cdef object scan, decision, prepared, steering, make
+    cdef dict templates, exact
+    cdef long long most

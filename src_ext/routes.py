@@ -1,0 +1,220 @@
+"""From a statement's text to a choice in one call, for templates that were planned before.
+
+In a program that runs a statement between two plannings, the processor's caches hold nothing of ours, and a
+line of Python costs a microsecond: what is short in lines is fast. A :class:`Route` serves the usual query
+(one block, no parameters of a driver, the engine's own plan known for its region of selectivities). All else
+takes the longer way in ``planning.proposal``, which gives the same answers.
+
+This topic has the Cython and the Python form.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from time import perf_counter_ns
+
+import cython
+import numpy
+from cython.cimports.godb_fast._kernels.replanning import Replanner
+
+
+@cython.final
+@cython.cclass
+class Route:
+    """A template's way from literals to a choice. Shared by all threads.
+
+    Parameters
+    ----------
+    owner : object
+        Handed back with what was planned.
+    slots : int
+        Literals of the template.
+    lend : callable
+        Returns a list with the :class:`~replanning.Replanner` of the template's only block.
+    pool : list
+        Where that list goes when it is free again, and is taken from.
+    bind : callable
+        Literals → values by slot, for filters that cannot be judged by the texts alone.
+    rule : float64 array, shape (4,)
+        See ``assessment.choose``.
+    """
+
+    def __init__(self, owner, slots, lend, pool, bind, rule):
+        self.owner = owner
+        self.slots = slots
+        self.lend = lend
+        self.pool = pool
+        self.bind = bind
+        self.rule = rule
+        self.own = {}
+
+    def learn(self, bucket, own):
+        """The engine's own plan in a region: PLAN_NODE array, shape (2n - 1,)."""
+        self.own[bucket] = own
+
+    @cython.cfunc
+    def _plan(self, found, begun: cython.longlong) -> Planned:
+        """None where the longer way has to be taken."""
+        planned: Planned = Planned.__new__(Planned)
+        natives: list
+        replanner: Replanner
+        literals = found.literals
+        if len(literals) != self.slots:
+            return None
+        planned.begun = begun
+        planned.fingerprint = found
+        planned.literals = literals
+        planned.route = self
+        planned.values = None
+        planned.read = perf_counter_ns()
+        natives = self.pool.pop() if self.pool else self.lend()
+        replanner = natives[0]
+        planned.bucket = replanner.estimate(literals, planned, None)
+        planned.estimated = perf_counter_ns()
+        own = self.own.get(planned.bucket)
+        if own is None:
+            self.pool.append(natives)
+            return None
+        if cython.compiled:
+            planned.outcome = replanner.choose(own, self.rule)
+        else:
+            # NumPy's scalars warn where C is silent: of infinite rows.
+            with numpy.errstate(all="ignore"):
+                planned.outcome = replanner.choose(own, self.rule)
+        planned.chosen = planned.outcome[1]
+        planned.plan = None
+        if planned.chosen >= 0:
+            planned.plan = replanner.plan(planned.chosen)
+        self.pool.append(natives)
+        planned.searched = perf_counter_ns()
+        return planned
+
+
+@cython.final
+@cython.no_gc
+@cython.cclass
+class Planned:
+    """What a route came to.
+
+    Attributes
+    ----------
+    fingerprint : lexer.Fingerprint
+    literals : tuple
+        Its source texts by slot.
+    route : Route
+    bucket : bytes
+        Region of selectivities, as of ``filters.Filters``.
+    outcome : tuple of (int, int, float)
+        What ``assessment.choose`` says.
+    chosen : int
+        Number of the chosen plan, -1 for the engine's own.
+    plan : PLAN_NODE array or None
+        The chosen plan.
+    """
+
+    @property
+    def owner(self):
+        """Whose route it was."""
+        route: Route = self.route
+        return route.owner
+
+    @property
+    def timings_us(self):
+        """Microseconds of each step."""
+        return {
+            "fingerprint": (self.read - self.begun) / 1e3,
+            "estimates": (self.estimated - self.read) / 1e3,
+            "search": (self.searched - self.estimated) / 1e3,
+        }
+
+    def bound(self, literals=None):
+        """Values by slot, for filters that cannot be judged by the texts alone."""
+        route: Route = self.route
+        if self.values is None:
+            self.values = route.bind(self.literals, None)
+        return self.values
+
+
+@cython.final
+@cython.cclass
+class Routes:
+    """Finds the decision of a text.
+
+    Parameters
+    ----------
+    scan : callable
+        ``Lexer.scan`` of the dialect.
+    templates : dict
+        (hash, casing) → (key of the fingerprint, an object whose ``route`` is a Route or None). The caller
+        fills it. Keys are compared, so that a collision of hashes never mixes two queries.
+    exact : dict
+        Text → what was made for it. Filled here, too.
+    most : int
+        Entries of ``exact``; beyond them nothing is found here until the caller has made room.
+    decision : type
+        Made without its ``__init__``, of a dictionary with ``fingerprint``, ``sql``, ``steering`` and
+        ``_make``.
+    prepared : callable
+        Called with the decision, None, the owner, the bucket and the literals.
+    steering : object
+        Of the decision: nothing is steered.
+    make : callable
+        Called with a Planned and the name of a field, once somebody reads one.
+
+    Attributes
+    ----------
+    decided : int
+        Decisions made here.
+    """
+
+    def __init__(self, scan, templates, exact, most, decision, prepared, steering, make):
+        self.scan = scan
+        self.templates = templates
+        self.exact = exact
+        self.most = most
+        self.decision = decision
+        self.prepared = prepared
+        self.steering = steering
+        self.make = make
+        self.decided = 0
+
+    def find(self, sql):
+        """What was made for a text before, or is made now, of its route, if nothing is to be steered.
+
+        Else the :class:`Planned` that steers; the Fingerprint of a text without a route; None if it cannot
+        be read.
+        """
+        begun: cython.longlong = perf_counter_ns()
+        route: Route
+        planned: Planned
+        entry: tuple
+        if len(self.exact) >= self.most:
+            return None
+        try:
+            found = self.scan(sql)
+        except (UnicodeEncodeError, TypeError, AttributeError):
+            return None
+        if found.error:
+            return None
+        entry = self.templates.get((found.hash, found.casing))
+        if entry is None or entry[0] != found.key:
+            return found
+        owner = entry[1]
+        route = owner.route
+        if route is None:
+            return found
+        planned = route._plan(found, begun)
+        if planned is None:
+            return found
+        if planned.chosen >= 0:
+            return planned
+        decision = self.decision.__new__(self.decision)
+        values: dict = decision.__dict__
+        values["fingerprint"] = found.hash
+        values["sql"] = sql
+        values["steering"] = self.steering
+        values["_make"] = partial(self.make, planned)
+        made = self.prepared(decision, None, owner, planned.bucket, planned.literals)
+        self.exact[sql] = made
+        self.decided += 1
+        return made

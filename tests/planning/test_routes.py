@@ -1,0 +1,189 @@
+"""Routes: what the short way finds is what the longer way decides."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from oracles.warehouse import BAD, planner, star
+
+from godb_fast import backend as backends
+from godb_fast.core import NO_STEERING, LateDecision
+from godb_fast.planning.proposal import Draft
+from godb_fast.sql.fingerprint import fingerprint, lexer
+
+SQL = "SELECT * FROM f, a, b, c WHERE a.kind = {} AND b.kind = {}"
+GOOD = (((0, 1), 2), 3)
+
+
+@dataclass
+class Owner:
+    """A known template."""
+
+    route: Any = None
+
+
+@dataclass
+class Made:
+    """What a route's caller makes of a decision."""
+
+    decision: LateDecision
+    rendered: None
+    known: Owner
+    bucket: bytes
+    literals: tuple[str, ...]
+
+
+class Ways:
+    """Both ways of one template under a default plan."""
+
+    def __init__(self, tree: Any, backend: str | None = None, most: int = 1000) -> None:
+        self.planner = planner(star(), backend=backend)
+        self.own = self.planner.own_plans({0: tree})
+        self.owner = Owner()
+        self.owner.route = self.planner.route(self.owner, 1.1)
+        self.exact: dict[str, Made] = {}
+        self.templates: dict[Any, Any] = {}
+        self.asked: list[str] = []
+        self.routes = backends.kernels("routes", backend).Routes(
+            lexer("duckdb", backend).scan,
+            self.templates,
+            self.exact,
+            most,
+            LateDecision,
+            Made,
+            NO_STEERING,
+            self.make,
+        )
+        self.know(SQL)
+
+    def know(self, sql: str) -> None:
+        found = fingerprint(sql.format(1, 2))
+        self.templates[found.hash, found.casing] = (found.key, self.owner)
+
+    def make(self, planned: Any, field: str) -> dict[str, Any]:
+        self.asked.append(field)
+        draft = self.drafted(planned)
+        reason, block_reasons = draft.reasons()
+        return {
+            "reason": reason,
+            "block_reasons": block_reasons,
+            "timings_us": planned.timings_us,
+            "engine": "e",
+        }
+
+    def drafted(self, planned: Any) -> Draft:
+        return Draft.planned(self.planner, planned, self.own, 1.1)
+
+    def slow(self, literals: tuple[str, ...]) -> Draft:
+        draft = self.planner.draft(literals)
+        draft.propose(self.own, 1.1)
+        return draft
+
+    def learn(self, *literals: tuple[str, str]) -> None:
+        for values in literals:
+            draft = self.slow(values)
+            self.owner.route.learn(draft.bucket, self.planner.only_own(self.own))
+
+
+@pytest.mark.parametrize("tree", [BAD, GOOD])
+def test_both_ways_decide_alike(backend, tree):
+    ways = Ways(tree, backend)
+    values = [(str(first), str(first * 13 % 1000)) for first in range(0, 1000, 45)]
+    ways.learn(*values)
+    steered = 0
+    for literals in values:
+        slow = ways.slow(literals)
+        found = ways.routes.find(SQL.format(*literals))
+        if isinstance(found, Made):
+            assert slow.steering is NO_STEERING
+            assert found.known is ways.owner
+            assert (found.bucket, found.literals) == (slow.bucket, literals)
+            decision = found.decision
+            assert (decision.reason, decision.block_reasons) == slow.reasons()
+            assert decision.fingerprint == fingerprint(SQL.format(*literals)).hash
+            assert ways.exact[decision.sql] is found
+        else:
+            draft = ways.drafted(found)
+            assert draft.steering == slow.steering
+            assert draft.steering is not NO_STEERING
+            assert draft.reasons() == slow.reasons()
+            assert [entry.costs for entry in draft.candidates()] == [
+                entry.costs for entry in slow.candidates()
+            ]
+            steered += 1
+    assert (steered > 0) is (tree == BAD)
+    assert ways.routes.decided == len(values) - steered
+
+
+def test_nothing_is_told_before_somebody_asks(backend):
+    ways = Ways(GOOD, backend)
+    ways.learn(("1", "2"))
+    decision = ways.routes.find(SQL.format(1, 2)).decision
+    assert (decision.steering, decision.action, ways.asked) == (NO_STEERING, "default", [])
+    assert set(decision.timings_us) == {"fingerprint", "estimates", "search"}
+    assert all(spent >= 0 for spent in decision.timings_us.values())
+    assert decision.engine == "e"
+    assert ways.asked == ["timings_us"]
+
+
+def test_what_has_no_route_gives_its_fingerprint(backend):
+    ways = Ways(GOOD, backend)
+    unknown_region = SQL.format(1, 2)
+    assert ways.routes.find(unknown_region).key == fingerprint(unknown_region).key
+    ways.learn(("1", "2"))
+    assert isinstance(ways.routes.find(unknown_region), Made)
+    assert ways.routes.find("SELECT 2 FROM a").key == fingerprint("SELECT 2 FROM a").key
+    ways.owner.route = None
+    assert ways.routes.find(unknown_region).key == fingerprint(unknown_region).key
+
+
+def test_a_collision_of_hashes_never_mixes_two_queries(backend):
+    ways = Ways(GOOD, backend)
+    ways.learn(("1", "2"))
+    ((place, (_, owner)),) = ways.templates.items()
+    ways.templates[place] = (fingerprint("SELECT 2 FROM a").key, owner)
+    assert not isinstance(ways.routes.find(SQL.format(1, 2)), Made)
+
+
+@pytest.mark.parametrize("text", ["SELECT 'a", "\ud800", None, 7])
+def test_what_cannot_be_read_is_left_to_others(backend, text):
+    assert Ways(GOOD, backend).routes.find(text) is None
+
+
+def test_no_more_texts_are_kept_than_allowed(backend):
+    ways = Ways(GOOD, backend, most=1)
+    ways.learn(("1", "2"), ("3", "4"))
+    assert isinstance(ways.routes.find(SQL.format(1, 2)), Made)
+    assert ways.routes.find(SQL.format(3, 4)) is None
+    assert len(ways.exact) == 1
+
+
+def test_a_filter_that_only_a_closure_knows_is_evaluated(backend):
+    ways = Ways(GOOD, backend)
+    sql, odd = SQL.format("'x'", 2), ("'x'", "2")
+    ways.know(sql)
+    ways.learn(odd)
+    made = ways.routes.find(sql)
+    assert (made.bucket, made.literals) == (ways.slow(odd).bucket, odd)
+
+
+def test_several_blocks_have_no_route():
+    assert planner(star(), star(index=1, parent=0, role="subquery")).route(Owner(), 1.1) is None
+
+
+def test_threads_share_routes():
+    ways = Ways(GOOD)
+    values = [(str(number), str(7 * number % 1000)) for number in range(200)]
+    ways.learn(*values)
+
+    def ask(literals: tuple[str, str]) -> tuple[bytes, str]:
+        made = ways.routes.find(SQL.format(*literals))
+        return made.bucket, made.decision.reason
+
+    alone = [ask(literals) for literals in values]
+    ways.exact.clear()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, values)) == alone
