@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import copy
 import uuid
 from dataclasses import FrozenInstanceError, asdict
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ def test_a_noted_observation_is_one():
     assert uuid.UUID(noted.execution_id).version == 4
     before = datetime.now(UTC)
     assert before - timedelta(minutes=1) < noted.at <= before
-    copied = pickle.loads(pickle.dumps(noted))
+    copied = copy.copy(noted)
     assert asdict(copied) == asdict(noted)
     assert type(copied) is Observation
     with pytest.raises(FrozenInstanceError):
@@ -55,6 +55,6 @@ def test_a_late_decision_is_one():
     assert (late.reason, late.block_reasons, late.reason) == ("because", ((0, "so"),), "because")
     assert (late.engine, late.scenarios, late.total_us) == ("e", ("a",), 2.0)
     assert asked == ["reason", "engine"]
-    copied = pickle.loads(pickle.dumps(late))
+    copied = copy.copy(late)
     assert type(copied) is Decision
     assert copied.to_dict() | {"id": 0} == late.to_dict() | {"id": 0}
