@@ -1,0 +1,51 @@
+"""What the rules that change one SELECT at a time have in common: they offer several forms of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from sqlglot import exp
+
+from godb_fast.core import Schema
+from godb_fast.rewriting.join_block import JoinBlock, Unsuitable, block_at, selects
+
+
+class Forms(Protocol):
+    """Forms of one block: names, the likeliest first, and how to change the block's SELECT."""
+
+    def names(self, block: JoinBlock) -> Iterator[str]:
+        """Names of the forms."""
+        ...
+
+    def apply(self, block: JoinBlock, name: str) -> None:
+        """Change the block's SELECT in place to the form of that name."""
+        ...
+
+
+def changed_trees(
+    forms: Forms, tree: exp.Expression, schema: Schema, dialect: str
+) -> Iterator[tuple[str, exp.Expression]]:
+    """Every form of every SELECT of a statement, one at a time: its place, and the changed statement.
+
+    Where several SELECTs have forms, the likeliest of each at once comes first.
+    """
+    places: list[tuple[int, list[str]]] = []
+    for number in range(len(selects(tree))):
+        try:
+            names = list(forms.names(block_at(tree.copy(), number, schema, dialect)))
+        except Unsuitable:
+            continue
+        if names:
+            places.append((number, names))
+    if len(places) > 1:
+        every = tree.copy()
+        # From the last to the first: what is put below a SELECT comes after it, so numbers before stay.
+        for number, names in reversed(places):
+            forms.apply(block_at(every, number, schema, dialect), names[0])
+        yield "all", every
+    for number, names in places:
+        for name in names:
+            changed = tree.copy()
+            forms.apply(block_at(changed, number, schema, dialect), name)
+            yield f"{number}-{name}", changed
