@@ -22,6 +22,7 @@ from godb_fast.core.predicates import (
     Predicate,
     Slot,
 )
+from godb_fast.core.rewrite import Guard, Rewrite
 from godb_fast.core.schema import Schema, Table
 from godb_fast.core.statistics import ColumnKind, ColumnStatistics, Statistics
 from godb_fast.core.steering import NO_STEERING, JoinTree, Steering
@@ -42,6 +43,7 @@ __all__ = [
     "Constant",
     "CostModel",
     "Decision",
+    "Guard",
     "JoinKind",
     "JoinOperator",
     "JoinPredicate",
@@ -60,6 +62,7 @@ __all__ = [
     "Predicate",
     "QueryGraph",
     "Relation",
+    "Rewrite",
     "RowEstimates",
     "Schema",
     "Segments",

@@ -21,7 +21,7 @@ _INTEGERS: Final = words(
 _TEXTS: Final = frozenset({"text", "varchar", "string", "character varying"})
 _SIMPLE_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*\Z")
 #: Reserved in DuckDB or PostgreSQL, as column names need quotes.
-_RESERVED: Final = words(
+RESERVED: Final = words(
     "all analyse analyze and anti any array as asc asof asymmetric at authorization binary both case "
     "cast check collate collation column concurrently constraint create cross current_catalog "
     "current_date current_role current_schema current_time current_timestamp current_user default "
@@ -154,7 +154,7 @@ def spelled(source: Source, column: str, dialect: str, alias: str | None = None)
 
 def quoted(name: str) -> str:
     """A name, in quotes where it needs them."""
-    if _SIMPLE_NAME.match(name) and name not in _RESERVED:
+    if _SIMPLE_NAME.match(name) and name not in RESERVED:
         return name
     return '"' + name.replace('"', '""') + '"'
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from godb_fast.core import Segments
+from godb_fast.core import Rewrite, Segments
 from godb_fast.sql.clauses import Span
 from godb_fast.sql.tokens import Tokens
 
@@ -69,10 +69,15 @@ class Layout:
 
 @dataclass(eq=False)
 class Syntax:
-    """What ``Template.syntax`` holds: the tokens, a layout per block that can be steered, and rendered
-    segments by steering (least recently used)."""
+    """What ``Template.syntax`` holds: the tokens, a layout per steerable block, rendered segments by
+    steering (least recently used), and the rewrites by name.
+
+    Rewrites are found by ``godb_fast.rewriting``, which fills them in (None: nobody has asked yet); so that
+    engines can render them without knowing that room.
+    """
 
     tokens: Tokens
     layouts: dict[int, Layout]
     rendered: OrderedDict[object, Segments] = field(default_factory=OrderedDict)
+    rewrites: dict[str, Rewrite] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)

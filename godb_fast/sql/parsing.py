@@ -59,7 +59,7 @@ def parse_template(statement: Fingerprint | str | bytes, dialect: str, schema: S
     tokens = read(found)
     if tokens.words[0] not in _FIRST:
         return replace(bare, reason="not a SELECT")
-    parsed = _parse(tokens.parse_text, dialect)
+    parsed = parse_statement(tokens.parse_text, dialect)
     if isinstance(parsed, str):
         return replace(bare, reason=parsed)
     blocks: list[Block] = []
@@ -82,7 +82,7 @@ def parse_template(statement: Fingerprint | str | bytes, dialect: str, schema: S
     )
 
 
-def _parse(text: str, dialect: str) -> exp.Expression | str:
+def parse_statement(text: str, dialect: str) -> exp.Expression | str:
     """The statement's syntax tree, or why there is none."""
     log = logging.getLogger("sqlglot")
     level = log.level
@@ -115,7 +115,7 @@ def read_view(reader: BlockReader, parent: int, name: str, text: str) -> int:
     except GodbError as problem:
         tokens, reason = None, str(problem)
     if tokens is not None:
-        parsed = _parse(tokens.parse_text, reader.dialect)
+        parsed = parse_statement(tokens.parse_text, reader.dialect)
         if isinstance(parsed, str):
             reason = parsed
         else:

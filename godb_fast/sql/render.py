@@ -14,6 +14,7 @@ from typing import Final
 
 from godb_fast.core import Block, JoinKind, JoinTree, QueryGraph, Segments, Steering, Template
 from godb_fast.errors import InvalidInput
+from godb_fast.sql.guards import holds
 from godb_fast.sql.layout import Layout, Syntax
 from godb_fast.sql.places import Writer
 
@@ -29,7 +30,9 @@ def render(
     steering: Steering,
     dialect: str | None = None,
 ) -> str:
-    """Text of a statement under a steering's join trees (its settings and hints are the engine's matter).
+    """Text of a statement under a steering's join trees or rewrites (settings and hints are the engine's).
+
+    Rewrites are looked up among those that ``godb_fast.rewriting.rewrites`` found for the template before.
 
     Parameters
     ----------
@@ -40,14 +43,40 @@ def render(
     Raises
     ------
     InvalidInput
-        If the template passes through, a block cannot be steered, a tree does not fit its block, or the
-        literals do not fit the slots.
+        If the template passes through, a block cannot be steered, a tree does not fit its block, a rewrite is
+        unknown or these literals break one of its guards, or the literals do not fit the slots.
     """
     if len(literals) != len(template.slots):
         raise InvalidInput(f"{len(literals)} literals for the {len(template.slots)} slots of the template")
-    pieces = segments(template, steering.join_trees, dialect or template.dialect)
+    if steering.rewrites:
+        pieces = _rewritten(template, literals, steering)
+    else:
+        pieces = segments(template, steering.join_trees, dialect or template.dialect)
     texts = [text if isinstance(text, str) else ", ".join(text) for text in literals]
     return "".join([piece if isinstance(piece, str) else texts[piece] for piece in pieces])
+
+
+def _rewritten(template: Template, literals: Sequence[str | Sequence[str]], steering: Steering) -> Segments:
+    """Segments of a rewrite whose guards hold."""
+    if steering.join_trees:
+        raise InvalidInput("a steering has join trees or rewrites, not both: a rewrite has other joins")
+    syntax = template.syntax
+    if not isinstance(syntax, Syntax):
+        raise InvalidInput(f"the statement passes through as it is: {template.reason}")
+    name = "+".join(steering.rewrites)
+    if syntax.rewrites is None:
+        raise InvalidInput(
+            f"rewrite {name!r} is not known yet; first call rewriting.rewrites(template, schema)"
+        )
+    rewrite = syntax.rewrites.get(name)
+    if rewrite is None:
+        known = ", ".join(syntax.rewrites) or "none"
+        raise InvalidInput(f"this template has no rewrite {name!r}; it has: {known}")
+    for guard in rewrite.guards:
+        if not holds(guard, literals):
+            slots = ", ".join(map(str, guard.slots))
+            raise InvalidInput(f"rewrite {name!r} needs the literals in slots {slots} to be {guard.kind}")
+    return rewrite.segments
 
 
 def segments(template: Template, trees: tuple[tuple[int, JoinTree], ...], dialect: str) -> Segments:

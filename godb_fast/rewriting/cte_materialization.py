@@ -1,0 +1,81 @@
+"""MATERIALIZED and NOT MATERIALIZED for each CTE, and for all of them.
+
+Precondition: the CTE is a SELECT, not recursive, all of its functions are immutable, and nothing in it
+depends on the order of rows (a template with such a part has no rewrites at all).
+Proof: a CTE of this kind is a table expression with one value during the statement; computing it once, or in
+each place that names it, gives the same rows. MATERIALIZED says neither more nor less.
+
+The engine's own choice is by the number of references (PostgreSQL inlines what is named once); what it costs
+is another matter: inlining lets conditions into the CTE, materializing computes it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlglot import exp
+
+from godb_fast.rewriting.base import Change, Statement
+from godb_fast.rewriting.purity import is_immutable
+from godb_fast.sql.draft import arg
+from godb_fast.sql.scopes import below, fold
+
+
+class CteMaterialization:
+    """See the module."""
+
+    name: Final = "cte_materialization@1"
+
+    def changes(self, statement: Statement) -> Iterator[Change]:
+        """NOT MATERIALIZED and MATERIALIZED for all, then for each where that is new."""
+        entries = {index: entry for index, entry in enumerate(_ctes(statement.tree)) if _may_change(entry)}
+        uses = {index: _uses(statement, entry) for index, entry in entries.items()}
+        for wanted in (False, True):
+            # What is named once is inlined by both engines as it is.
+            changing = [
+                index
+                for index, entry in entries.items()
+                if entry.args.get("materialized") is not wanted
+                and (wanted or uses[index] > 1 or _says(entry))
+            ]
+            word = "materialized" if wanted else "inline"
+            if len(changing) > 1:
+                yield self._change(statement, changing, f"{word}-all", wanted)
+            for index in changing:
+                yield self._change(statement, [index], f"{word}-{index}-{entries[index].alias}", wanted)
+
+    def _change(self, statement: Statement, indexes: list[int], place: str, wanted: bool) -> Change:
+        tree = statement.fresh()
+        found = _ctes(tree)
+        for index in indexes:
+            found[index].set("materialized", wanted)
+        names = ", ".join(found[index].alias for index in indexes)
+        return Change(place, tree, note=f"{'MATERIALIZED' if wanted else 'NOT MATERIALIZED'} for {names}")
+
+
+def _ctes(tree: exp.Expression) -> list[exp.CTE]:
+    return [node for node in below(tree) if isinstance(node, exp.CTE)]
+
+
+def _says(entry: exp.CTE) -> bool:
+    return entry.args.get("materialized") is not None
+
+
+def _may_change(entry: exp.CTE) -> bool:
+    clause = entry.parent
+    recursive = clause is not None and bool(clause.args.get("recursive"))
+    is_query = isinstance(entry.this, (exp.Select, exp.SetOperation))
+    return is_query and not recursive and is_immutable(entry.this)
+
+
+def _uses(statement: Statement, entry: exp.CTE) -> int:
+    """Places that may name the CTE (its name alone is looked at)."""
+    name = fold(entry.args["alias"].this, statement.dialect)
+    return sum(
+        isinstance(node, exp.Table)
+        and arg(node, "db") is None
+        and isinstance(node.this, exp.Identifier)
+        and fold(node.this, statement.dialect) == name
+        for node in below(statement.tree)
+    )
