@@ -91,7 +91,6 @@ class Route:
 
 
 @cython.final
-@cython.no_gc
 @cython.cclass
 class Planned:
     """What a route came to.
