@@ -44,7 +44,7 @@ from godb_fast.sql import Fingerprint, abridged, beyond_limits, fingerprint, par
 from godb_fast.sql.fingerprint import lexer
 
 if TYPE_CHECKING:
-    from godb_fast.store import Store
+    from godb_fast.store import Explorations, Store
 
 log = logging.getLogger("godb_fast")
 
@@ -152,6 +152,18 @@ class Optimizer:
         import_session()
         assert Optimizer.open_session is not None
         return Optimizer.open_session(self, connection, **options)
+
+    @property
+    def records(self) -> Explorations | None:
+        """Where the store keeps what exploration proves; None if it does not."""
+        from godb_fast.store import KeepsExplorations
+
+        return self.store.explorations if isinstance(self.store, KeepsExplorations) else None
+
+    def explore(self, connection: Any, queries: Any, budget: str | float = "2x", **options: Any) -> Any:
+        """Explore queries at a connection (a URL or a driver's object): see :meth:`Session.explore`."""
+        with self.session(connection) as session:
+            return session.explore(queries, budget, **options)
 
     def scope(self, engine: Engine, epoch: str | None = None) -> Scope:
         """The knowledge for an engine's current environment and epoch."""

@@ -12,11 +12,11 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from types import FrameType, TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.core import Decision, Observation
 from godb_fast.engines.base import (
@@ -42,6 +42,9 @@ from godb_fast.errors import (
 from godb_fast.knowledge import MAX_EXACT_LENGTH
 from godb_fast.optimizer import UNREADABLE, Optimizer, Policy, Prepared, Scope, check_mode, log, pass_through
 from godb_fast.sql import fingerprint
+
+if TYPE_CHECKING:
+    from godb_fast.exploring.live import ExplorationReport
 
 __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
 
@@ -443,6 +446,67 @@ class Session:
         if obeyed:
             known.obeyed.add(steering.key)
         return obeyed is False
+
+    # -- exploring ----------------------------------------------------------------------------------
+
+    def explore(
+        self,
+        queries: Sequence[Any],
+        budget: str | float = "2x",
+        *,
+        cap_s: float = 60.0,
+        resume: bool = False,
+        progress: Any = None,
+    ) -> ExplorationReport:
+        """Look for better plans by running them, under a budget; what is proved steers from then on.
+
+        Statements that may write, or whose answer depends on the plan, are not run.
+
+        Parameters
+        ----------
+        queries : sequence of str or LiveQuery
+        budget : str or float
+            ``2x`` (so many times what one run of the queries takes), ``300s``, ``5m``, or seconds.
+        cap_s : float
+            No run takes longer.
+        resume : bool
+            Go on with what the store keeps of an earlier exploration of the same queries.
+        progress : callable, optional
+            Called before each run with what is done, seconds spent, the budget, and the workload's time now
+            over the default's.
+
+        Raises
+        ------
+        InvalidInput
+            If an argument is not what it should be, or a transaction is open.
+        StoreError
+            If another process explores the same with this store.
+        EngineError
+            If the server is lost or the schema changes meanwhile; what was found is kept.
+        """
+        from godb_fast.exploring.budget import Budget
+        from godb_fast.exploring.live import LiveExploration, LiveSettings
+        from godb_fast.exploring.subjects import LiveQuery
+
+        wanted = Budget.parse(budget)
+        named = [
+            entry if isinstance(entry, LiveQuery) else LiveQuery(f"query {number}", entry)
+            for number, entry in enumerate(queries, 1)
+        ]
+        with self._lock:
+            self._check_open()
+            if self.engine.in_transaction():
+                raise InvalidInput("a transaction is open on this connection; exploring would end in it")
+            exploration = LiveExploration(
+                self.engine,
+                named,
+                LiveSettings(cap_s=cap_s),
+                records=self.optimizer.records,
+                resume=resume,
+                backend=self.optimizer.backend,
+                progress=progress,
+            )
+            return exploration.run(wanted)
 
     # -- recording ----------------------------------------------------------------------------------
 

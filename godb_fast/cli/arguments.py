@@ -9,6 +9,7 @@ from typing import Any
 
 from godb_fast import __version__
 from godb_fast.cli import commands
+from godb_fast.cli.explore import explore
 from godb_fast.cli.slow import slow
 
 EXIT_CODES = (
@@ -120,6 +121,37 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--seed", type=_number(int, 0), default=None, help="of the order of runs")
     _comparison(run)
+
+    exploring = add(
+        "explore",
+        "look for better plans by running them, under a budget, and keep what is proved",
+        "  godb-fast explore shop.duckdb queries.sql\n"
+        "  godb-fast explore postgresql://me@db.example/shop queries.sql --budget 300s --cap 20\n"
+        "  godb-fast explore postgresql://me@replica.example/shop slow.sql --budget 2x --resume\n\n"
+        "Every run is charged to the budget, the first ones of the engine's own plans too. A plan is kept\n"
+        "once interleaved pairs of runs have shown it to be faster, with the same answer. Statements that\n"
+        "may write are not run. Ctrl-C keeps what was found; --resume goes on.",
+        explore,
+    )
+    exploring.add_argument("url", metavar="URL", help=URL_HELP)
+    exploring.add_argument(
+        "files", metavar="FILE.sql", nargs="+", help="files of statements; - reads standard input"
+    )
+    exploring.add_argument(
+        "--budget",
+        default="2x",
+        metavar="B",
+        help="2x is twice the time that one run of the statements takes; or 300s, 5m (2x)",
+    )
+    exploring.add_argument(
+        "--cap",
+        type=_number(float, 0, above=True),
+        default=60.0,
+        metavar="S",
+        help="no run takes longer; an engine's plan that does counts as this much (60)",
+    )
+    exploring.add_argument("--resume", action="store_true", help="go on with an earlier exploration of these")
+    exploring.add_argument("--json", action="store_true", help="as JSON")
 
     explain = add(
         "explain",

@@ -102,7 +102,7 @@ def explain(options: argparse.Namespace) -> int:
     from godb_fast.session import Optimizer, Session
 
     # Nothing is executed, so there is nothing to record.
-    with Session(Optimizer(), _engine(options.url), mode="advise") as session:
+    with Session(Optimizer(), open_for_reading(options.url), mode="advise") as session:
         sql = found[0].sql
         try:
             decision = session.optimize(sql)
@@ -130,7 +130,7 @@ def without_password(url: str) -> str:
     return re.sub(r"((?:ssl)?password=)[^&#\s]*", r"\1***", hidden, flags=re.IGNORECASE)
 
 
-def _engine(url: str) -> Engine:
+def open_for_reading(url: str) -> Engine:
     """The engine at a URL or path, opened so that nothing can be written, and that Ctrl-C stops at once."""
     from godb_fast.engines.registry import open_engine
 
@@ -153,7 +153,7 @@ def _session(url: str, options: argparse.Namespace) -> Session:
     if options.margin is not None:
         policy = replace(policy, margin=options.margin)
     store = open_store(getattr(options, "store", "default"))
-    return Session(Optimizer(policy=policy, store=store), _engine(url), mode=options.mode)
+    return Session(Optimizer(policy=policy, store=store), open_for_reading(url), mode=options.mode)
 
 
 def _compare(

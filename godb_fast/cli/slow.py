@@ -108,14 +108,14 @@ def judging(engine: Engine) -> Callable[[RankedQuery], RankedQuery]:
 @contextlib.contextmanager
 def _opened(options: argparse.Namespace) -> Iterator[Engine | None]:
     """The engine, where something is to be asked of it."""
-    from godb_fast.cli.commands import _engine
+    from godb_fast.cli.commands import open_for_reading
 
     listed = options.source == "statements" or (options.source == "auto" and _dialect(options) == "postgres")
     by_file = (options.log or options.files) and not (listed and not options.files)
     if options.url is None or (options.no_plan and by_file):
         yield None
         return
-    engine = _engine(options.url)
+    engine = open_for_reading(options.url)
     try:
         yield engine
     finally:

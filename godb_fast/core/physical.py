@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+#: What engines say of a node that is an estimate, or of the settings it was planned under.
+_NOT_THE_PLAN: Final = frozenset({"Startup Cost", "Total Cost", "Plan Width", "Disabled", "Disabled Nodes"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,26 @@ class PhysicalPlan:
     source: str
     latency_ms: float | None = None
     memory_bytes: float | None = None
+
+    def digest(self) -> str:
+        """A hash of what the plan does: operators, tables, conditions and how they hang together.
+
+        Equal plans of one statement have equal digests whatever was estimated; nothing measured goes in.
+        """
+        hashed = hashlib.blake2b(digest_size=12)
+        for node in self.root.walk():
+            extra = {
+                name: value
+                for name, value in node.extra.items()
+                if name not in _NOT_THE_PLAN and not name.startswith("Estimated")
+            }
+            compiled = extra.pop("JIT", None)
+            parts = [
+                node.operator, node.table, node.alias, node.join_type, node.predicates, node.columns,
+                len(node.children), extra, compiled.get("Options") if isinstance(compiled, dict) else None,
+            ]  # fmt: skip
+            hashed.update(json.dumps(parts, sort_keys=True, default=str).encode())
+        return hashed.hexdigest()
 
     def draw(self) -> str:
         """The plan as an indented tree: operator, table, estimated and actual rows."""

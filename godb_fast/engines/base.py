@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from godb_fast.core import NO_STEERING, JoinTree, PhysicalPlan, Schema, Statistics, Steering, Template
+from godb_fast.engines.arms import Arm
 
 #: Parameters of a statement as a driver takes them: by position or by name.
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
@@ -341,5 +342,33 @@ class ChecksStatements(Protocol):
             If that takes longer than ``timeout_s``.
         EngineError
             If the engine would refuse it, with its own words and the place.
+        """
+        ...
+
+
+@runtime_checkable
+class ExplainsSteered(Protocol):
+    """An engine that tells the plan of a steered statement without running it."""
+
+    def explain_steered(self, statement: Rendered, *, timeout_s: float | None = None) -> PhysicalPlan:
+        """The plan that a statement gets as it will be sent."""
+        ...
+
+
+@runtime_checkable
+class HasArms(ExplainsSteered, Protocol):
+    """An engine whose settings can be changed for one statement, disturbing nobody."""
+
+    def arms(self, plan: PhysicalPlan) -> tuple[Arm, ...]:
+        """Settings worth trying on a statement with this default plan."""
+        ...
+
+    def under(self, sql: str, params: Parameters, steering: Steering) -> Rendered:
+        """A statement, whose text stays as it is, under a steering of settings alone.
+
+        Raises
+        ------
+        InvalidInput
+            If the steering holds anything else, or what this server does not allow.
         """
         ...

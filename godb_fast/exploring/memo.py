@@ -32,6 +32,9 @@ class Evidence:
         When it was last verified, in seconds since 1970, UTC.
     note : str
         What a reader must know (verified on slices, say).
+    default_s : float
+        The default's time beside which it was verified; where that did not finish, where it was cut.
+        0 where it is not known.
     """
 
     pairs: int
@@ -40,6 +43,7 @@ class Evidence:
     high: float
     at_s: float
     note: str = ""
+    default_s: float = 0.0
 
 
 @dataclass(frozen=True)

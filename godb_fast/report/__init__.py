@@ -3,8 +3,8 @@
 ``compare`` runs it, ``summarize`` says what it shows, ``render`` prints it.
 """
 
+from godb_fast.evidence.answers import Answer, difference
 from godb_fast.report.comparison import Comparison, Query, QueryRuns, Settings, compare
-from godb_fast.report.rows import Answer, difference
 from godb_fast.report.summary import Summary, TemplateRow, summarize, to_dict
 
 __all__ = [

@@ -19,7 +19,7 @@ import numpy as np
 
 from godb_fast.core import Decision
 from godb_fast.errors import GodbError, InvalidInput, QueryTimeout
-from godb_fast.report.rows import Answer, difference, sort_keys
+from godb_fast.evidence.answers import Answer, difference, sort_keys
 
 if TYPE_CHECKING:
     from godb_fast.session import Result, Session

@@ -5,6 +5,7 @@ processes share. A store never fails a query: what it cannot write it drops, cou
 """
 
 from godb_fast.store.base import (
+    KeepsExplorations,
     LatencySummary,
     Store,
     StoredDecision,
@@ -13,10 +14,14 @@ from godb_fast.store.base import (
     default_path,
     open_store,
 )
+from godb_fast.store.explorations import Explorations, SavedExploration
 from godb_fast.store.sqlite import SqliteStore
 
 __all__ = [
+    "Explorations",
+    "KeepsExplorations",
     "LatencySummary",
+    "SavedExploration",
     "SqliteStore",
     "Store",
     "StoreHealth",

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from godb_fast.core import Decision, Observation
 from godb_fast.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from godb_fast.store.explorations import Explorations
 
 #: Values of ``GODB_FAST_STORE`` and ``--store`` that mean: record nothing.
 OFF: Final = frozenset({"off", "none", "0"})
@@ -132,6 +135,16 @@ class Store(Protocol):
 
     def latencies(self, fingerprint: int | None = None) -> Sequence[LatencySummary]:
         """Latencies per fingerprint and kind of plan, largest total first."""
+        ...
+
+
+@runtime_checkable
+class KeepsExplorations(Protocol):
+    """A store that also keeps what exploration has proved."""
+
+    @property
+    def explorations(self) -> Explorations:
+        """Verified steerings, the state of explorations, and the ledger."""
         ...
 
 

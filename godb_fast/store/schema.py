@@ -38,6 +38,20 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX observations_by_fingerprint ON observations (fingerprint, at)",
         "CREATE INDEX decisions_by_fingerprint ON decisions (fingerprint, at)",
     ),
+    # Verified exploration: what was proved, how far explorations have come, what steering has lost.
+    (
+        """CREATE TABLE memo (
+            engine TEXT NOT NULL, database TEXT NOT NULL, fingerprint TEXT NOT NULL, bucket TEXT NOT NULL,
+            entry BLOB NOT NULL, at REAL NOT NULL,
+            PRIMARY KEY (engine, database, fingerprint, bucket)) WITHOUT ROWID""",
+        """CREATE TABLE explorations (
+            key TEXT PRIMARY KEY, run TEXT NOT NULL, revision INTEGER NOT NULL, at REAL NOT NULL,
+            state BLOB NOT NULL) WITHOUT ROWID""",
+        """CREATE TABLE ledger (
+            id INTEGER PRIMARY KEY, class TEXT NOT NULL, at REAL NOT NULL, took_s REAL NOT NULL,
+            lost_s REAL NOT NULL)""",
+        "CREATE INDEX ledger_by_time ON ledger (at)",
+    ),
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -15,6 +15,7 @@ from godb_fast.core import Decision, Observation
 from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.evidence import percentile
 from godb_fast.store.base import LatencySummary, StoredDecision, StoreHealth, TemplateRuns
+from godb_fast.store.explorations import Explorations
 from godb_fast.store.plans import plan_from_bytes, unpack
 from godb_fast.store.writer import BUSY_TIMEOUT_MS, GATE, Writer, connect, diagnose
 
@@ -50,6 +51,11 @@ class SqliteStore:
         self._writer = Writer(self.path, keep_literals=keep_literals, limit=queue_limit)
         # Also runs when the interpreter ends.
         self._finalizer = weakref.finalize(self, Writer.stop, self._writer)
+
+    @property
+    def explorations(self) -> Explorations:
+        """What exploration keeps in this file."""
+        return Explorations(self.path)
 
     # -- never raising ------------------------------------------------------------------------------
 

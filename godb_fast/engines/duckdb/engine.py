@@ -369,9 +369,9 @@ class DuckDBEngine:
             if not str(error).startswith("Parser Error") and not quirks.only_explain_refused(str(error)):
                 raise
 
-    def explain_steered(self, statement: Rendered) -> PhysicalPlan:
+    def explain_steered(self, statement: Rendered, *, timeout_s: float | None = None) -> PhysicalPlan:
         """The plan that a steered statement would get, not executed."""
-        return self._explain(statement)
+        return self._explain(statement, timeout_s)
 
     def _explain(self, statement: Rendered, timeout_s: float | None = None) -> PhysicalPlan:
         connection = self._connection

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from godb_fast.core import JoinTree, PhysicalPlan, Statistics, Steering, Template
+from godb_fast.engines.arms import Arm
 from godb_fast.engines.base import CancelToken, Capabilities, Effects, EngineResult, Parameters, Rendered
-from godb_fast.engines.postgres import catalogue, effects, plans, trees
+from godb_fast.engines.postgres import arms, catalogue, effects, plans, trees
 from godb_fast.engines.postgres.connection import GRACE_S, Connection, Fetched, first_word, too_large
 from godb_fast.engines.postgres.driver import UNBOUND, check_connection, sqlstate
 from godb_fast.engines.postgres.opening import Opener, Password
@@ -18,6 +19,7 @@ from godb_fast.engines.postgres.parameters import doubled, numbered
 from godb_fast.engines.postgres.pipeline import Command
 from godb_fast.engines.postgres.rendering import hint_comment, leading_comments, render_steered
 from godb_fast.engines.postgres.settings import SteeringSettings, parse
+from godb_fast.engines.postgres.settings import statement as setting_statement
 from godb_fast.engines.postgres.statistics import PostgresStatistics
 from godb_fast.errors import EngineError, InvalidInput, SqlError
 from godb_fast.sql import fingerprint
@@ -404,6 +406,24 @@ class PostgresEngine:
         # pg_hint_plan reads the first comment only.
         hints = f"{hint_comment(rendered.steering.hints)} " if rendered.steering.hints else ""
         return replace(rendered, sql=f"{hints}{comments}{rendered.sql[len(hints) :]}")
+
+    def arms(self, plan: PhysicalPlan) -> tuple[Arm, ...]:
+        """Settings worth trying on a statement with this default plan."""
+        return arms.arms(plan, self.steering_settings())
+
+    def under(self, sql: str, params: Parameters, steering: Steering) -> Rendered:
+        """A statement, whose text stays as it is, under a steering of settings alone.
+
+        Raises
+        ------
+        InvalidInput
+            If the steering holds anything else, or what this server or role does not allow.
+        """
+        if steering.join_trees or steering.rewrites or steering.hints:
+            raise InvalidInput("only settings leave a statement's text as it is")
+        checked = self.steering_settings().check(steering.settings)
+        before = tuple(setting_statement(name, value) for name, value in checked)
+        return Rendered(sql, params, before, steering=steering)
 
     # -- execution ----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ for psycopg's low level. Nothing here is prepared, so no cached plan can hide a 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -172,10 +173,13 @@ def _exchange(
             pgconn.consume_input()
     for transformer, command, reply in zip(transformers, commands, replies, strict=True):
         if command.max_rows is not None:
-            if capabilities.has_stream_chunked():
-                pgconn.set_chunked_rows_mode(max(1, min(CHUNK_ROWS, command.max_rows)))
-            else:
-                pgconn.set_single_row_mode()
+            # Refused where the server's answer is already here, be it that it ended the connection: then it
+            # is read as a whole, and says so.
+            with suppress(errors.Error):
+                if capabilities.has_stream_chunked():
+                    pgconn.set_chunked_rows_mode(max(1, min(CHUNK_ROWS, command.max_rows)))
+                else:
+                    pgconn.set_single_row_mode()
         yield from _read(pgconn, transformer, command, reply, overflowed)
     synced = yield from _next(pgconn)
     while synced is not None and synced.status != ExecStatus.PIPELINE_SYNC:

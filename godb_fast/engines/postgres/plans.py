@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from godb_fast.core import PhysicalNode, PhysicalPlan
@@ -86,8 +87,12 @@ def physical_plan(explained: Any, engine: str = "postgresql", *, source: str | N
     if not isinstance(explained, dict) or not isinstance(explained.get("Plan"), dict):
         raise EngineError(f"EXPLAIN gave no plan: {str(explained)[:200]}")
     root = explained["Plan"]
+    built = _Builder().build(root)
+    if "JIT" in explained:
+        # Not of one node: whether the whole plan is compiled, and how well.
+        built = replace(built, extra={**built.extra, "JIT": explained["JIT"]})
     return PhysicalPlan(
-        root=_Builder().build(root),
+        root=built,
         engine=engine,
         source=source or ("analyze" if "Actual Loops" in root else "explain"),
         latency_ms=_number(explained.get("Execution Time")),

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from godb_fast.evidence.answers import sort_keys
 from godb_fast.report import Answer, difference
-from godb_fast.report.rows import sort_keys
 
 cells = (
     st.none()

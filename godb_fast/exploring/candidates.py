@@ -1,0 +1,129 @@
+"""What can be tried on one query: the engine's arms and join trees of ours, one per distinct plan.
+
+Each is explained as it will be sent. A candidate's ``digest`` is that of its plan, with the settings that
+work at run time, so that equal digests mean equal executions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from godb_fast.core import PhysicalPlan, Plan, Steering
+from godb_fast.engines.base import Engine, ExplainsSteered, HasArms, KeepsComments, Rendered
+from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
+from godb_fast.exploring.subjects import Subject
+
+#: The engine may plan a candidate for this long.
+EXPLAIN_LIMIT_S: Final = 2.0
+DEFAULT_ARM: Final = "default"
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One way to run one query; ``arm`` is its name, the same for all queries."""
+
+    arm: str
+    steering: Steering
+    rendered: Rendered
+    digest: str
+
+    @property
+    def rewritten(self) -> bool:
+        """Its text asks for the answer in other words: it has to be compared before it is believed."""
+        return bool(self.steering.rewrites)
+
+
+def rendered(engine: Engine, subject: Subject, steering: Steering) -> Rendered:
+    """A query under a steering, as it is sent; its text stays as it is where only settings are asked for.
+
+    Raises
+    ------
+    InvalidInput
+        If the steering does not fit the query or this connection.
+    """
+    query = subject.query
+    return render_for(engine, subject.template, subject.literals, query.sql, query.params, steering)
+
+
+def render_for(
+    engine: Engine, template: Any, literals: tuple[Any, ...], sql: str, params: Any, steering: Steering
+) -> Rendered:
+    """The same, for whoever holds a query in other pieces."""
+    if not steering:
+        return Rendered(sql, params)
+    if not (steering.join_trees or steering.rewrites or steering.hints) and isinstance(engine, HasArms):
+        return engine.under(sql, params, steering)
+    sent = engine.render(template, literals, steering, params)
+    return engine.with_comments(sent, sql) if isinstance(engine, KeepsComments) else sent
+
+
+def candidates(engine: Engine, subject: Subject) -> dict[str, Candidate]:
+    """Candidates by arm, the default first; those whose plan another has already are left out.
+
+    Raises
+    ------
+    EngineError
+        If the engine refuses the query itself.
+    """
+    query = subject.query
+    plan = engine.explain(query.sql, query.params, timeout_s=EXPLAIN_LIMIT_S)
+    digest = plan.digest()
+    found = {DEFAULT_ARM: Candidate(DEFAULT_ARM, Steering(), Rendered(query.sql, query.params), digest)}
+    if not isinstance(engine, ExplainsSteered):
+        return found
+    digests = {digest}
+    for arm, steering, at_run_time in _proposed(engine, subject, plan):
+        try:
+            sent = rendered(engine, subject, steering)
+            planned = engine.explain_steered(sent, timeout_s=EXPLAIN_LIMIT_S)
+        except ConnectionFailed:
+            raise
+        except (InvalidInput, EngineError):
+            # It cannot be asked for here, or takes too long to plan: not worth a run.
+            continue
+        digest = planned.digest() + (f"/{at_run_time}" if at_run_time else "")
+        if digest in digests:
+            continue
+        if steering.join_trees and (
+            engine.obeyed(subject.template, steering, planned, subject.literals) is False
+        ):
+            continue
+        digests.add(digest)
+        found[arm] = Candidate(arm, steering, sent, digest)
+    return found
+
+
+def _proposed(engine: Engine, subject: Subject, plan: PhysicalPlan) -> Iterator[tuple[str, Steering, str]]:
+    """Arm, steering, and what of its settings works at run time."""
+    if isinstance(engine, HasArms):
+        for arm in engine.arms(plan):
+            run_time = ",".join(f"{name}={value}" for name, value in arm.settings) if arm.at_run_time else ""
+            yield arm.name, Steering(settings=arm.settings), run_time
+    yield from ((arm, steering, "") for arm, steering in _join_trees(engine, subject, plan))
+
+
+def _join_trees(engine: Engine, subject: Subject, plan: PhysicalPlan) -> Iterator[tuple[str, Steering]]:
+    """Our cheapest plan under each scenario."""
+    planner = subject.planner
+    if planner is None:
+        return
+    own = engine.default_trees(subject.template, plan, subject.literals)
+    proposal = planner.propose(subject.literals, subject.query.params, own)
+    for lane, scenario in enumerate(planner.scenarios):
+        trees = {}
+        for block in proposal.blocks:
+            *lanes, default = block.assessment.which
+            if lane < len(lanes) and lanes[lane] != default:
+                trees[block.index] = Plan(block.relations, block.assessment.plans[lanes[lane]]).tree()
+        if not trees:
+            continue
+        if engine.capabilities.whole:
+            trees = {**own, **trees}
+            joined = {entry.index for entry in subject.template.plannable}
+            if not joined <= set(trees):
+                # The joins of the others would be taken as they are written.
+                continue
+        named = sorted((index, tree) for index, tree in trees.items() if isinstance(tree, tuple))
+        yield f"join tree, {scenario}", Steering(join_trees=tuple(named))

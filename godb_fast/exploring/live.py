@@ -1,0 +1,449 @@
+"""Explores queries on a live engine: baselines, candidates, trials, promotions, each step kept.
+
+The state is saved after every trial, so that whatever ends it (Ctrl-C, a killed server, the end of the
+process) costs the run under way and nothing else; ``resume`` goes on from there. It holds no SQL and no
+literals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from godb_fast.engines.base import Engine
+from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
+from godb_fast.exploring.budget import Budget
+from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
+from godb_fast.exploring.choice import ChoiceSettings
+from godb_fast.exploring.explorer import Explorer, ExplorerSettings, Promotion, Run
+from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
+from godb_fast.exploring.space import PlanSpace
+from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number, examine
+from godb_fast.exploring.trials import MOST_ROWS, Baseline, LiveExecutor, Refusal
+from godb_fast.store import Explorations, SavedExploration
+
+STATE_VERSION: Final = 1
+#: Queries beyond this share of the workload's time, the cheapest ones, are not worth asking about.
+TIME_SHARE: Final = 0.995
+#: Neither are those whose default takes less than this.
+LEAST_S: Final = 0.002
+#: Seconds that a run costs beside its own time: round trips, and ourselves.
+RUN_OVERHEAD_S: Final = 0.002
+
+#: What is being done, seconds spent, the budget in seconds, and the workload's time now over the default's.
+Progress = Callable[[str, float, float, float], None]
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """Settings of a live exploration.
+
+    Parameters
+    ----------
+    cap_s : float
+        No run takes longer; a default that has not ended by then counts as this much, and says so.
+    """
+
+    cap_s: float = 60.0
+    most_rows: int = MOST_ROWS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.cap_s) and self.cap_s > 0.0):
+            raise InvalidInput(f"the cap of a run is {self.cap_s} s; give seconds above 0")
+
+
+@dataclass(frozen=True)
+class QueryOutcome:
+    """What exploration came to for one query.
+
+    ``reason`` says why it was left alone, where it was; ``arm`` is the promoted one, with its evidence.
+    """
+
+    name: str
+    default_s: float = 0.0
+    unfinished: bool = False
+    plans: int = 0
+    reason: str = ""
+    arm: str | None = None
+    entry: MemoEntry | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "name": self.name,
+            "default_s": self.default_s,
+            "unfinished": self.unfinished,
+            "plans": self.plans,
+            "reason": self.reason,
+            "arm": self.arm,
+            "promoted": None if self.entry is None else self.entry.to_dict(),
+        }
+
+
+@dataclass
+class ExplorationReport:
+    """What an exploration found, and what it cost.
+
+    Parameters
+    ----------
+    workload_s, now_s : float
+        One run of the workload under default plans, and under what was promoted (as measured on the way:
+        a fair comparison is another run).
+    """
+
+    queries: list[QueryOutcome]
+    budget_s: float
+    spent_s: float
+    workload_s: float
+    now_s: float
+    runs: int
+    refusals: list[Refusal] = field(default_factory=list)
+    interrupted: bool = False
+    exhausted: bool = False
+    curve: list[tuple[float, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def promoted(self) -> list[QueryOutcome]:
+        """Queries for which something better was proved."""
+        return [entry for entry in self.queries if entry.entry is not None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "queries": [entry.to_dict() for entry in self.queries],
+            "budget_s": self.budget_s,
+            "spent_s": self.spent_s,
+            "workload_s": self.workload_s,
+            "now_s": self.now_s,
+            "runs": self.runs,
+            "refusals": [vars(entry) for entry in self.refusals],
+            "interrupted": self.interrupted,
+            "exhausted": self.exhausted,
+            "curve": self.curve,
+            "notes": self.notes,
+        }
+
+
+class LiveExploration:
+    """One exploration of some queries on one engine. Not thread-safe; the engine is used by it alone.
+
+    Parameters
+    ----------
+    records : Explorations, optional
+        Where promotions and the state are kept; without it, they are in the report only.
+    resume : bool
+        Go on with what was saved of the same queries on the same database.
+    clock : callable
+        Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        queries: Sequence[LiveQuery],
+        settings: LiveSettings | None = None,
+        *,
+        records: Explorations | None = None,
+        resume: bool = False,
+        backend: str | None = None,
+        progress: Progress | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not queries:
+            raise InvalidInput("there is no query to explore")
+        self.engine = engine
+        self.settings = settings or LiveSettings()
+        self.epoch = engine.schema_epoch()
+        self.database = engine.environment()
+        self.notes: list[str] = []
+        self._queries = list(queries)
+        self._records = records
+        self._backend = backend
+        self._progress = progress or (lambda what, spent, budget, ratio: None)
+        self._clock = clock
+        self._saved: SavedExploration | None = None
+        self._baselines: dict[int, Baseline] = {}
+        self._explorer: Explorer | None = None
+        self._arms: list[str] = [DEFAULT_ARM]
+        self._digests: list[list[str]] = []
+        self._chosen: list[int] = []
+        self._candidates: list[dict[str, Candidate]] = []
+        self._entries: dict[int, tuple[int, MemoEntry]] = {}
+        self._budget_s = 0.0
+        self._exhausted = False
+        self._examined = [examine(engine, query, backend) for query in self._queries]
+        self._subjects = [entry for entry in self._examined if isinstance(entry, Subject)]
+        self._executor = LiveExecutor(
+            engine, self._subjects, cap_s=self.settings.cap_s, most_rows=self.settings.most_rows
+        )
+        self._key = self._named()
+        if records is not None:
+            self._saved = records.saved(self._key) if resume else None
+            if self._saved is None:
+                self._saved = records.begin(self._key, self._state())
+            else:
+                self._restore(self._saved.state)
+        elif resume:
+            raise InvalidInput("nothing is kept without a store, so there is nothing to resume")
+
+    def run(self, budget: Budget) -> ExplorationReport:
+        """Explore until the budget is spent or nothing is worth a run.
+
+        Ctrl-C ends it early: the report says so, and what was found by then is kept.
+
+        Raises
+        ------
+        ConnectionFailed, EngineError
+            If the engine is gone, or the schema changed. The state is kept: resume goes on.
+        StoreError
+            If the store cannot be written, or another process explores the same.
+        """
+        interrupted = False
+        try:
+            self._measure_defaults()
+            self._prepare(budget)
+            if self._explorer is not None:
+                self._drive(self._explorer)
+        except KeyboardInterrupt:
+            interrupted = True
+        return self._report(budget, interrupted)
+
+    # -- baselines and candidates -------------------------------------------------------------------
+
+    def _measure_defaults(self) -> None:
+        for number, subject in enumerate(self._subjects):
+            if number in self._baselines:
+                if self._baselines[number].unfinished:
+                    self._executor.unfinished(number)
+                continue
+            self._progress(f"default of {subject.query.name}", 0.0, math.inf, 1.0)
+            self._baselines[number] = self._executor.baseline(number)
+            self._save()
+
+    def _prepare(self, budget: Budget) -> None:
+        """Triage, candidates, and the explorer over them."""
+        self._chosen = self._triage()
+        self._budget_s = budget.seconds_for(self._workload_s(range(len(self._subjects))))
+        if not self._chosen:
+            return
+        found: list[dict[str, Candidate]] = []
+        for number in self._chosen:
+            self._progress(f"candidates of {self._subjects[number].query.name}", 0.0, math.inf, 1.0)
+            found.append(candidates(self.engine, self._subjects[number]))
+        arms = list(dict.fromkeys(arm for entry in found for arm in entry))
+        digests = [[entry.get(arm, entry[DEFAULT_ARM]).digest for arm in arms] for entry in found]
+        defaults = [self._baselines[number] for number in self._chosen]
+        space = PlanSpace.of(
+            digests,
+            [entry.seconds for entry in defaults],
+            weight=[self._subjects[number].query.weight for number in self._chosen],
+            groups=[self._subjects[number].template.fingerprint for number in self._chosen],
+        )
+        state = self._saved.state.get("explorer") if self._saved is not None else None
+        spent = sum(entry.spent_s for entry in self._baselines.values())
+        if state is not None and self._saved is not None and self._saved.state["digests"] != digests:
+            self.notes.append("plans have changed since the exploration was saved: their runs begin anew")
+            spent = float(state["spent_s"])
+            state = None
+        settings = ExplorerSettings(choice=ChoiceSettings(overhead_s=RUN_OVERHEAD_S), seed=self.settings.seed)
+        self._arms, self._digests, self._candidates = arms, digests, found
+        explorer = Explorer(space, settings, state=state)
+        if state is None:
+            explorer.charge(spent)
+        subjects = [self._subjects[number] for number in self._chosen]
+        self._executor = self._executor.narrowed(self._chosen, subjects, found, arms)
+        self._explorer = explorer
+        self._note_promotions(explorer)
+        self._save()
+
+    def _triage(self) -> list[int]:
+        """Queries worth exploring: those that hold nearly all of the time, dearest first."""
+        open_ = [
+            number
+            for number, entry in self._baselines.items()
+            if entry.problem is None and entry.seconds >= LEAST_S
+        ]
+        costs = {
+            number: self._baselines[number].seconds * self._subjects[number].query.weight for number in open_
+        }
+        total, passed = sum(costs.values()), 0.0
+        chosen = []
+        for number in sorted(open_, key=lambda number: (-costs[number], number)):
+            if passed >= TIME_SHARE * total:
+                break
+            passed += costs[number]
+            chosen.append(number)
+        return chosen
+
+    def _workload_s(self, numbers: Sequence[int]) -> float:
+        return sum(
+            self._baselines[number].seconds * self._subjects[number].query.weight
+            for number in numbers
+            if number in self._baselines
+        )
+
+    # -- trials -------------------------------------------------------------------------------------
+
+    def _drive(self, explorer: Explorer) -> None:
+        while True:
+            trial = explorer.next(self._budget_s)
+            if trial is None:
+                self._exhausted = explorer.spent_s < self._budget_s
+                return
+            self._progress(
+                f"{self._executor.subjects[trial.query].query.name}: {self._arms[trial.arm]}",
+                explorer.spent_s,
+                self._budget_s,
+                explorer.workload_s / explorer.space.workload_s,
+            )
+            begun = time.perf_counter()
+            try:
+                run = self._executor.run(trial.query, trial.arm, trial.timeout_s)
+            except ConnectionFailed as error:
+                # It may have been this plan that took the server down: it is not asked for again.
+                explorer.record(trial, Run(time.perf_counter() - begun, failed=True))
+                self._save()
+                name = self._executor.subjects[trial.query].query.name
+                raise ConnectionFailed(
+                    f"{error} (while {name} ran under {self._arms[trial.arm]}; what was found is kept)"
+                ) from error
+            except BaseException:
+                explorer.charge(time.perf_counter() - begun)
+                self._save()
+                raise
+            if run.failed and self.engine.schema_epoch() != self.epoch:
+                explorer.charge(run.seconds)
+                self._save()
+                raise EngineError(
+                    "tables or views have changed since the exploration began; what was proved before is "
+                    "kept, start another one"
+                )
+            explorer.record(trial, run)
+            explorer.charge(self._executor.beside_s)
+            self._executor.beside_s = 0.0
+            self._note_promotions(explorer)
+            self._save()
+
+    def _note_promotions(self, explorer: Explorer) -> None:
+        """Keep what was proved since the last look."""
+        for promotion in explorer.promotions():
+            known = self._entries.get(promotion.query)
+            if known is not None and known[0] == promotion.plan:
+                continue
+            if self.engine.schema_epoch() != self.epoch:
+                # Proved of tables that are no more.
+                continue
+            entry = self._entry(promotion)
+            self._entries[promotion.query] = (promotion.plan, entry)
+            if self._records is not None:
+                self._records.remember(self.engine.name, self.database, entry.to_dict())
+
+    def _entry(self, promotion: Promotion) -> MemoEntry:
+        subject = self._executor.subjects[promotion.query]
+        candidate = self._candidates[promotion.query][self._arms[promotion.arm]]
+        pairs = promotion.evidence
+        baseline = self._baselines[self._chosen[promotion.query]]
+        notes = [candidate.arm]
+        if baseline.unfinished:
+            notes.append(f"the default was stopped after {baseline.seconds:g} s, so the ratio is a bound")
+        low, high = pairs.interval if pairs is not None else (promotion.ratio, promotion.ratio)
+        # Where pairs cut the default, their ratio is a bound; the promotion's is the lower of it and that of
+        # the first run.
+        return MemoEntry(
+            MemoKey(subject.template.fingerprint, bucket_number(subject.region)),
+            candidate.steering,
+            self.epoch,
+            Evidence(
+                pairs=0 if pairs is None else pairs.pairs,
+                ratio=promotion.ratio,
+                low=min(low, promotion.ratio),
+                high=min(high, 1e9),
+                at_s=self._clock(),
+                note="; ".join(notes),
+                default_s=baseline.seconds,
+            ),
+        )
+
+    # -- what is kept -------------------------------------------------------------------------------
+
+    def _named(self) -> str:
+        hashed = hashlib.blake2b(digest_size=12)
+        for query in self._queries:
+            hashed.update(repr((query.sql, query.params, query.weight)).encode())
+        return f"{self.engine.name} {self.database} {hashed.hexdigest()}"
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "version": STATE_VERSION,
+            "cap_s": self.settings.cap_s,
+            "baselines": [[number, vars(entry)] for number, entry in self._baselines.items()],
+            "digests": self._digests,
+            "explorer": None if self._explorer is None else self._explorer.to_dict(),
+        }
+
+    def _save(self) -> None:
+        if self._records is not None and self._saved is not None:
+            self._saved = self._records.save(self._saved, self._state())
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        if state.get("version") != STATE_VERSION:
+            raise InvalidInput("the saved exploration is of another version; begin anew, without resume")
+        if state["cap_s"] != self.settings.cap_s:
+            raise InvalidInput(
+                f"the saved exploration cut runs at {state['cap_s']:g} s, not {self.settings.cap_s:g} s; "
+                "give the same cap, or begin anew"
+            )
+        self._baselines = {int(number): Baseline(**entry) for number, entry in state["baselines"]}
+
+    def _report(self, budget: Budget, interrupted: bool) -> ExplorationReport:
+        explorer, subjects = self._explorer, self._subjects
+        place = {number: row for row, number in enumerate(self._chosen)} if explorer is not None else {}
+        outcomes: list[QueryOutcome] = []
+        number = -1
+        for query, examined in zip(self._queries, self._examined, strict=True):
+            if isinstance(examined, str):
+                outcomes.append(QueryOutcome(query.name, reason=f"left alone: {examined}"))
+                continue
+            number += 1
+            outcomes.append(self._outcome(number, place.get(number), query))
+        total = self._workload_s(range(len(subjects)))
+        spent = sum(entry.spent_s for entry in self._baselines.values())
+        gained = 0.0 if explorer is None else explorer.space.workload_s - explorer.workload_s
+        return ExplorationReport(
+            queries=outcomes,
+            budget_s=self._budget_s or (budget.seconds or 0.0),
+            spent_s=spent if explorer is None else explorer.spent_s,
+            workload_s=total,
+            now_s=total - gained,
+            runs=0 if explorer is None else explorer.runs,
+            refusals=self._executor.refusals,
+            interrupted=interrupted,
+            exhausted=self._exhausted,
+            curve=[] if explorer is None else explorer.curve,
+            notes=self.notes,
+        )
+
+    def _outcome(self, number: int, row: int | None, query: LiveQuery) -> QueryOutcome:
+        baseline = self._baselines.get(number)
+        if baseline is None:
+            return QueryOutcome(query.name, reason="not reached")
+        outcome = QueryOutcome(query.name, baseline.seconds, baseline.unfinished)
+        if baseline.problem is not None:
+            return replace(outcome, reason=f"left alone: {baseline.problem}")
+        if row is None:
+            return replace(outcome, reason="left alone: too little of the workload's time")
+        outcome = replace(outcome, plans=len(self._candidates[row]))
+        known = self._entries.get(row)
+        if known is None:
+            return replace(outcome, reason="nothing better was proved")
+        entry = known[1]
+        return replace(outcome, arm=entry.evidence.note.partition(";")[0], entry=entry)
+
+
+__all__ = ["ExplorationReport", "LiveExploration", "LiveSettings", "Progress", "QueryOutcome"]

@@ -1,0 +1,94 @@
+"""The queries of a live exploration, with what is known of each before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from godb_fast.core import Template
+from godb_fast.engines.base import Engine, Parameters
+from godb_fast.errors import GodbError, MissingStatistics
+from godb_fast.planning.calibration import cost_model
+from godb_fast.planning.proposal import TemplatePlanner
+from godb_fast.sql import beyond_limits, fingerprint, parse_template
+
+
+@dataclass(frozen=True)
+class LiveQuery:
+    """A statement to explore, and how often the workload runs it."""
+
+    name: str
+    sql: str
+    params: Parameters = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A query that may be explored.
+
+    Parameters
+    ----------
+    region : bytes
+        Region of its parameters' selectivities; empty where the statement cannot be planned by us.
+    planner : TemplatePlanner or None
+        None where join trees cannot be proposed; settings and rewrites may still be tried.
+    """
+
+    query: LiveQuery
+    template: Template
+    literals: tuple[Any, ...]
+    region: bytes = b""
+    planner: TemplatePlanner | None = None
+
+
+def bucket_number(region: bytes) -> int:
+    """A region as the bucket of a :class:`~godb_fast.exploring.memo.MemoKey`; 0 for the whole template."""
+    # The leading one keeps zeros.
+    return int.from_bytes(b"\x01" + region, "big") if region else 0
+
+
+def region_of(bucket: int) -> bytes:
+    """The region that :func:`bucket_number` was given."""
+    return bucket.to_bytes((bucket.bit_length() + 7) // 8, "big")[1:] if bucket else b""
+
+
+def examine(engine: Engine, query: LiveQuery, backend: str | None = None) -> Subject | str:
+    """What is known of a query, or why it is not explored.
+
+    Statements that may write, and those whose answer depends on the plan, are never explored.
+    """
+    try:
+        print_ = fingerprint(query.sql, engine.dialect, backend=backend)
+        beyond = beyond_limits(print_)
+        if beyond is not None:
+            return beyond
+        effects = engine.effects(query.sql)
+        if not effects.pure:
+            return effects.reason or "it may do more than read"
+        if not effects.steerable:
+            return effects.reason
+        template = parse_template(print_, engine.dialect, engine.schema())
+        if template.order_sensitive:
+            return template.order_sensitive
+        planner = _planner(engine, template, backend)
+        region = b"" if planner is None else planner.draft(print_.literals, query.params).bucket
+    except GodbError as error:
+        return str(error)
+    return Subject(query, template, print_.literals, region, planner)
+
+
+def _planner(engine: Engine, template: Template, backend: str | None) -> TemplatePlanner | None:
+    capabilities = engine.capabilities
+    if template.reason is not None or not template.plannable or not capabilities.join_trees:
+        return None
+    widest = max(block.graph.size for block in template.blocks if block.graph is not None)
+    if widest > capabilities.widest_join:
+        return None
+    try:
+        return TemplatePlanner(
+            template, engine.statistics(), cost_model=cost_model(engine.name), backend=backend
+        )
+    except MissingStatistics:
+        # Settings can be tried without them.
+        return None

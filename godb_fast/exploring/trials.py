@@ -1,0 +1,218 @@
+"""Runs trials on an engine, and compares what they answer with what the default answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from godb_fast.engines.base import Engine, EngineResult, Rendered
+from godb_fast.errors import (
+    ConnectionFailed,
+    EngineBusy,
+    EngineError,
+    QueryCancelled,
+    QueryTimeout,
+    ResultTooLarge,
+)
+from godb_fast.evidence.answers import Answer, difference, sort_keys
+from godb_fast.exploring.candidates import Candidate
+from godb_fast.exploring.explorer import Run
+from godb_fast.exploring.subjects import Subject
+
+#: A result of more rows is not explored: both answers would have to be held to compare them.
+MOST_ROWS: Final = 1_000_000
+#: A default that takes less is run twice, and the better run counts: the first one warms the caches.
+RUN_TWICE_S: Final = 5.0
+#: How often a run is repeated that something else than its plan has ended.
+ATTEMPTS: Final = 3
+#: What a standby says of a query that it cancelled for replay.
+_CONFLICT: Final = "conflict with recovery"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the default plan of a query took.
+
+    ``unfinished`` says that it was cut at ``seconds``; ``problem`` why it cannot be explored.
+    """
+
+    seconds: float
+    unfinished: bool = False
+    rows: int | None = None
+    problem: str | None = None
+    spent_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A candidate that the engine refused, or that answered otherwise."""
+
+    query: str
+    arm: str
+    why: str
+    differs: bool = False
+
+
+class LiveExecutor:
+    """Runs (query, arm) on an engine.
+
+    Parameters
+    ----------
+    candidates : sequence of mapping
+        Per subject its candidates by arm; an arm that is missing there has the default's plan.
+    arms : sequence of str
+        Names by number; the first is the default.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        subjects: Sequence[Subject],
+        candidates: Sequence[Mapping[str, Candidate]] = (),
+        arms: Sequence[str] = (),
+        *,
+        cap_s: float,
+        most_rows: int = MOST_ROWS,
+    ) -> None:
+        self.engine = engine
+        self.subjects = subjects
+        self.candidates = candidates
+        self.arms = arms
+        self.cap_s = cap_s
+        self.most_rows = most_rows
+        self.refusals: list[Refusal] = []
+        #: Seconds that passed beside the runs' own: slow stops, answers computed again.
+        self.beside_s = 0.0
+        self._answers: dict[int, Answer] = {}
+        self._unfinished: set[int] = set()
+
+    def baseline(self, query: int) -> Baseline:
+        """Run the default plan, and keep its answer.
+
+        Raises
+        ------
+        ConnectionFailed, QueryCancelled
+        """
+        begun = time.perf_counter()
+        try:
+            result = self._default(query)
+            took = result.latency_ms / 1e3
+            if took < min(RUN_TWICE_S, self.cap_s / 2):
+                took = min(took, self._default(query).latency_ms / 1e3)
+        except QueryTimeout:
+            self._unfinished.add(query)
+            return Baseline(self.cap_s, True, spent_s=time.perf_counter() - begun)
+        except (ConnectionFailed, QueryCancelled):
+            raise
+        except ResultTooLarge:
+            problem = f"its result has more than {self.most_rows:,} rows"
+            return Baseline(0.0, problem=problem, spent_s=time.perf_counter() - begun)
+        except EngineError as error:
+            return Baseline(0.0, problem=str(error), spent_s=time.perf_counter() - begun)
+        self._keep(query, result)
+        return Baseline(max(took, 1e-6), rows=len(result.rows), spent_s=time.perf_counter() - begun)
+
+    def narrowed(
+        self,
+        numbers: Sequence[int],
+        subjects: Sequence[Subject],
+        candidates: Sequence[Mapping[str, Candidate]],
+        arms: Sequence[str],
+    ) -> LiveExecutor:
+        """An executor for the subjects of these numbers alone; what was answered is kept."""
+        other = LiveExecutor(
+            self.engine, subjects, candidates, arms, cap_s=self.cap_s, most_rows=self.most_rows
+        )
+        for row, number in enumerate(numbers):
+            if number in self._answers:
+                other._answers[row] = self._answers[number]
+            if number in self._unfinished:
+                other._unfinished.add(row)
+        return other
+
+    def unfinished(self, query: int) -> None:
+        """The default of a query is known not to finish: what it answers is not known either."""
+        self._unfinished.add(query)
+
+    def run(self, query: int, arm: int, timeout_s: float) -> Run:
+        """Run once, cut at the timeout.
+
+        Raises
+        ------
+        ConnectionFailed, QueryCancelled, EngineBusy
+            Which tell nothing about the plan.
+        """
+        name = self.arms[arm]
+        candidate = self.candidates[query].get(name)
+        sent = self._plain(query) if candidate is None or arm == 0 else candidate.rendered
+        begun = time.perf_counter()
+        try:
+            result = self._undisturbed(sent, timeout_s)
+        except QueryTimeout:
+            self.beside_s += max(0.0, time.perf_counter() - begun - timeout_s)
+            return Run(timeout_s, censored=True)
+        except (ConnectionFailed, QueryCancelled, EngineBusy):
+            raise
+        except EngineError as error:
+            self.refusals.append(Refusal(self.subjects[query].query.name, name, str(error)))
+            return Run(time.perf_counter() - begun, failed=True)
+        seconds = max(result.latency_ms / 1e3, 1e-6)
+        if arm and candidate is not None:
+            differs = self._differs(query, candidate, result)
+            if differs is not None:
+                self.refusals.append(Refusal(self.subjects[query].query.name, name, differs, differs=True))
+                return Run(seconds, failed=True)
+        return Run(seconds)
+
+    def compared(self, query: int) -> bool:
+        """Whether candidates of a query are compared with the default's answer."""
+        return query in self._answers
+
+    def _plain(self, query: int) -> Rendered:
+        subject = self.subjects[query]
+        return Rendered(subject.query.sql, subject.query.params)
+
+    def _default(self, query: int) -> EngineResult:
+        return self._undisturbed(self._plain(query), self.cap_s)
+
+    def _undisturbed(self, sent: Rendered, timeout_s: float) -> EngineResult:
+        """A run that neither a standby's replay nor other statements got in the way of."""
+        for attempt in range(1, ATTEMPTS + 1):
+            begun = time.perf_counter()
+            try:
+                return self.engine.run(sent, timeout_s=timeout_s, max_rows=self.most_rows)
+            except EngineBusy:
+                if attempt == ATTEMPTS:
+                    raise
+            except EngineError as error:
+                if _CONFLICT not in str(error) or attempt == ATTEMPTS:
+                    raise
+            self.beside_s += time.perf_counter() - begun
+        raise AssertionError("unreachable")
+
+    def _keep(self, query: int, result: EngineResult) -> None:
+        self._answers[query] = Answer(result.columns, result.types, result.rows)
+
+    def _differs(self, query: int, candidate: Candidate, result: EngineResult) -> str | None:
+        expected = self._answers.get(query)
+        if expected is None and query not in self._unfinished:
+            # An exploration that goes on in another process asks again.
+            begun = time.perf_counter()
+            try:
+                self._keep(query, self._default(query))
+            except QueryTimeout:
+                self._unfinished.add(query)
+            self.beside_s += time.perf_counter() - begun
+            expected = self._answers.get(query)
+        if expected is None:
+            # Settings and join trees cannot change an answer; other words can.
+            return (
+                "the default did not finish, so nothing says that the answer is right"
+                if (candidate.rewritten)
+                else None
+            )
+        subject = self.subjects[query]
+        keys = sort_keys(subject.query.sql, self.engine.dialect, expected.columns)
+        return difference(expected, Answer(result.columns, result.types, result.rows), keys)

@@ -1,0 +1,153 @@
+"""What exploration keeps: verified steerings, the state of explorations, what steering has lost.
+
+Written at once, in transactions of their own (a trial takes far longer than a commit), so that whatever
+stops a process, what was recorded before is whole. Two processes may explore with one file: entries replace
+each other one by one, and an exploration that another process has taken further is refused to the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from godb_fast.core.identity import random_id
+from godb_fast.errors import StoreError
+from godb_fast.store.plans import pack, unpack
+from godb_fast.store.writer import GATE, connect, diagnose
+
+
+@dataclass(frozen=True)
+class SavedExploration:
+    """An exploration as it was last saved.
+
+    ``run`` names it, ``revision`` counts its saves: together they say whether anybody else went on with it.
+    """
+
+    key: str
+    run: str
+    revision: int
+    at_s: float
+    state: dict[str, Any]
+
+
+class Explorations:
+    """The tables of exploration in one store file.
+
+    Every method raises :class:`~godb_fast.errors.StoreError` if the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    # -- verified steerings -------------------------------------------------------------------------
+
+    def remember(self, engine: str, database: str, entry: dict[str, Any]) -> None:
+        """Keep a verified steering (what ``MemoEntry.to_dict`` gives) in place of its key's former one."""
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT INTO memo (engine, database, fingerprint, bucket, entry, at) "
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (engine, database, fingerprint, bucket) "
+                "DO UPDATE SET entry = excluded.entry, at = excluded.at",
+                (
+                    engine, database, str(entry["fingerprint"]), str(entry["bucket"]), pack(entry),
+                    time.time(),
+                ),
+            )  # fmt: skip
+
+    def forget(self, engine: str, database: str, entry: dict[str, Any]) -> None:
+        """Drop a verified steering; nothing happens if there is none."""
+        with self._writing() as connection:
+            connection.execute(
+                "DELETE FROM memo WHERE engine = ? AND database = ? AND fingerprint = ? AND bucket = ?",
+                (engine, database, str(entry["fingerprint"]), str(entry["bucket"])),
+            )
+
+    def remembered(self, engine: str, database: str) -> list[dict[str, Any]]:
+        """All verified steerings of a database, the oldest first."""
+        if not self.path.exists():
+            # Asking makes no file.
+            return []
+        with self._writing() as connection:
+            rows = connection.execute(
+                "SELECT entry FROM memo WHERE engine = ? AND database = ? ORDER BY at, fingerprint, bucket",
+                (engine, database),
+            ).fetchall()
+        return [unpack(row[0]) for row in rows]
+
+    # -- the state of explorations ------------------------------------------------------------------
+
+    def begin(self, key: str, state: dict[str, Any]) -> SavedExploration:
+        """Start an exploration, in place of the former one of its key."""
+        saved = SavedExploration(key, random_id(), 0, time.time(), state)
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO explorations (key, run, revision, at, state) VALUES (?, ?, ?, ?, ?)",
+                (key, saved.run, 0, saved.at_s, pack(state)),
+            )
+        return saved
+
+    def saved(self, key: str) -> SavedExploration | None:
+        """The exploration of a key, if there is one."""
+        with self._writing() as connection:
+            row = connection.execute(
+                "SELECT run, revision, at, state FROM explorations WHERE key = ?", (key,)
+            ).fetchone()
+        return None if row is None else SavedExploration(key, row[0], row[1], row[2], unpack(row[3]))
+
+    def save(self, before: SavedExploration, state: dict[str, Any]) -> SavedExploration:
+        """Save the next state of an exploration.
+
+        Raises
+        ------
+        StoreError
+            Also if another process has gone on with it, or begun it anew, since ``before``.
+        """
+        now = SavedExploration(before.key, before.run, before.revision + 1, time.time(), state)
+        with self._writing() as connection:
+            changed = connection.execute(
+                "UPDATE explorations SET revision = ?, at = ?, state = ? "
+                "WHERE key = ? AND run = ? AND revision = ?",
+                (now.revision, now.at_s, pack(state), before.key, before.run, before.revision),
+            ).rowcount
+        if changed != 1:
+            raise StoreError(
+                f"another process explores the same queries with store {self.path}; "
+                "let one of them finish, or name another file with --store"
+            )
+        return now
+
+    # -- the ledger ---------------------------------------------------------------------------------
+
+    def lost(self, query_class: str, at_s: float, took_s: float, lost_s: float) -> None:
+        """Note executions of a class: how long they took in all, and what steering lost in them."""
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT INTO ledger (class, at, took_s, lost_s) VALUES (?, ?, ?, ?)",
+                (query_class, at_s, took_s, lost_s),
+            )
+
+    def losses(self, since_s: float) -> list[tuple[str, float, float, float]]:
+        """(class, time, seconds taken, seconds lost) since a time, in order."""
+        if not self.path.exists():
+            return []
+        with self._writing() as connection:
+            return [
+                (str(row[0]), float(row[1]), float(row[2]), float(row[3]))
+                for row in connection.execute(
+                    "SELECT class, at, took_s, lost_s FROM ledger WHERE at > ? ORDER BY at, id", (since_s,)
+                )
+            ]
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        try:
+            # A connection per question: a fork never shares one.
+            with GATE.inside(), contextlib.closing(connect(self.path)) as connection:
+                yield connection
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(diagnose(error, self.path)[1]) from error

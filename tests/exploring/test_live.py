@@ -1,0 +1,267 @@
+"""Exploration on real engines: what it proves, what it keeps, and what happens when it is disturbed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import pytest
+
+from godb_fast.core import Steering
+from godb_fast.engines.base import HasArms
+from godb_fast.engines.registry import open_engine
+from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, StoreError
+from godb_fast.exploring.budget import Budget
+from godb_fast.exploring.candidates import candidates
+from godb_fast.exploring.live import LiveExploration, LiveSettings
+from godb_fast.exploring.memo import MemoEntry
+from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number, examine, region_of
+from godb_fast.session import Optimizer, Session
+from godb_fast.store import Explorations, SqliteStore
+
+#: Two many-to-many joins by a heavy value: in the order of FROM four million rows pass, the other way none.
+SKEWED = LiveQuery(
+    "skewed",
+    "SELECT count(*) FROM a JOIN b ON a.k = b.k JOIN c ON c.m = b.m AND c.n = a.n WHERE c.tag = 'rare' AND a.n < 50",
+)
+COUNTED = LiveQuery("counted", "SELECT a.k, count(*) FROM a JOIN b ON a.k = b.k GROUP BY a.k ORDER BY a.k")
+WRITING = LiveQuery("writing", "DELETE FROM a")
+TABLES = (
+    "CREATE TABLE a (k INTEGER, n INTEGER)",
+    "CREATE TABLE b (k INTEGER, m INTEGER)",
+    "CREATE TABLE c (m INTEGER, n INTEGER, tag VARCHAR)",
+    "INSERT INTO a SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END, i % 100 FROM generate_series(1, {n}) r(i)",
+    "INSERT INTO b SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END, i % 50 FROM generate_series(1, {n}) r(i)",
+    "INSERT INTO c SELECT i % 50, i % 100, CASE WHEN i % 500 = 0 THEN 'rare' ELSE 'common' END "
+    "FROM generate_series(1, {n}) r(i)",
+)
+
+
+@pytest.fixture
+def records(tmp_path) -> Explorations:
+    return SqliteStore(tmp_path / "store.sqlite").explorations
+
+
+@pytest.fixture
+def skewed(tmp_path) -> str:
+    path = str(tmp_path / "skewed.duckdb")
+    with duckdb.connect(path) as connection:
+        for statement in TABLES:
+            connection.execute(statement.format(n=3000))
+    return path
+
+
+@pytest.fixture
+def server(postgres_url) -> str:
+    import psycopg
+
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        for statement in TABLES:
+            connection.execute(statement.format(n=1500))
+        connection.execute("ANALYZE")
+    return postgres_url
+
+
+class Stop:
+    """Does something before the trial of a number."""
+
+    def __init__(self, at: int, action: Any) -> None:
+        self.at, self.action, self.seen = at, action, 0
+
+    def __call__(self, what: str, spent_s: float, budget_s: float, ratio: float) -> None:
+        if ":" in what:
+            self.seen += 1
+            if self.seen == self.at:
+                self.action()
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "budget", [("2x", None, 2.0), ("300s", 300.0, None), ("5m", 300.0, None), (2, 2.0, None)]
+)
+def test_budgets_are_read(budget):
+    text, seconds, workloads = budget
+    assert Budget.parse(text) == Budget(seconds, workloads)
+
+
+@pytest.mark.parametrize("text", ["", "2", "x", "-1s", "0x", "1 week", True, float("nan")])
+def test_other_budgets_are_refused(text):
+    with pytest.raises(InvalidInput):
+        Budget.parse(text)
+
+
+@pytest.mark.parametrize("region", [b"", b"\0", b"\0\0\1", bytes(range(9))])
+def test_regions_survive_as_buckets(region):
+    assert region_of(bucket_number(region)) == region
+
+
+def test_duckdb_exploration_keeps_within_its_budget_and_tells_what_it_left_alone(skewed, records):
+    with open_engine(skewed) as engine:
+        report = LiveExploration(engine, [SKEWED, COUNTED, WRITING], records=records).run(Budget(seconds=3.0))
+        assert [entry.name for entry in report.queries] == ["skewed", "counted", "writing"]
+        assert report.queries[2].reason.startswith("left alone")
+        assert report.spent_s <= 3.0 + 1.0
+        assert engine.run(examined(engine, COUNTED)).rows
+    kept = records.remembered("duckdb", engine_name(skewed))
+    assert [MemoEntry.from_dict(entry).steering for entry in kept] == [
+        entry.entry.steering for entry in report.promoted if entry.entry is not None
+    ]
+
+
+def examined(engine: Any, query: LiveQuery) -> Any:
+    subject = examine(engine, query)
+    assert isinstance(subject, Subject)
+    return candidates(engine, subject)["default"].rendered
+
+
+def engine_name(path: str) -> str:
+    with open_engine(path) as engine:
+        return engine.environment()
+
+
+def test_every_candidate_answers_as_the_default_does(skewed, server):
+    for url in (skewed, server):
+        with open_engine(url) as engine:
+            for query in (SKEWED, COUNTED):
+                subject = examine(engine, query)
+                assert isinstance(subject, Subject)
+                found = candidates(engine, subject)
+                answers = {arm: sorted(engine.run(entry.rendered).rows) for arm, entry in found.items()}
+                assert len(found) > 1, "nothing to try"
+                assert all(rows == answers["default"] for rows in answers.values()), answers
+
+
+def test_plans_are_told_apart_and_settings_put_back(server):
+    with open_engine(server) as engine:
+        assert isinstance(engine, HasArms)
+        subject = examine(engine, COUNTED)
+        assert isinstance(subject, Subject)
+        found = candidates(engine, subject)
+        digests = [entry.digest for entry in found.values()]
+        assert len(set(digests)) == len(digests)
+        off = engine.under(COUNTED.sql, None, Steering(settings=(("enable_hashjoin", "off"),)))
+        assert "Hash Join" not in {node.operator for node in engine.explain_steered(off).root.walk()}
+        engine.run(off)
+        assert engine.explain(COUNTED.sql).digest() == found["default"].digest
+
+
+def test_interrupted_and_resumed(server, records):
+    with open_engine(server) as engine:
+        first = LiveExploration(engine, [SKEWED, COUNTED], records=records, progress=Stop(3, interrupt))
+        report = first.run(Budget(seconds=5.0))
+        assert report.interrupted
+        assert report.runs == 2
+    with open_engine(server) as engine:
+        second = LiveExploration(engine, [SKEWED, COUNTED], records=records, resume=True)
+        again = second.run(Budget(seconds=report.spent_s + 0.5))
+        assert not again.interrupted
+        assert again.runs > 2
+        assert again.spent_s > report.spent_s
+
+
+def test_another_cap_does_not_resume(server, records):
+    with open_engine(server) as engine:
+        LiveExploration(engine, [COUNTED], records=records).run(Budget(seconds=0.1))
+        with pytest.raises(InvalidInput, match="cap"):
+            LiveExploration(engine, [COUNTED], LiveSettings(cap_s=5.0), records=records, resume=True)
+
+
+def test_two_explorations_with_one_store(server, records):
+    with open_engine(server) as engine, open_engine(server) as other:
+
+        def also() -> None:
+            LiveExploration(other, [COUNTED], records=records).run(Budget(seconds=0.2))
+
+        first = LiveExploration(engine, [COUNTED], records=records, progress=Stop(2, also))
+        with pytest.raises(StoreError, match="another process explores"):
+            first.run(Budget(seconds=5.0))
+        resumed = LiveExploration(engine, [COUNTED], records=records, resume=True).run(Budget(seconds=1.0))
+        assert resumed.runs
+
+
+def test_the_server_ends_the_connection(server, records):
+    import psycopg
+
+    with open_engine(server) as engine, psycopg.connect(server, autocommit=True) as killer:
+
+        def kill() -> None:
+            killer.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            )
+
+        exploration = LiveExploration(engine, [SKEWED, COUNTED], records=records, progress=Stop(2, kill))
+        with pytest.raises(ConnectionFailed, match="what was found is kept"):
+            exploration.run(Budget(seconds=5.0))
+    with open_engine(server) as engine:
+        report = LiveExploration(engine, [SKEWED, COUNTED], records=records, resume=True).run(
+            Budget(seconds=2.0)
+        )
+        assert report.runs >= 2
+
+
+def test_a_table_goes_away(server, records):
+    import psycopg
+
+    with open_engine(server) as engine, psycopg.connect(server, autocommit=True) as other:
+        exploration = LiveExploration(
+            engine, [COUNTED], records=records, progress=Stop(2, lambda: other.execute("DROP TABLE b"))
+        )
+        with pytest.raises(EngineError, match="tables or views have changed"):
+            exploration.run(Budget(seconds=5.0))
+        report = LiveExploration(engine, [COUNTED, SKEWED], records=records).run(Budget(seconds=0.5))
+        assert report.queries[0].reason.startswith("left alone")
+
+
+def test_permission_denied(server, records, tmp_path):
+    import psycopg
+    from psycopg.conninfo import make_conninfo
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        name = "godb_explorer_" + server.rsplit("_", 1)[1]
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'")
+        connection.execute(f"GRANT SELECT ON a, b TO {name}")
+        try:
+            from godb_fast.engines.postgres import PostgresEngine
+
+            with (
+                psycopg.connect(make_conninfo(server, user=name, password="x"), autocommit=True) as raw,
+                PostgresEngine.borrow(raw) as engine,
+            ):
+                report = LiveExploration(engine, [SKEWED, COUNTED], records=records).run(Budget(seconds=0.5))
+                assert "permission denied" in report.queries[0].reason
+                assert report.queries[1].default_s > 0.0
+        finally:
+            connection.execute(f"DROP OWNED BY {name} CASCADE")
+            connection.execute(f"DROP ROLE {name}")
+
+
+def test_a_result_that_is_too_large_is_left_alone(server):
+    with open_engine(server) as engine:
+        report = LiveExploration(engine, [COUNTED], LiveSettings(most_rows=10)).run(Budget(seconds=0.5))
+        assert "more than 10 rows" in report.queries[0].reason
+
+
+def test_a_default_that_does_not_end_is_a_bound(server, records):
+    slow = LiveQuery("slow", "SELECT count(*) FROM a, a x, b, b y WHERE a.n + x.n + b.m + y.m < 0")
+    with open_engine(server) as engine:
+        report = LiveExploration(engine, [slow], LiveSettings(cap_s=0.3), records=records).run(
+            Budget(seconds=1.0)
+        )
+        assert report.queries[0].unfinished
+        assert report.queries[0].default_s == 0.3
+
+
+def test_sessions_explore(server, tmp_path):
+    optimizer = Optimizer(store=SqliteStore(tmp_path / "s.sqlite"))
+    with Session(optimizer, open_engine(server)) as session:
+        report = session.explore([COUNTED.sql, WRITING], "0.5s", cap_s=5)
+        assert report.queries[1].reason.startswith("left alone")
+        session.execute("BEGIN")
+        with pytest.raises(InvalidInput, match="transaction"):
+            session.explore([COUNTED.sql], "1s")
+        session.execute("ROLLBACK")
+    optimizer.store.close()
