@@ -90,6 +90,8 @@ def aggregate_nodes(select: exp.Select) -> list[exp.Expression]:
 def _read(block: JoinBlock, node: exp.Expression, number: int) -> Aggregate:
     call, condition = node, None
     if isinstance(node, exp.Filter):
+        if not isinstance(node.expression, exp.Where):
+            raise Unsuitable("a FILTER that is no WHERE")
         call, condition = node.this, node.expression.this
     word = _WORDS.get(type(call))
     if not isinstance(call, exp.AggFunc) or (word is None and not isinstance(call, _SETS)):

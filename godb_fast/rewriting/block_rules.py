@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from godb_fast.core import Schema
 from godb_fast.rewriting.join_block import JoinBlock, Unsuitable, block_at, selects
+from godb_fast.sql.scopes import below
 
 
 class Forms(Protocol):
@@ -28,8 +29,12 @@ def changed_trees(
 ) -> Iterator[tuple[str, exp.Expression]]:
     """Every form of every SELECT of a statement, one at a time: its place, and the changed statement.
 
-    Where several SELECTs have forms, the likeliest of each at once comes first.
+    Where several SELECTs have forms, the likeliest of each at once comes first; then the likeliest of each
+    SELECT, then the second of each, and so on.
     """
+    if any(isinstance(part, exp.With) and part.args.get("recursive") for part in below(tree)):
+        # A recursive term may not be referenced from every place that we put relations to.
+        return
     places: list[tuple[int, list[str]]] = []
     for number in range(len(selects(tree))):
         try:
@@ -44,8 +49,9 @@ def changed_trees(
         for number, names in reversed(places):
             forms.apply(block_at(every, number, schema, dialect), names[0])
         yield "all", every
-    for number, names in places:
-        for name in names:
-            changed = tree.copy()
-            forms.apply(block_at(changed, number, schema, dialect), name)
-            yield f"{number}-{name}", changed
+    for rank in range(max((len(names) for _, names in places), default=0)):
+        for number, names in places:
+            if rank < len(names):
+                changed = tree.copy()
+                forms.apply(block_at(changed, number, schema, dialect), names[rank])
+                yield f"{number}-{names[rank]}", changed

@@ -204,5 +204,4 @@ def semi_joins(duplicates: Duplicates) -> Iterator[tuple[str, tuple[Hanging, ...
     for group in flat[:_SINGLE]:
         if (group,) not in seen:
             seen.add((group,))
-            names = [duplicates.block.inputs[number].alias for number in sorted(group.members)]
-            yield "-".join(names), (group,)
+            yield duplicates.block.label(group.members), (group,)

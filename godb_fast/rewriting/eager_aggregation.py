@@ -53,12 +53,12 @@ def reductions(reduction: Reduction) -> Iterator[tuple[str, tuple[Part, ...]]]:
     for _, root, parts in rooted:
         if parts not in seen:
             seen.add(parts)
-            yield f"around-{block.inputs[root].alias}", parts
+            yield f"around-{block.label([root])}", parts
     for _, root, parts in rooted[:1]:
         flat = tuple(part.flat() for part in parts)
         if flat not in seen:
             seen.add(flat)
-            yield f"level-{block.inputs[root].alias}", flat
+            yield f"level-{block.label([root])}", flat
     singles = 0
     for _, _, parts in rooted:
         for part in _all_parts(parts):
@@ -66,7 +66,7 @@ def reductions(reduction: Reduction) -> Iterator[tuple[str, tuple[Part, ...]]]:
             if single not in seen and singles < _SINGLE and reduction.multiplies(part.members):
                 seen.add(single)
                 singles += 1
-                yield "-".join(block.inputs[number].alias for number in sorted(part.members)), single
+                yield block.label(part.members), single
 
 
 def _parts_around(reduction: Reduction, root: int) -> tuple[Part, ...]:

@@ -105,6 +105,14 @@ class JoinBlock:
     #: Whether USING merged columns, whose bare names are ambiguous once it is written as ON.
     has_merged: bool = False
 
+    def label(self, members: Iterable[int]) -> str:
+        """Short names of some inputs, for the name of a form."""
+        names = []
+        for number in sorted(members):
+            alias = self.inputs[number].alias
+            names.append(alias if alias.isascii() and alias.isidentifier() else f"input{number}")
+        return "-".join(names)
+
     @property
     def core(self) -> frozenset[int]:
         """Inputs that no join pads."""
