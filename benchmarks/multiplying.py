@@ -23,7 +23,7 @@ from sqlglot import parse_one
 from benchmarks.common import Options, Report, main
 from godb_fast.core import Schema, Table
 from godb_fast.rewriting.block_rules import changed_trees
-from godb_fast.rewriting.duplicates import SemiJoinReduction
+from godb_fast.rewriting.duplicates import SemiJoins
 from godb_fast.rewriting.eager_aggregation import EagerAggregation
 
 Ints = NDArray[np.int64]
@@ -121,7 +121,7 @@ def forms(sql: str, schema: Schema, dialect: str) -> dict[str, str]:
     """Every form that the rules offer."""
     tree = parse_one(sql, dialect=dialect)
     found: dict[str, str] = {}
-    for rule in (EagerAggregation(), SemiJoinReduction()):
+    for rule in (EagerAggregation(), SemiJoins()):
         for place, changed in changed_trees(rule, tree, schema, dialect):
             found[place.partition("-")[2]] = changed.sql(dialect)
     return found

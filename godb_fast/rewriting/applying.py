@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from godb_fast.core import Guard, Rewrite, Schema, Template
 from godb_fast.rewriting.base import Change, Refused, Rule, Statement
+from godb_fast.rewriting.output_names import call_name
 from godb_fast.rewriting.printing import check_faithful, to_segments
 from godb_fast.sql.layout import Syntax
 from godb_fast.sql.parsing import parse_statement
@@ -26,8 +27,10 @@ log = logging.getLogger("godb_fast.rewriting")
 def rules() -> tuple[Rule, ...]:
     """All rules, those first that win most."""
     from godb_fast.rewriting.cte_materialization import CteMaterialization
+    from godb_fast.rewriting.duplicates import SemiJoins
+    from godb_fast.rewriting.eager_aggregation import EagerAggregation
 
-    return (CteMaterialization(),)
+    return (EagerAggregation(), SemiJoins(), CteMaterialization())
 
 
 def rewrites(template: Template, schema: Schema) -> tuple[Rewrite, ...]:
@@ -126,7 +129,11 @@ def check_output(statement: Statement, tree: exp.Expression) -> None:
     if len(before) != len(after):
         raise Refused("another number of output columns")
     for old, new in zip(before, after, strict=True):
-        name = old.alias_or_name if isinstance(old, (exp.Alias, exp.Column)) else ""
+        name = (
+            old.alias_or_name
+            if isinstance(old, (exp.Alias, exp.Column))
+            else call_name(old, statement.dialect)
+        )
         if old != new and (not name or name != new.alias_or_name):
             raise Refused("the name of an output column would change")
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from itertools import islice
+from typing import Final, Protocol
 
 from sqlglot import exp
 
 from godb_fast.core import Schema
+from godb_fast.rewriting.base import Change, Statement
 from godb_fast.rewriting.join_block import JoinBlock, Unsuitable, block_at, selects
 from godb_fast.sql.scopes import below
+
+#: Forms of one statement that a rule offers: each costs the explorer a run.
+MAX_CHANGES: Final = 6
 
 
 class Forms(Protocol):
@@ -22,6 +27,13 @@ class Forms(Protocol):
     def apply(self, block: JoinBlock, name: str) -> None:
         """Change the block's SELECT in place to the form of that name."""
         ...
+
+
+def changes(forms: Forms, statement: Statement, note: str) -> Iterator[Change]:
+    """The changes of a rule: see :func:`changed_trees`."""
+    trees = changed_trees(forms, statement.tree, statement.schema, statement.dialect)
+    for place, tree in islice(trees, MAX_CHANGES):
+        yield Change(place, tree, note=f"{note} ({place})")
 
 
 def changed_trees(

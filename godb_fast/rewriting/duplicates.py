@@ -19,10 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from sqlglot import exp
 
 from godb_fast.rewriting.aggregates import aggregate_nodes, read_aggregates
+from godb_fast.rewriting.base import Change, Statement
+from godb_fast.rewriting.block_rules import changes
 from godb_fast.rewriting.from_where import set_body
 from godb_fast.rewriting.join_block import (
     Conjunct,
@@ -176,8 +179,14 @@ class Duplicates:
                 part.replace(column_of(self.block.inputs[ref[0]], ref[1]))
 
 
-class SemiJoinReduction:
-    """The forms of a block (see :mod:`.block_rules`)."""
+class SemiJoins:
+    """See the module."""
+
+    name: Final = "semi_joins@1"
+
+    def changes(self, statement: Statement) -> Iterator[Change]:
+        """Every SELECT in its forms, the likeliest first."""
+        return changes(self, statement, "relations that only multiply rows become EXISTS")
 
     def names(self, block: JoinBlock) -> Iterator[str]:
         """Names of the ways to write a block without what only multiplies its rows."""

@@ -13,7 +13,10 @@ larger than an input.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
+from godb_fast.rewriting.base import Change, Statement
+from godb_fast.rewriting.block_rules import changes
 from godb_fast.rewriting.join_block import JoinBlock, Ref
 from godb_fast.rewriting.reduction import Part, Reduction
 
@@ -22,7 +25,13 @@ _SINGLE = 4
 
 
 class EagerAggregation:
-    """The forms of a block (see :mod:`.block_rules`)."""
+    """See the module."""
+
+    name: Final = "eager_aggregation@1"
+
+    def changes(self, statement: Statement) -> Iterator[Change]:
+        """Every SELECT in its forms, the likeliest first."""
+        return changes(self, statement, "relations counted by their join keys before they are joined")
 
     def names(self, block: JoinBlock) -> Iterator[str]:
         """Names of the ways to reduce a block."""

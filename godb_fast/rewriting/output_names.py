@@ -51,10 +51,13 @@ def output_name(block: JoinBlock, item: exp.Expression) -> str | None:
     if isinstance(item, exp.Alias):
         return str(item.alias)
     ref = ref_of(item)
-    if ref is not None:
-        return ref[1]
+    return ref[1] if ref is not None else call_name(item, block.dialect)
+
+
+def call_name(item: exp.Expression, dialect: str) -> str | None:
+    """Name of an output column that is a simple aggregate without an alias; None if we do not know it."""
     word = _AGGREGATES.get(type(item))
-    if word is None or block.dialect == "postgres":
+    if word is None or dialect == "postgres":
         return word
     argument = item.this
     if isinstance(argument, exp.Star):

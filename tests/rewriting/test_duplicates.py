@@ -17,7 +17,7 @@ from godb_fast.core import Schema
 from godb_fast.engines.postgres.catalogue import read_schema
 from godb_fast.rewriting import duplicates
 from godb_fast.rewriting.block_rules import changed_trees
-from godb_fast.rewriting.duplicates import SemiJoinReduction
+from godb_fast.rewriting.duplicates import SemiJoins
 from godb_fast.rewriting.join_block import Unsuitable, block_at
 
 FROM_SITE = "FROM users u JOIN posts p ON p.user_id = u.id JOIN comments c ON c.post_id = p.id"
@@ -25,7 +25,7 @@ FROM_SITE = "FROM users u JOIN posts p ON p.user_id = u.id JOIN comments c ON c.
 
 def forms(sql: str, schema: Schema, dialect: str = "duckdb") -> dict[str, str]:
     """The changed texts by place."""
-    changed = changed_trees(SemiJoinReduction(), parse_one(sql, dialect=dialect), schema, dialect)
+    changed = changed_trees(SemiJoins(), parse_one(sql, dialect=dialect), schema, dialect)
     return {place: tree.sql(dialect) for place, tree in changed}
 
 
@@ -33,7 +33,7 @@ def refusal(sql: str, schema: Schema) -> str:
     """Why the outermost SELECT is left alone."""
     try:
         block = block_at(parse_one(sql, dialect="duckdb"), 0, schema, "duckdb")
-        return "" if list(SemiJoinReduction().names(block)) else "nothing multiplies"
+        return "" if list(SemiJoins().names(block)) else "nothing multiplies"
     except Unsuitable as reason:
         return str(reason)
 
