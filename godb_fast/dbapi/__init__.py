@@ -26,8 +26,9 @@ def wrap(
 
     Parameters
     ----------
-    connection : duckdb.DuckDBPyConnection or psycopg.Connection
-        Stays usable by itself; it is ``driver_connection`` of what is returned.
+    connection : duckdb.DuckDBPyConnection, psycopg.Connection or psycopg.AsyncConnection
+        Stays usable by itself; it is ``driver_connection`` of what is returned. An asynchronous one is
+        observed and advised on, never steered.
     mode : str, optional
         ``off``, ``observe``, ``advise`` or ``steer``; else that of ``GODB_FAST_MODE``; else ``observe`` on
         PostgreSQL, where nothing of ours is executed, and ``advise`` on DuckDB. A DuckDB connection that
@@ -47,6 +48,11 @@ def wrap(
         from godb_fast.dbapi.duckdb import DuckDBConnection
 
         return DuckDBConnection(connection, chosen_mode(mode, "duckdb"), _optimizer(optimizer, store))
+    if driver == "psycopg" and hasattr(connection, "__aenter__"):
+        from godb_fast.dbapi.psycopg_async import AsyncPostgresConnection
+
+        mode = chosen_mode(mode, "postgresql")
+        return AsyncPostgresConnection(connection, mode, _optimizer(optimizer, store))
     if driver == "psycopg":
         from godb_fast.dbapi.psycopg import PostgresConnection
 

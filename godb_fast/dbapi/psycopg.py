@@ -22,6 +22,18 @@ from godb_fast.sql import Fingerprint
 IDLE_S = 5.0
 
 
+def observer_of(raw: Any, optimizer: Optimizer) -> Observer:
+    """The observer of a driver's connection, sync or async."""
+    info = raw.info
+    version = info.server_version
+    return Observer(
+        "postgresql",
+        optimizer,
+        version=f"{version // 10000}.{version % 10000}",
+        database=f"{info.host}:{info.port}/{info.dbname}",
+    )
+
+
 class PostgresConnection(Passing):
     """A psycopg connection with godb_fast in front of it.
 
@@ -45,16 +57,9 @@ class PostgresConnection(Passing):
     def __init__(self, raw: Any, mode: str, optimizer: Optimizer) -> None:
         check_connection(raw)
         super().__init__(raw)
-        info = raw.info
-        version = info.server_version
         self.mode = mode
         self.optimizer = optimizer
-        self._observer = Observer(
-            "postgresql",
-            optimizer,
-            version=f"{version // 10000}.{version % 10000}",
-            database=f"{info.host}:{info.port}/{info.dbname}",
-        )
+        self._observer = observer_of(raw, optimizer)
         self._adviser = Adviser(self._observer, IDLE_S)
         self._session: CursorSession | None = None
         # Other threads' statements must not fall into the savepoint around a steered one.

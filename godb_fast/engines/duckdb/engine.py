@@ -82,6 +82,7 @@ class DuckDBEngine:
         self._version, self._environment_sql = sibling or self._introduced()
         self._widest_join = quirks.widest_join(self._version)
         self._environment: tuple[int, str] | None = None
+        self._capabilities: Capabilities | None = None
         self._epoch: tuple[int, str] | None = None
         self._schema: DuckDBSchema | None = None
         self._statistics: DuckDBStatistics | None = None
@@ -214,15 +215,17 @@ class DuckDBEngine:
         """Join trees on our own instances only."""
         instance = self._connection.instance
         reason = _BORROWED if instance is None else instance.broken or ""
-        return Capabilities(
-            join_trees=not reason,
-            isolated=instance is not None,
-            profile=True,
-            cancel=True,
-            reason=reason,
-            widest_join=self._widest_join,
-            fetch=("rows", "arrow", "df"),
-        )
+        if self._capabilities is None or self._capabilities.reason != reason:
+            self._capabilities = Capabilities(
+                join_trees=not reason,
+                isolated=instance is not None,
+                profile=True,
+                cancel=True,
+                reason=reason,
+                widest_join=self._widest_join,
+                fetch=("rows", "arrow", "df"),
+            )
+        return self._capabilities
 
     @property
     def interruptible(self) -> bool:
