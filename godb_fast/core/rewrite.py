@@ -15,7 +15,8 @@ class Guard:
     ----------
     kind : str
         ``distinct``: the values in these slots are pairwise different, members of lists too, and none of them
-        is NULL or a parameter (see :func:`godb_fast.sql.guards.holds`).
+        is NULL or a parameter (see :func:`godb_fast.sql.guards.holds`). ``int4``: they are whole numbers of
+        the type that both engines give to small ones.
     slots : tuple of int
         Slots of the template.
     """

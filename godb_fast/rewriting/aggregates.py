@@ -114,13 +114,49 @@ def _read(block: JoinBlock, node: exp.Expression, number: int) -> Aggregate:
         raise Unsuitable("an aggregate without an argument")
     result = None
     if word in ("sum", "avg"):
-        ref = ref_of(bare(argument))
-        result = sum_type(block.inputs[ref[0]].types.get(ref[1]), block.dialect) if ref is not None else None
+        result = _sum_of(block, argument)
         if result is None:
             raise Unsuitable(f"{word} of something whose sums are not exact, or not known to be")
         if word == "avg" and block.dialect != "postgres":
             raise Unsuitable("avg divides in floating point")
     return Aggregate(number, word, node, bare(argument), condition, refs, result)
+
+
+def branch_values(node: exp.Expression) -> list[exp.Expression]:
+    """What an expression made of CASE and COALESCE may be."""
+    node = bare(node)
+    if isinstance(node, exp.Case):
+        values = [branch.args["true"] for branch in node.args["ifs"]]
+        values += [node.args["default"]] if node.args.get("default") is not None else []
+    elif isinstance(node, exp.Coalesce):
+        values = [node.this, *node.expressions]
+    else:
+        return [node]
+    return [value for part in values for value in branch_values(part)]
+
+
+def is_whole_literal(node: exp.Expression) -> bool:
+    """Whether a branch is a whole number (whose size a guard has to limit)."""
+    return isinstance(node, exp.Literal) and not node.is_string and node.name.isdigit()
+
+
+def _sum_of(block: JoinBlock, argument: exp.Expression) -> str | None:
+    """Type of a sum of a column, or of CASE and COALESCE over whole numbers; None if it is not exact."""
+    kinds = set()
+    values = branch_values(argument)
+    for value in values:
+        ref = ref_of(value)
+        if ref is not None:
+            kinds.add(sum_type(block.inputs[ref[0]].types.get(ref[1]), block.dialect))
+        elif is_whole_literal(value):
+            kinds.add(sum_type("INTEGER", block.dialect))
+        elif not isinstance(value, exp.Null):
+            return None
+    if len(kinds) > 1 and kinds != {"BIGINT", "NUMERIC"}:
+        return None
+    if len(values) > 1 and any(kind is None or kind.startswith("DECIMAL") for kind in kinds):
+        return None
+    return "NUMERIC" if len(kinds) > 1 else next(iter(kinds), None)
 
 
 def group_keys(block: JoinBlock) -> list[exp.Expression]:

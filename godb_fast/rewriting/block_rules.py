@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from sqlglot import exp
 
 from godb_fast.core import Schema
-from godb_fast.rewriting.base import Change, Statement
+from godb_fast.rewriting.base import Change, Guard, Statement
 from godb_fast.rewriting.join_block import JoinBlock, Unsuitable, block_at, selects
 from godb_fast.sql.scopes import below
 
@@ -29,11 +29,13 @@ class Forms(Protocol):
         ...
 
 
-def changes(forms: Forms, statement: Statement, note: str) -> Iterator[Change]:
+def changes(
+    forms: Forms, statement: Statement, note: str, guards: tuple[Guard, ...] = ()
+) -> Iterator[Change]:
     """The changes of a rule: see :func:`changed_trees`."""
     trees = changed_trees(forms, statement.tree, statement.schema, statement.dialect)
     for place, tree in islice(trees, MAX_CHANGES):
-        yield Change(place, tree, note=f"{note} ({place})")
+        yield Change(place, tree, guards, f"{note} ({place})")
 
 
 def changed_trees(

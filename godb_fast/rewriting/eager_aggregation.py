@@ -15,10 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from godb_fast.rewriting.base import Change, Statement
+from sqlglot import exp
+
+from godb_fast.rewriting.aggregates import branch_values, is_whole_literal
+from godb_fast.rewriting.base import Change, Guard, Statement
 from godb_fast.rewriting.block_rules import changes
 from godb_fast.rewriting.join_block import JoinBlock, Ref
 from godb_fast.rewriting.reduction import Part, Reduction
+from godb_fast.sql.scopes import below
 
 #: Reductions of one part alone that are offered beside the full ones.
 _SINGLE = 4
@@ -31,7 +35,16 @@ class EagerAggregation:
 
     def changes(self, statement: Statement) -> Iterator[Change]:
         """Every SELECT in its forms, the likeliest first."""
-        return changes(self, statement, "relations counted by their join keys before they are joined")
+        slots = sorted(
+            slot
+            for node in below(statement.tree)
+            if isinstance(node, (exp.Sum, exp.Avg))
+            for value in branch_values(node.this)
+            if is_whole_literal(value) and (slot := statement.slot(value)) is not None
+        )
+        # A larger literal would make PostgreSQL's SUM numeric.
+        guards = (Guard("int4", tuple(slots)),) if slots else ()
+        return changes(self, statement, "relations counted by their join keys before they are joined", guards)
 
     def names(self, block: JoinBlock) -> Iterator[str]:
         """Names of the ways to reduce a block."""

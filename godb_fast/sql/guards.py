@@ -20,6 +20,8 @@ def holds(guard: Guard, literals: Sequence[str | Sequence[str]]) -> bool:
     InvalidInput
         If the guard is of an unknown kind.
     """
+    if guard.kind == "int4":
+        return all(_is_int4(literals[slot]) for slot in guard.slots)
     if guard.kind != "distinct":
         raise InvalidInput(f"unknown guard {guard.kind!r}")
     seen: set[tuple[type, float | str]] = set()
@@ -32,6 +34,11 @@ def holds(guard: Guard, literals: Sequence[str | Sequence[str]]) -> bool:
                 return False
         seen.update(value for value in values if value is not None)
     return len({kind for kind, _ in seen}) < 2
+
+
+def _is_int4(literal: str | Sequence[str]) -> bool:
+    digits = literal.lstrip("+-") if isinstance(literal, str) else ""
+    return digits.isascii() and digits.isdigit() and int(digits) < 2**31
 
 
 def _value(text: str) -> tuple[type, float | str] | None:

@@ -138,8 +138,10 @@ class _Query:
             core = [one for one in done if one[0] not in self.padded]
             form = chance.random()
             if form < 0.2:
-                extra = f" AND {self.condition([(alias, table)])}" if chance.random() < 0.3 else ""
-                text += f" LEFT JOIN {table} {alias} ON {self.equality(core, (alias, table))}{extra}"
+                left = done if chance.random() < 0.3 else core
+                among = [(alias, table)] if chance.random() < 0.5 else [*left, (alias, table)]
+                extra = f" AND {self.condition(among)}" if chance.random() < 0.3 else ""
+                text += f" LEFT JOIN {table} {alias} ON {self.equality(left, (alias, table))}{extra}"
                 self.padded.append(alias)
             elif form < 0.3 and not self.padded and len(done) == 1:
                 text += f" JOIN {table} {alias} USING (k)"
@@ -167,6 +169,14 @@ class _Query:
                 forms.append("avg({})")
         form = chance.choice(forms)
         kinds = exact if form[:3] in ("sum", "avg") else "".join(KINDS.values()).replace("BOOLEAN", "")
+        whole = "INTEGER BIGINT SMALLINT"
+        if form in ("sum({})", "avg({})") and chance.random() < 0.3:
+            inner = chance.choice((
+                f"CASE WHEN {self.condition()} THEN {self.column(kinds=whole)} ELSE 0 END",
+                f"CASE WHEN {self.simple()} THEN 1 WHEN {self.simple()} THEN 2 END",
+                f"coalesce({self.column(kinds=whole)}, 7)",
+            ))  # fmt: skip
+            return form.format(inner)
         if form == "count({})" and chance.random() < 0.2:
             return f"count(CASE WHEN {self.condition()[:200]} THEN 1 END)"
         text = form.format(self.column(kinds=kinds))

@@ -13,12 +13,15 @@ from oracles.catalogue import Catalogue
 from oracles.multiplying_queries import Tables, query
 from sqlglot import parse_one
 
-from godb_fast.core import Schema
+from godb_fast.core import Schema, Steering
 from godb_fast.engines.postgres.catalogue import read_schema
-from godb_fast.rewriting import reduction
+from godb_fast.errors import InvalidInput
+from godb_fast.rewriting import reduction, rewrites, rewritten
 from godb_fast.rewriting.block_rules import changed_trees
 from godb_fast.rewriting.eager_aggregation import EagerAggregation
 from godb_fast.rewriting.join_block import Unsuitable, block_at
+from godb_fast.sql.fingerprint import fingerprint
+from godb_fast.sql.parsing import parse_template
 
 FROM_SITE = "FROM users u JOIN posts p ON p.user_id = u.id JOIN comments c ON c.user_id = u.id"
 
@@ -210,6 +213,27 @@ def test_sums_do_not_overflow_on_their_way(site: Any, site_schema: Catalogue) ->
     for text in found.values():
         assert duckdb_answer(connection, text) == duckdb_answer(connection, sql)
     connection.execute("DROP TABLE big_posts")
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "postgres"])
+def test_the_type_of_a_sum_of_literals_rests_on_their_size(site_schema: Catalogue, dialect: str) -> None:
+    sql = f"SELECT sum(CASE WHEN c.mood = 'spam' THEN {{}} ELSE 0 END) AS s {FROM_SITE}"
+    template = parse_template(sql.format(3), dialect, site_schema)
+    found = rewrites(template, site_schema)
+    assert found
+    steering = Steering(rewrites=(found[0].name,))
+    for literal, is_small in (
+        ("-5", True),
+        ("2147483647", True),
+        ("2147483648", False),
+        ("99999999999", False),
+    ):
+        literals = fingerprint(sql.format(literal), dialect).literals
+        if is_small:
+            assert f"THEN {literal} " in rewritten(template, site_schema, literals, steering)
+        else:
+            with pytest.raises(InvalidInput, match="literals"):
+                rewritten(template, site_schema, literals, steering)
 
 
 def test_every_branch_of_a_union_at_once(site: Any, site_schema: Catalogue) -> None:
