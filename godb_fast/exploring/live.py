@@ -352,6 +352,8 @@ class LiveExploration:
         notes = [candidate.arm]
         if baseline.unfinished:
             notes.append(f"the default was stopped after {baseline.seconds:g} s, so the ratio is a bound")
+        if (compared := self._executor.parts.get((promotion.query, candidate.arm))) is not None:
+            notes.append(compared)
         low, high = pairs.interval if pairs is not None else (promotion.ratio, promotion.ratio)
         # Where pairs cut the default, their ratio is a bound; the promotion's is the lower of it and that of
         # the first run.

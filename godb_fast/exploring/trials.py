@@ -19,6 +19,7 @@ from godb_fast.errors import (
 from godb_fast.evidence.answers import Answer, difference, sort_keys
 from godb_fast.exploring.candidates import Candidate
 from godb_fast.exploring.explorer import Run
+from godb_fast.exploring.slices import compare_slices
 from godb_fast.exploring.subjects import Subject
 
 #: A result of more rows is not explored: both answers would have to be held to compare them.
@@ -27,6 +28,8 @@ MOST_ROWS: Final = 1_000_000
 RUN_TWICE_S: Final = 5.0
 #: How often a run is repeated that something else than its plan has ended.
 ATTEMPTS: Final = 3
+#: Times the cap of a run that comparing the parts of one query may take.
+PARTS_SHARE: Final = 3.0
 #: What a standby says of a query that it cancelled for replay.
 _CONFLICT: Final = "conflict with recovery"
 
@@ -85,6 +88,8 @@ class LiveExecutor:
         self.refusals: list[Refusal] = []
         #: Seconds that passed beside the runs' own: slow stops, answers computed again.
         self.beside_s = 0.0
+        #: How rewrites were compared, by query and arm, where the default does not finish.
+        self.parts: dict[tuple[int, str], str] = {}
         self._answers: dict[int, Answer] = {}
         self._unfinished: set[int] = set()
 
@@ -208,11 +213,29 @@ class LiveExecutor:
             expected = self._answers.get(query)
         if expected is None:
             # Settings and join trees cannot change an answer; other words can.
-            return (
-                "the default did not finish, so nothing says that the answer is right"
-                if (candidate.rewritten)
-                else None
-            )
+            return self._differs_in_parts(query, candidate) if candidate.rewritten else None
         subject = self.subjects[query]
         keys = sort_keys(subject.query.sql, self.engine.dialect, expected.columns)
         return difference(expected, Answer(result.columns, result.types, result.rows), keys)
+
+    def _differs_in_parts(self, query: int, candidate: Candidate) -> str | None:
+        """Where the default does not finish, other words are believed once parts of the query agree."""
+        if (query, candidate.arm) in self.parts:
+            return None
+        begun = time.perf_counter()
+        found = compare_slices(
+            self.engine,
+            self.subjects[query],
+            candidate.steering,
+            self._undisturbed,
+            limit_s=self.cap_s,
+            total_s=PARTS_SHARE * self.cap_s,
+        )
+        self.beside_s += time.perf_counter() - begun
+        if found.differs is not None:
+            return f"{found.differs}; for example: {found.example}"
+        if not found.enough:
+            compared = f"{found.agreed} of its parts agree" if found.by else "it cannot be cut into parts"
+            return f"the default did not finish, and too little says that the answer is right: {compared}"
+        self.parts[query, candidate.arm] = f"compared on {found.agreed} parts, by {found.by}"
+        return None

@@ -1,0 +1,172 @@
+"""Whether a rewrite answers as its original does, where the original does not finish.
+
+Both forms run on parts of the query until some parts that have rows agree. The rewrite goes first: it tells
+at little cost which parts have rows at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final
+
+from godb_fast.core import Steering
+from godb_fast.engines.base import Engine, EngineResult, Rendered
+from godb_fast.errors import (
+    ConnectionFailed,
+    EngineBusy,
+    EngineError,
+    InvalidInput,
+    QueryCancelled,
+    QueryTimeout,
+)
+from godb_fast.evidence.answers import Answer, difference, sort_keys
+from godb_fast.exploring.subjects import Subject
+from godb_fast.rewriting import rewrites
+from godb_fast.rewriting.base import Refused
+from godb_fast.rewriting.slicing import SliceKey, slice_keys, sliced
+from godb_fast.sql import fingerprint, parse_template
+
+#: Parts that have to agree.
+AGREEING: Final = 3
+#: Numbers of parts, finest first: fewer parts are tried where so fine ones have no rows.
+PARTS: Final = (64, 16, 4)
+#: Columns to cut by, and parts of one number of parts, that are tried.
+MOST_KEYS: Final = 3
+MOST_PARTS: Final = 8
+
+#: Runs a statement to its complete result under a time limit in seconds.
+Runs = Callable[[Rendered, float], EngineResult]
+
+
+@dataclass(frozen=True)
+class SliceEvidence:
+    """What parts of a query showed.
+
+    Parameters
+    ----------
+    agreed : int
+        Parts with rows on which both forms agreed.
+    by : str
+        How it was cut.
+    differs : str or None
+        How the rewrite answered otherwise.
+    example : str
+        The part on which it did, as SQL.
+    """
+
+    agreed: int = 0
+    by: str = ""
+    differs: str | None = None
+    example: str = ""
+
+    @property
+    def enough(self) -> bool:
+        """Whether the rewrite may be believed."""
+        return self.agreed >= AGREEING and self.differs is None
+
+
+def compare_slices(
+    engine: Engine, subject: Subject, steering: Steering, run: Runs, *, limit_s: float, total_s: float
+) -> SliceEvidence:
+    """Compare a rewrite with its original on parts of the query.
+
+    Parameters
+    ----------
+    run : callable
+        May raise what the engine's ``run`` does.
+    limit_s, total_s : float
+        What one run, and all of them, may take.
+
+    Raises
+    ------
+    EngineError
+        If the connection is lost, or somebody cancels.
+    """
+    best = SliceEvidence()
+    deadline = perf_counter() + total_s
+    schema = engine.schema()
+    for key in slice_keys(subject.template, schema)[:MOST_KEYS]:
+        for parts in PARTS:
+            found = _agreement(engine, subject, steering, run, key, parts, limit_s, deadline)
+            if found.enough or found.differs is not None:
+                return found
+            if found.agreed > best.agreed:
+                best = found
+            if perf_counter() >= deadline:
+                return best
+    return best
+
+
+def _agreement(
+    engine: Engine,
+    subject: Subject,
+    steering: Steering,
+    run: Runs,
+    key: SliceKey,
+    parts: int,
+    limit_s: float,
+    deadline: float,
+) -> SliceEvidence:
+    by = f"{key} % {parts}"
+    agreed = 0
+    for part in _spread(parts):
+        try:
+            forms = _forms(engine, subject, steering, key, parts, part)
+            if forms is None:
+                break
+            original, rewritten = forms
+            actual = _answer(run(rewritten, _left(limit_s, deadline)))
+            if not actual.rows:
+                continue
+            expected = _answer(run(original, _left(limit_s, deadline)))
+        except (ConnectionFailed, QueryCancelled, EngineBusy):
+            raise
+        except EngineError:
+            # Mostly for lack of time; coarser parts take longer still, another key may cut better.
+            break
+        keys = sort_keys(original.sql, engine.dialect, expected.columns)
+        differs = difference(expected, actual, keys)
+        if differs is not None:
+            return SliceEvidence(agreed, by, differs, original.sql)
+        agreed += 1
+        if agreed == AGREEING:
+            break
+    return SliceEvidence(agreed, by)
+
+
+def _spread(parts: int) -> Iterator[int]:
+    """Some remainders in no order that keys would have, too: an odd step comes to all of a power of two."""
+    for number in range(min(parts, MOST_PARTS)):
+        yield number * 37 % parts
+
+
+def _left(limit_s: float, deadline: float) -> float:
+    left = min(limit_s, deadline - perf_counter())
+    if left <= 0.0:
+        raise QueryTimeout("comparing parts of a query took too long")
+    return left
+
+
+def _forms(
+    engine: Engine, subject: Subject, steering: Steering, key: SliceKey, parts: int, part: int
+) -> tuple[Rendered, Rendered] | None:
+    """A part in both forms; None if it cannot be written or rewritten."""
+    schema = engine.schema()
+    params = subject.query.params
+    try:
+        sql = sliced(subject.template, schema, subject.literals, key, parts, part)
+        print_ = fingerprint(sql, engine.dialect)
+        template = parse_template(print_, engine.dialect, schema)
+        rewrites(template, schema)
+        return Rendered(sql, params), engine.render(template, print_.literals, steering, params)
+    except (Refused, InvalidInput):
+        return None
+
+
+def _answer(result: EngineResult) -> Answer:
+    return Answer(result.columns, result.types, result.rows)
+
+
+__all__ = ["AGREEING", "SliceEvidence", "compare_slices"]

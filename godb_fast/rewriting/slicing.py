@@ -1,0 +1,110 @@
+"""Parts of a query: the same statement over the rows whose key leaves one remainder.
+
+A statement that does not finish cannot be compared with its rewrite; on parts of a relation of its outermost
+SELECT both forms finish. Agreement on parts is evidence, not proof: the proof is the rule's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from godb_fast.core import Schema, Template
+from godb_fast.rewriting.applying import read_statement
+from godb_fast.rewriting.base import Refused, Statement
+from godb_fast.rewriting.names import Source
+from godb_fast.rewriting.printing import to_segments
+from godb_fast.sql.draft import arg
+
+_INTEGERS = frozenset(
+    {"tinyint", "smallint", "integer", "int", "int2", "int4", "int8", "bigint", "utinyint", "usmallint"}
+    | {"uinteger", "ubigint"}
+)
+
+
+@dataclass(frozen=True)
+class SliceKey:
+    """An integer column of a base table in the outermost SELECT, as it is written."""
+
+    alias: str
+    column: str
+    unique: bool
+
+    def __str__(self) -> str:
+        return f"{self.alias}.{self.column}"
+
+
+def slice_keys(template: Template, schema: Schema) -> tuple[SliceKey, ...]:
+    """Columns by whose remainders a statement may be cut into parts; keys of their tables first."""
+    try:
+        statement = read_statement(template, schema)
+    except (Refused, RecursionError):
+        return ()
+    return tuple(key for key, _, _ in _keys(statement))
+
+
+def sliced(
+    template: Template,
+    schema: Schema,
+    literals: Sequence[str | Sequence[str]],
+    key: SliceKey,
+    parts: int,
+    part: int,
+) -> str:
+    """Text of one part of a statement, for literals' source texts by slot.
+
+    Raises
+    ------
+    Refused
+        If the statement has no such key.
+    """
+    statement = read_statement(template, schema)
+    source = next((entry for found, entry, _ in _keys(statement) if found == key), None)
+    if source is None:
+        raise Refused(f"nothing can be cut by {key}")
+    tree = statement.fresh()
+    select = _outermost(tree)
+    assert select is not None
+    assert source.identifier is not None
+    column = exp.Column(this=source.columns[key.column].identifier.copy(), table=source.identifier.copy())
+    remainder = exp.EQ(
+        this=exp.Mod(this=column, expression=exp.Literal.number(parts)), expression=exp.Literal.number(part)
+    )
+    where = arg(select, "where")
+    condition: exp.Expression = remainder
+    if where is not None:
+        before = where.this
+        if isinstance(before, (exp.Or, exp.Xor)):
+            before = exp.Paren(this=before)
+        condition = exp.And(this=before, expression=remainder)
+    select.set("where", exp.Where(this=condition))
+    texts = [text if isinstance(text, str) else ", ".join(text) for text in literals]
+    return "".join(
+        piece if isinstance(piece, str) else texts[piece] for piece in to_segments(statement, tree)
+    )
+
+
+def _outermost(tree: exp.Expression) -> exp.Select | None:
+    while isinstance(tree, exp.Subquery):
+        tree = tree.this
+    return tree if isinstance(tree, exp.Select) else None
+
+
+def _keys(statement: Statement) -> list[tuple[SliceKey, Source, bool]]:
+    select = _outermost(statement.tree)
+    scope = None if select is None else statement.names.scope(select)
+    if scope is None:
+        return []
+    found = []
+    for source in scope.sources:
+        # Rows that an outer join makes have no key.
+        if source.padded or source.identifier is None or not isinstance(source.node, exp.Table):
+            continue
+        for name, facts in source.columns.items():
+            if facts.type is not None and facts.type.lower() in _INTEGERS:
+                unique = frozenset({name}) in source.unique
+                found.append((SliceKey(source.alias, name, unique), source, unique))
+    found.sort(key=lambda entry: not entry[2])
+    return found
