@@ -182,9 +182,10 @@ class Session:
             hit = self._exact.get(sql)
             if hit is not None:
                 return hit.decision
-            if self._find is not None and type(sql) is str and len(sql) <= MAX_EXACT_LENGTH:
+            find = self._find
+            if find is not None and type(sql) is str and len(sql) <= MAX_EXACT_LENGTH:
                 # Asks nothing of the engine, so that it needs no turn at it.
-                found = self._find(sql)
+                found = find(sql)
                 if type(found) is Prepared:
                     return found.decision
         _check_params(params)
