@@ -229,6 +229,14 @@ def read_join_block(select: exp.Select, schema: Schema, dialect: str, ctes: froz
     return _Reader(select, schema, dialect, ctes).read()
 
 
+@dataclass(frozen=True)
+class _InnerQuery:
+    """A query within a condition: its relations with their columns (None: not known), and its aliases."""
+
+    sources: dict[str, frozenset[str] | None]
+    shown: frozenset[str]
+
+
 class _Reader:
     def __init__(self, select: exp.Select, schema: Schema, dialect: str, ctes: frozenset[str]) -> None:
         self.block = JoinBlock(select, dialect)
@@ -370,7 +378,7 @@ class _Reader:
             raise Unsuitable(f"no table {'.'.join(names)}")
         return table
 
-    def _mark(self, node: exp.Expression, inner: list[dict[str, frozenset[str] | None]]) -> None:
+    def _mark(self, node: exp.Expression, inner: Sequence[_InnerQuery]) -> None:
         """Mark the columns of the block's inputs below a node; ``inner``: the queries around it within."""
         if isinstance(node, exp.Column):
             ref = self._find(node, inner)
@@ -378,11 +386,11 @@ class _Reader:
                 node.meta[_META] = ref
             return
         if isinstance(node, exp.Select):
-            inner = [*inner, self._inner_sources(node)]
+            inner = [*inner, self._inner_query(node)]
         for child in node.iter_expressions():
             self._mark(child, inner)
 
-    def _inner_sources(self, select: exp.Select) -> dict[str, frozenset[str] | None]:
+    def _inner_query(self, select: exp.Select) -> _InnerQuery:
         origin = arg(select, "from")
         leaves = [origin.this] if origin is not None else []
         leaves += [join.this for join in select.args.get("joins") or []]
@@ -400,9 +408,10 @@ class _Reader:
             found[name] = (
                 frozenset(_fold_own(column, self.dialect) for column in table.columns) if table else None
             )
-        return found
+        shown = [item.args["alias"] for item in select.expressions if isinstance(item, exp.Alias)]
+        return _InnerQuery(found, frozenset(fold(alias, self.dialect) for alias in shown))
 
-    def _find(self, column: exp.Column, inner: list[dict[str, frozenset[str] | None]]) -> Ref | None:
+    def _find(self, column: exp.Column, inner: Sequence[_InnerQuery]) -> Ref | None:
         if isinstance(column.this, exp.Star) and column.args.get("table") is None:
             return None
         if column.args.get("db") is not None:
@@ -410,14 +419,15 @@ class _Reader:
         name = fold(column.this, self.dialect)
         qualifier = column.args.get("table")
         wanted = fold(qualifier, self.dialect) if qualifier is not None else None
-        for sources in reversed(inner):
+        for query in reversed(inner):
             if wanted is not None:
-                if wanted in sources:
+                if wanted in query.sources:
                     return None
                 continue
-            if any(columns is not None and name in columns for columns in sources.values()):
+            if any(columns is not None and name in columns for columns in query.sources.values()):
                 return None
-            if None in sources.values():
+            if None in query.sources.values() or name in query.shown:
+                # Which clause prefers which differs from engine to engine.
                 if any(name in entry.columns or not entry.known for entry in self.block.inputs):
                     raise Unsuitable(f"whose column {name} is cannot be told")
                 return None

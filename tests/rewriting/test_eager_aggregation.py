@@ -138,6 +138,8 @@ def test_left_alone(site_schema: Catalogue, select: str, reason: str) -> None:
          "on a padded relation"),
         ("SELECT count(*) AS n FROM posts p JOIN comments c ON c.user_id = p.user_id "
          "QUALIFY row_number() OVER () = 1", "qualify"),
+        ("SELECT count(*) AS n FROM posts p JOIN comments c ON c.user_id = p.user_id WHERE p.id IN "
+         "(SELECT max(z.user_id) AS views FROM votes z GROUP BY views)", "whose column views is"),
         ("SELECT count(*) AS n FROM posts p TABLESAMPLE 10% JOIN comments c ON c.user_id = p.user_id", ""),
     ],
 )  # fmt: skip
