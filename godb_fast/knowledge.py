@@ -9,13 +9,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.background import Task
 from godb_fast.core import Decision, Template
 from godb_fast.engines.base import Effects, Parameters, Rendered
 from godb_fast.planning.proposal import OwnPlans, TemplatePlanner
 from godb_fast.sql import Fingerprint
+
+if TYPE_CHECKING:
+    from godb_fast.exploring.memo import MemoEntry
 
 #: Exact texts and templates that one scope remembers; the oldest are forgotten first.
 MAX_EXACT: Final = 20_000
@@ -55,6 +58,8 @@ class KnownTemplate:
     quarantine: dict[str, str] = field(default_factory=dict)
     #: Names and types of the default plan's result.
     columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    #: What exploration proved of it.
+    verified: tuple[MemoEntry, ...] = ()
     #: Steerings that the engine was seen to obey.
     obeyed: set[str] = field(default_factory=set)
 
@@ -62,7 +67,7 @@ class KnownTemplate:
 class Prepared:
     """A decision with what its execution needs."""
 
-    __slots__ = ("_rendered", "bucket", "decision", "known", "literals", "params", "text")
+    __slots__ = ("_rendered", "bucket", "decision", "known", "literals", "params", "text", "verified")
 
     def __init__(
         self,
@@ -82,6 +87,8 @@ class Prepared:
         self.bucket = bucket
         self.literals = literals
         self.params = params
+        #: What was proved of the decision's steering, where it was explored.
+        self.verified: MemoEntry | None = None
 
     @property
     def rendered(self) -> Rendered:
@@ -99,6 +106,8 @@ class Scope:
     exact: dict[Hashable, Prepared] = field(default_factory=dict)
     templates: dict[tuple[int, int], tuple[bytes, KnownTemplate]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    #: What exploration proved, by unsigned fingerprint.
+    verified: dict[int, tuple[MemoEntry, ...]] = field(default_factory=dict)
     #: The short way from a text to a decision: ``kernels.routes.Routes.find``. Set by the Optimizer.
     routes: Any = None
 

@@ -27,6 +27,7 @@ from godb_fast.errors import (
     InvalidInput,
     QueryTimeout,
     SqlError,
+    StoreError,
     UnknownRelation,
 )
 from godb_fast.knowledge import (
@@ -44,6 +45,7 @@ from godb_fast.sql import Fingerprint, abridged, beyond_limits, fingerprint, par
 from godb_fast.sql.fingerprint import lexer
 
 if TYPE_CHECKING:
+    from godb_fast.exploring.memo import MemoEntry
     from godb_fast.store import Explorations, Store
 
 log = logging.getLogger("godb_fast")
@@ -168,6 +170,7 @@ class Optimizer:
     def scope(self, engine: Engine, epoch: str | None = None) -> Scope:
         """The knowledge for an engine's current environment and epoch."""
         key = (engine.name, engine.environment(), epoch or engine.schema_epoch())
+        fresh = False
         with self._lock:
             scope = self._scopes.get(key)
             if scope is None:
@@ -176,11 +179,14 @@ class Optimizer:
                     lexer(engine.dialect, self.backend).scan, scope.templates, scope.exact, MAX_EXACT,
                     LateDecision, Prepared, NO_STEERING, partial(_made, scope, None),
                 )  # fmt: skip
+                fresh = True
                 while len(self._scopes) > MAX_SCOPES:
                     _, gone = self._scopes.popitem(last=False)
                     self._decided += gone.routes.decided
             else:
                 self._scopes.move_to_end(key)
+        if fresh:
+            self._recall(scope)
         return scope
 
     def known_templates(self, print_: Fingerprint) -> list[KnownTemplate]:
@@ -236,12 +242,17 @@ class Optimizer:
             known = self._first_sight(engine, print_, sql)
             if known.unprepared:
                 self._preparer.prepare(engine, known, limit_s, background)
+            if scope.verified:
+                self._attach(engine, scope, known)
             scope.remember(print_, known)
             clock.lap("template")
         elif known.unprepared:
             self._preparer.prepare(engine, known, limit_s, background)
             clock.lap("template")
-        if known.planner is None:
+        served = self._recalled(engine, scope, known, print_, sql, params, clock) if known.verified else None
+        if served is not None:
+            prepared = served
+        elif known.planner is None:
             prepared = self._leave(scope, known, sql, params, known.reason, clock)
         else:
             prepared = self._plan(engine, scope, known, known.planner, print_, sql, params, clock, limit_s)
@@ -435,11 +446,63 @@ class Optimizer:
             raise
         trees = engine.default_trees(known.template, plan, literals)
         own = known.own_plans[bucket] = planner.own_plans(trees)
-        if known.route is None:
+        if known.route is None and not known.verified:
             known.route = planner.route(known, known.margin)
         if known.route is not None and (nodes := planner.only_own(own)) is not None:
             known.route.learn(bucket, nodes)
         return own
+
+    # -- what exploration proved --------------------------------------------------------------------
+
+    def recall(self, engine: Engine) -> None:
+        """Use what exploration has proved since the current scope was entered, in whatever process."""
+        scope = self.scope(engine)
+        self._recall(scope)
+        with scope.lock:
+            for _, known in list(scope.templates.values()):
+                if known.verified or known.template.fingerprint & (2**64 - 1) in scope.verified:
+                    self._attach(engine, scope, known)
+                    scope.forget_exact(known.template.fingerprint)
+
+    def _recall(self, scope: Scope) -> None:
+        records = self.records
+        if records is None:
+            return
+        from godb_fast import recall
+
+        try:
+            scope.verified = recall.load(records, scope.engine, scope.environment, scope.epoch)
+        except StoreError as error:
+            self.log_once("not_recalled", str(error))
+
+    def _attach(self, engine: Engine, scope: Scope, known: KnownTemplate) -> None:
+        from godb_fast import recall
+
+        if known.effects.pure and known.effects.steerable:
+            recall.attach(engine, known, scope.verified)
+
+    def _recalled(
+        self,
+        engine: Engine,
+        scope: Scope,
+        known: KnownTemplate,
+        print_: Fingerprint,
+        sql: str,
+        params: Parameters,
+        clock: Clock,
+    ) -> Prepared | None:
+        from godb_fast import recall
+
+        return recall.recalled(engine, scope, known, print_, sql, params, clock.laps)
+
+    def _recall_failed(self, scope: Scope, entry: MemoEntry, lost_s: float, why: str) -> None:
+        from godb_fast import recall
+
+        if (records := self.records) is not None:
+            try:
+                recall.failed(records, scope, entry, lost_s, why)
+            except StoreError as error:
+                self.log_once("not_recalled", str(error))
 
     # -- what executions teach ----------------------------------------------------------------------
 
@@ -455,6 +518,9 @@ class Optimizer:
         if prepared.known is None:
             return None
         bound = prepared.known.baseline_ms.get(prepared.bucket)
+        if prepared.verified is not None:
+            # Nothing has to be seen first: it was, when this was verified.
+            bound = max(bound or 0.0, prepared.verified.evidence.default_s * 1e3)
         if bound is None:
             return None
         return max(self.policy.allowance * bound, self.policy.allowance_floor_ms) / 1e3
@@ -483,8 +549,10 @@ class Optimizer:
                 f"not {bound:.1f} ms",
             )
 
-    def quarantine(self, scope: Scope, prepared: Prepared, reason: str) -> None:
-        """Refuse this steering from now on."""
+    def quarantine(self, scope: Scope, prepared: Prepared, reason: str, lost_s: float = 0.0) -> None:
+        """Refuse this steering from now on; ``lost_s`` is what its discarded run took."""
+        if prepared.verified is not None:
+            self._recall_failed(scope, prepared.verified, lost_s, reason)
         if prepared.known is not None:
             prepared.known.quarantine[prepared.decision.steering.key] = reason
             scope.forget_exact(prepared.decision.fingerprint)

@@ -403,6 +403,7 @@ class Session:
         assert prepared.known is not None
         known, steering = prepared.known, prepared.decision.steering
         unverified = steering.key not in known.obeyed
+        begun = time.perf_counter()
         try:
             result = self.engine.run(
                 prepared.rendered,
@@ -435,7 +436,8 @@ class Session:
                         self._scope or self._valid_scope(), prepared, result.latency_ms
                     )
                 return result, None
-        self.optimizer.quarantine(self._scope or self._valid_scope(), prepared, why)
+        lost_s = time.perf_counter() - begun
+        self.optimizer.quarantine(self._scope or self._valid_scope(), prepared, why, lost_s)
         self.optimizer.log_once("fell_back", why)
         return None, why
 
@@ -507,7 +509,11 @@ class Session:
                 backend=self.optimizer.backend,
                 progress=progress,
             )
-            return exploration.run(wanted)
+            try:
+                return exploration.run(wanted)
+            finally:
+                if self.optimizer.records is not None:
+                    self.optimizer.recall(self.engine)
 
     # -- recording ----------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from godb_fast.core import PhysicalPlan, Plan, Steering
 from godb_fast.engines.base import Engine, ExplainsSteered, HasArms, KeepsComments, Rendered
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
 from godb_fast.exploring.subjects import Subject
+from godb_fast.rewriting import rewrites
 
 #: The engine may plan a candidate for this long.
 EXPLAIN_LIMIT_S: Final = 2.0
@@ -101,6 +102,8 @@ def _proposed(engine: Engine, subject: Subject, plan: PhysicalPlan) -> Iterator[
         for arm in engine.arms(plan):
             run_time = ",".join(f"{name}={value}" for name, value in arm.settings) if arm.at_run_time else ""
             yield arm.name, Steering(settings=arm.settings), run_time
+    for rewrite in rewrites(subject.template, engine.schema()):
+        yield f"rewrite {rewrite.name}", Steering(rewrites=(rewrite.name,)), ""
     yield from ((arm, steering, "") for arm, steering in _join_trees(engine, subject, plan))
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from godb_fast.engines.base import Engine
-from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
+from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, MissingStatistics
 from godb_fast.exploring.budget import Budget
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.choice import ChoiceSettings
@@ -369,8 +369,23 @@ class LiveExploration:
                 at_s=self._clock(),
                 note="; ".join(notes),
                 default_s=baseline.seconds,
+                rows=self._rows(subject),
             ),
         )
+
+    def _rows(self, subject: Subject) -> tuple[tuple[str, float], ...]:
+        """Rows of a query's tables now."""
+        tables = {
+            entry.table for block in subject.template.blocks for entry in block.relations if entry.table
+        }
+        found = []
+        for table in sorted(tables):
+            try:
+                found.append((table, float(self.engine.statistics().rows(table))))
+            except MissingStatistics:
+                # A view: its tables stand in its own block.
+                continue
+        return tuple(found)
 
     # -- what is kept -------------------------------------------------------------------------------
 

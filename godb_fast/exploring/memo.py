@@ -32,6 +32,8 @@ class Evidence:
         When it was last verified, in seconds since 1970, UTC.
     note : str
         What a reader must know (verified on slices, say).
+    rows : tuple of (str, float)
+        Rows of its tables then.
     default_s : float
         The default's time beside which it was verified; where that did not finish, where it was cut.
         0 where it is not known.
@@ -44,6 +46,7 @@ class Evidence:
     at_s: float
     note: str = ""
     default_s: float = 0.0
+    rows: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,14 @@ class MemoEntry:
             MemoKey(int(raw["fingerprint"], 16), int(raw["bucket"])),
             Steering.from_json(raw["steering"]),
             str(raw["epoch"]),
-            Evidence(**raw["evidence"]),
+            _evidence(raw["evidence"]),
             bool(raw["reverify"]),
         )
+
+
+def _evidence(raw: dict[str, Any]) -> Evidence:
+    rows = tuple((str(table), float(rows)) for table, rows in raw.get("rows", ()))
+    return Evidence(**{**raw, "rows": rows})
 
 
 class Memo:

@@ -230,6 +230,10 @@ class Draft:
         self.steering = Steering(join_trees=tuple(steered)) if steered else NO_STEERING
         return self.steering
 
+    def discard(self) -> None:
+        """Give back the memory of a draft that nothing is proposed from."""
+        self._planner.give_back(self._natives)
+
     def completed(self) -> Steering:
         """The steering with the engine's own join trees of the blocks that it leaves alone.
 

@@ -181,9 +181,15 @@ def _exchange(
                 else:
                     pgconn.set_single_row_mode()
         yield from _read(pgconn, transformer, command, reply, overflowed)
-    synced = yield from _next(pgconn)
-    while synced is not None and synced.status != ExecStatus.PIPELINE_SYNC:
+    # A statement that was stopped while its rows came in parts may end twice, and those after it then seem to
+    # have ended before they did: the mark at the end of all is what counts.
+    ends = 0
+    while ends <= len(commands):
         synced = yield from _next(pgconn)
+        if synced is None:
+            ends += 1
+        elif synced.status == ExecStatus.PIPELINE_SYNC:
+            break
     pgconn.exit_pipeline_mode()
 
 

@@ -1,0 +1,170 @@
+"""What exploration proved, on the way of every statement: which verified steering serves a call.
+
+Entries are kept with the region of selectivities that they were verified in. One serves a call whose every
+relation has rows within a factor of four of there (a step of the region's scale); calls farther off take the
+usual way. Entries of another epoch, of tables that have grown by more than a tenth since, or that failed once
+wait for verification: they are kept, and not used.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from godb_fast.core import Decision
+from godb_fast.engines.base import Engine, Parameters
+from godb_fast.errors import GodbError, MissingStatistics
+from godb_fast.exploring.candidates import render_for
+from godb_fast.exploring.memo import MemoEntry
+from godb_fast.exploring.subjects import region_of
+from godb_fast.knowledge import KnownTemplate, Prepared, Scope
+from godb_fast.sql import Fingerprint
+from godb_fast.store import Explorations
+
+_UNSIGNED: Final = 2**64 - 1
+#: Steps of the scale of regions, per relation, within which a verified steering serves.
+NEAR: Final = 1
+#: Growth of a table beyond which what was verified of it waits for verification.
+GROWTH: Final = 0.1
+
+#: Entries by unsigned fingerprint.
+Verified = dict[int, tuple[MemoEntry, ...]]
+
+
+def load(records: Explorations, engine: str, database: str, epoch: str) -> Verified:
+    """What may be used of a database at an epoch.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read.
+    """
+    found: Verified = {}
+    for raw in records.remembered(engine, database):
+        entry = MemoEntry.from_dict(raw)
+        if entry.reverify or entry.epoch != epoch:
+            continue
+        found[entry.key.fingerprint] = (*found.get(entry.key.fingerprint, ()), entry)
+    return found
+
+
+def attach(engine: Engine, known: KnownTemplate, verified: Verified) -> None:
+    """Give a template what was verified of it, unless its tables have grown too much since."""
+    entries = verified.get(known.template.fingerprint & _UNSIGNED, ())
+    known.verified = tuple(entry for entry in entries if not _outgrown(engine, entry))
+    # The short way knows nothing of it.
+    known.route = None
+    if any(entry.steering.rewrites for entry in known.verified):
+        from godb_fast.rewriting import rewrites
+
+        rewrites(known.template, engine.schema())
+
+
+def _outgrown(engine: Engine, entry: MemoEntry) -> bool:
+    try:
+        for table, rows in entry.evidence.rows:
+            if abs(engine.statistics().rows(table) - rows) > GROWTH * max(rows, 1.0):
+                return True
+    except MissingStatistics:
+        return True
+    return False
+
+
+def recalled(
+    engine: Engine,
+    scope: Scope,
+    known: KnownTemplate,
+    print_: Fingerprint,
+    sql: str,
+    params: Parameters,
+    laps: dict[str, float],
+) -> Prepared | None:
+    """A decision to steer as was verified; None if nothing serves this call."""
+    begun = time.perf_counter_ns()
+    region = _region(known, print_, params)
+    entry = _nearest(known, region)
+    if entry is None:
+        return None
+    steering = entry.steering
+    try:
+        sent = render_for(engine, known.template, print_.literals, sql, params, steering)
+    except GodbError as error:
+        # These literals break a guard, or this connection cannot be asked: the usual way decides.
+        known.quarantine.setdefault(steering.key, f"cannot be asked for here: {error}")
+        return None
+    known.obeyed.add(steering.key)
+    laps["recall"] = (time.perf_counter_ns() - begun) / 1e3
+    decision = Decision(
+        known.template.fingerprint,
+        sent.sql,
+        steering,
+        "steer",
+        reason_of(entry),
+        engine=engine.name,
+        epoch=scope.epoch,
+        timings_us=laps,
+    )
+    prepared = Prepared(decision, sent, known, region, print_.literals, params)
+    prepared.verified = entry
+    return prepared
+
+
+def _region(known: KnownTemplate, print_: Fingerprint, params: Parameters) -> bytes:
+    if known.planner is None or not any(entry.key.bucket for entry in known.verified):
+        return b""
+    draft = known.planner.draft(print_.literals, params)
+    region = draft.bucket
+    draft.discard()
+    return region
+
+
+def _nearest(known: KnownTemplate, region: bytes) -> MemoEntry | None:
+    best: tuple[int, MemoEntry] | None = None
+    for entry in known.verified:
+        if entry.steering.key in known.quarantine:
+            continue
+        there = region_of(entry.key.bucket)
+        if not there:
+            off = 0
+        elif len(there) != len(region):
+            continue
+        else:
+            steps = [abs(one - other) for one, other in zip(there, region, strict=True)]
+            if max(steps) > NEAR:
+                continue
+            off = sum(steps)
+        if best is None or off < best[0]:
+            best = off, entry
+    return None if best is None else best[1]
+
+
+def reason_of(entry: MemoEntry) -> str:
+    """What was verified, when, and how sure it is."""
+    proof = entry.evidence
+    day = datetime.fromtimestamp(proof.at_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return (
+        f"verified on {day}: {proof.ratio:.2f} × the time of the engine's own plan "
+        f"(interval {proof.low:.2f} to {proof.high:.2f}) in {proof.pairs} interleaved pairs; {proof.note}"
+    )
+
+
+def bound_s(entry: MemoEntry) -> float:
+    """What the default takes, as far as was seen: the watchdog's bound of a verified steering."""
+    return entry.evidence.default_s
+
+
+def failed(records: Explorations, scope: Scope, entry: MemoEntry, lost_s: float, why: str) -> None:
+    """Keep what steering lost, and mark the entry for verification.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written.
+    """
+    marked: dict[str, Any] = replace(
+        entry, reverify=True, evidence=replace(entry.evidence, note=f"{entry.evidence.note}; failed: {why}")
+    ).to_dict()
+    records.remember(scope.engine, scope.environment, marked)
+    records.lost(marked["fingerprint"], time.time(), lost_s, lost_s)

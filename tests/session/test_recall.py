@@ -1,0 +1,184 @@
+"""What exploration proved, when statements are executed: used, refused, and given up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from godb_fast.core import Steering
+from godb_fast.engines.registry import open_engine
+from godb_fast.errors import EngineError
+from godb_fast.exploring import Evidence, MemoEntry, MemoKey
+from godb_fast.exploring.candidates import candidates
+from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number, examine
+from godb_fast.session import Optimizer, Policy, Session
+from godb_fast.store import SqliteStore
+
+SQL = "SELECT a.k, count(*) AS n FROM a JOIN b ON a.k = b.k WHERE a.n < {0} GROUP BY a.k ORDER BY a.k"
+NO_HASH = Steering(settings=(("enable_hashjoin", "off"),))
+
+
+@pytest.fixture
+def server(postgres_url) -> str:
+    import psycopg
+
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE a AS SELECT i % 40 AS k, i % 1000 AS n FROM generate_series(1, 4000) r(i)"
+        )
+        connection.execute("CREATE TABLE b AS SELECT i % 40 AS k FROM generate_series(1, 400) r(i)")
+        connection.execute("ANALYZE")
+    return postgres_url
+
+
+@pytest.fixture
+def store(tmp_path) -> SqliteStore:
+    return SqliteStore(tmp_path / "store.sqlite")
+
+
+def subject_of(engine: Any, sql: str) -> Subject:
+    found = examine(engine, LiveQuery("q", sql))
+    assert isinstance(found, Subject)
+    return found
+
+
+def prove(url: str, store: SqliteStore, sql: str, steering: Steering, **evidence: Any) -> MemoEntry:
+    with open_engine(url) as engine:
+        subject = subject_of(engine, sql)
+        tables = {
+            entry.table for block in subject.template.blocks for entry in block.relations if entry.table
+        }
+        proof = Evidence(5, 0.4, 0.3, 0.6, 0.0, "no hash joins", 60.0)
+        rows = tuple((table, float(engine.statistics().rows(table))) for table in sorted(tables))
+        entry = MemoEntry(
+            MemoKey(subject.template.fingerprint, bucket_number(subject.region)),
+            steering,
+            engine.schema_epoch(),
+            replace(proof, rows=rows, **evidence),
+        )
+        store.explorations.remember(engine.name, engine.environment(), entry.to_dict())
+        return entry
+
+
+def session(url: str, store: SqliteStore, **policy: Any) -> Session:
+    return Session(Optimizer(policy=Policy(**policy), store=store), open_engine(url), mode="steer")
+
+
+def test_a_verified_steering_is_used_at_once_and_says_why(server, store):
+    prove(server, store, SQL.format(500), NO_HASH)
+    with session(server, store) as opened:
+        result = opened.execute(SQL.format(500))
+        assert result.observation.steered
+        assert result.fetchall() == list(opened.run_default(SQL.format(500)).rows)
+        assert result.decision is not None
+        for word in ("verified on 1970-01-01", "0.40 ×", "5 interleaved pairs", "no hash joins"):
+            assert word in result.decision.reason
+        # Other literals of the same region: of the same template, in the exact cache after that.
+        assert opened.optimize(SQL.format(501)).steering == NO_HASH
+        assert opened.optimize(SQL.format(501)).steering == NO_HASH
+        assert opened.execute(SQL.format(510)).observation.steered
+
+
+def test_far_from_where_it_was_verified_it_is_not_used(server, store):
+    prove(server, store, SQL.format(900), NO_HASH)
+    with session(server, store) as opened:
+        assert opened.optimize(SQL.format(880)).steering == NO_HASH
+        assert opened.optimize(SQL.format(1)).steering != NO_HASH
+
+
+def test_join_trees_on_duckdb(tmp_path, store):
+    import duckdb
+
+    path = str(tmp_path / "x.duckdb")
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE a AS SELECT i % 40 AS k, i % 1000 AS n FROM range(4000) r(i)")
+        connection.execute("CREATE TABLE b AS SELECT i % 40 AS k FROM range(400) r(i)")
+    with open_engine(path) as engine:
+        found = candidates(engine, subject_of(engine, SQL.format(500)))
+        steering = next((entry.steering for entry in found.values() if entry.steering.join_trees), None)
+    if steering is None:
+        steering = Steering(join_trees=((0, (1, 0)),))
+    prove(path, store, SQL.format(500), steering)
+    with session(path, store) as opened:
+        result = opened.execute(SQL.format(501))
+        assert result.observation.steered
+        assert result.fetchall() == list(opened.run_default(SQL.format(501)).rows)
+
+
+def test_another_epoch_waits_for_verification(server, store):
+    import psycopg
+
+    prove(server, store, SQL.format(500), NO_HASH)
+    with session(server, store) as opened, psycopg.connect(server, autocommit=True) as other:
+        assert opened.execute(SQL.format(500)).observation.steered
+        other.execute("ALTER TABLE a ADD COLUMN z integer")
+        assert not opened.execute(SQL.format(500)).observation.steered
+
+
+def test_a_table_that_has_grown_waits_for_verification(server, store):
+    import psycopg
+
+    prove(server, store, SQL.format(500), NO_HASH)
+    with psycopg.connect(server, autocommit=True) as other:
+        other.execute("INSERT INTO a SELECT k, n FROM a")
+        other.execute("ANALYZE")
+    with session(server, store) as opened:
+        assert opened.optimize(SQL.format(500)).steering != NO_HASH
+
+
+def test_what_takes_too_long_is_given_up_in_every_process(server, store):
+    entry = prove(server, store, SQL.format(500), NO_HASH, default_s=1e-6)
+    with session(server, store, allowance_floor_ms=0.001) as opened:
+        result = opened.execute(SQL.format(500))
+        assert not result.observation.steered
+        assert "allowance" in (result.observation.fell_back or "")
+        assert result.observation.wasted_ms > 0
+        assert len(result.fetchall()) == 40
+        assert opened.optimize(SQL.format(500)).steering != NO_HASH
+    with open_engine(server) as engine:
+        (kept,) = store.explorations.remembered("postgresql", engine.environment())
+    assert kept["reverify"]
+    assert "allowance" in kept["evidence"]["note"]
+    ((query_class, _, _, lost_s),) = store.explorations.losses(0.0)
+    assert int(query_class, 16) == entry.key.fingerprint & (2**64 - 1)
+    assert lost_s > 0
+    with session(server, store) as opened:
+        assert opened.optimize(SQL.format(500)).steering != NO_HASH
+
+
+def test_a_dropped_table_is_the_engines_to_tell(server, store):
+    import psycopg
+
+    prove(server, store, SQL.format(500), NO_HASH)
+    with session(server, store) as opened, psycopg.connect(server, autocommit=True) as other:
+        assert opened.execute(SQL.format(500)).observation.steered
+        other.execute("DROP TABLE b")
+        with pytest.raises(EngineError, match='relation "b" does not exist'):
+            opened.execute(SQL.format(500))
+
+
+def test_a_setting_that_is_not_allowed_here_is_not_asked_for(server, store):
+    prove(server, store, SQL.format(500), Steering(settings=(("work_mem", "100GB"),)))
+    with session(server, store) as opened:
+        assert not opened.execute(SQL.format(500)).observation.steered
+
+
+def test_what_another_process_proves_is_used_after_recall(server, store):
+    with session(server, store) as opened:
+        before = opened.optimize(SQL.format(500))
+        assert before.steering != NO_HASH
+        prove(server, store, SQL.format(500), NO_HASH)
+        opened.optimizer.recall(opened.engine)
+        assert opened.optimize(SQL.format(500)).steering == NO_HASH
+        assert opened.execute(SQL.format(7)).decision is not None
+        assert opened.optimize(SQL.format(502)).steering == NO_HASH
+
+
+def test_a_damaged_store_does_not_stop_queries(server, tmp_path):
+    path = tmp_path / "broken.sqlite"
+    path.write_text("this is no database")
+    with session(server, SqliteStore(path)) as opened:
+        assert len(opened.execute(SQL.format(500)).fetchall()) == 40
+        assert opened.optimizer.counters["not_recalled"] == 1
