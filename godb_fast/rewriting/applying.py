@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from sqlglot import exp
@@ -18,6 +19,8 @@ from godb_fast.sql.scopes import below
 
 #: Rules one after the other.
 MAX_DEPTH: Final = 3
+#: Applications of one rule to one statement.
+MAX_CHANGES: Final = 4
 #: Rewrites of one template.
 MAX_REWRITES: Final = 12
 
@@ -27,10 +30,18 @@ log = logging.getLogger("godb_fast.rewriting")
 def rules() -> tuple[Rule, ...]:
     """All rules, those first that win most."""
     from godb_fast.rewriting.cte_materialization import CteMaterialization
+    from godb_fast.rewriting.decorrelate_aggregate import DecorrelateAggregate
+    from godb_fast.rewriting.decorrelate_exists import DecorrelateExists
     from godb_fast.rewriting.duplicates import SemiJoins
     from godb_fast.rewriting.eager_aggregation import EagerAggregation
 
-    return (EagerAggregation(), SemiJoins(), CteMaterialization())
+    return (
+        DecorrelateAggregate(),
+        DecorrelateExists(),
+        EagerAggregation(),
+        SemiJoins(),
+        CteMaterialization(),
+    )
 
 
 def rewrites(template: Template, schema: Schema) -> tuple[Rewrite, ...]:
@@ -83,7 +94,7 @@ def _find(template: Template, schema: Schema, syntax: Syntax, tried: Sequence[Ru
                     # Of rules that do not meet, one order is enough.
                     if index < last or (index == last and name):
                         continue
-                    for change in _changes(rule, current):
+                    for change in islice(_changes(rule, current), MAX_CHANGES):
                         try:
                             segments = to_segments(current, change.tree)
                             check_output(current, change.tree)

@@ -31,19 +31,24 @@ class CteMaterialization:
         """NOT MATERIALIZED and MATERIALIZED for all, then for each where that is new."""
         entries = {index: entry for index, entry in enumerate(_ctes(statement.tree)) if _may_change(entry)}
         uses = {index: _uses(statement, entry) for index, entry in entries.items()}
-        for wanted in (False, True):
-            # What is named once is inlined by both engines as it is.
-            changing = [
+        words = {False: "inline", True: "materialized"}
+        # What is named once is inlined by both engines as it is.
+        changing = {
+            wanted: [
                 index
                 for index, entry in entries.items()
                 if entry.args.get("materialized") is not wanted
                 and (wanted or uses[index] > 1 or _says(entry))
             ]
-            word = "materialized" if wanted else "inline"
-            if len(changing) > 1:
-                yield self._change(statement, changing, f"{word}-all", wanted)
-            for index in changing:
-                yield self._change(statement, [index], f"{word}-{index}-{entries[index].alias}", wanted)
+            for wanted in words
+        }
+        for wanted, word in words.items():
+            if len(changing[wanted]) > 1:
+                yield self._change(statement, changing[wanted], f"{word}-all", wanted)
+        for index, entry in entries.items():
+            for wanted, word in words.items():
+                if index in changing[wanted]:
+                    yield self._change(statement, [index], f"{word}-{index}-{entry.alias}", wanted)
 
     def _change(self, statement: Statement, indexes: list[int], place: str, wanted: bool) -> Change:
         tree = statement.fresh()
