@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from contextlib import suppress
 from typing import Final, Protocol
 
 from sqlglot import exp
@@ -58,11 +59,13 @@ def changed_trees(
         if names:
             places.append((number, names))
     if len(places) > 1:
-        every = tree.copy()
-        # From the last to the first: what is put below a SELECT comes after it, so numbers before stay.
-        for number, names in reversed(places):
-            forms.apply(block_at(every, number, schema, dialect), names[0])
-        yield "all", every
+        # A SELECT that has a form by itself may have none once one below it was changed.
+        with suppress(Unsuitable):
+            every = tree.copy()
+            # From the last to the first: what is put below a SELECT comes after it, so numbers before stay.
+            for number, names in reversed(places):
+                forms.apply(block_at(every, number, schema, dialect), names[0])
+            yield "all", every
     for rank in range(max((len(names) for _, names in places), default=0)):
         for number, names in places:
             if rank < len(names):
