@@ -34,12 +34,14 @@ def rules() -> tuple[Rule, ...]:
     from godb_fast.rewriting.decorrelate_exists import DecorrelateExists
     from godb_fast.rewriting.duplicates import SemiJoins
     from godb_fast.rewriting.eager_aggregation import EagerAggregation
+    from godb_fast.rewriting.predicate_transfer import PredicateTransfer
 
     return (
         DecorrelateAggregate(),
         DecorrelateExists(),
         EagerAggregation(),
         SemiJoins(),
+        PredicateTransfer(),
         CteMaterialization(),
     )
 

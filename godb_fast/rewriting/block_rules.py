@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from contextlib import suppress
+from itertools import islice
 from typing import Final, Protocol
 
 from sqlglot import exp

@@ -7,8 +7,8 @@ OR, PostgreSQL runs the subquery again for every row.
 Precondition: the subquery is a plain SELECT without aggregates, tied by ``inner column = outer column`` alone
 (types in one family of exact equality; see :mod:`.correlation`), all in it total. ``x IN (SELECT y …)`` is
 one more such equality, if x and y are plain columns; it may give NULL instead of false, so between it and
-WHERE stand only AND and OR, or x and y are both known never to be NULL. The place is WHERE, or for EXISTS also
-the SELECT list of a query that does not aggregate.
+WHERE stand only AND and OR, or x and y are both known never to be NULL. The place is WHERE, or for EXISTS
+also the SELECT list of a query that does not aggregate.
 
 Proof: the DISTINCT rows are unique in the keys, and ``=`` is exact, so an outer row matches at most one of
 them: the LEFT JOIN keeps each outer row once. A matched row's key is equal to something, hence not NULL; an
