@@ -1,8 +1,8 @@
 """Explores queries on a live engine: baselines, candidates, trials, promotions, each step kept.
 
-The state is saved after every trial, so that whatever ends it (Ctrl-C, a killed server, the end of the
-process) costs the run under way and nothing else; ``resume`` goes on from there. It holds no SQL and no
-literals.
+The state is saved after every trial (of short ones, four times a second), so that whatever ends it (Ctrl-C,
+a killed server, the end of the process) costs the run under way and little else; ``resume`` goes on from
+there. It holds no SQL and no literals.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ TIME_SHARE: Final = 0.995
 LEAST_S: Final = 0.002
 #: Seconds that a run costs beside its own time: round trips, and ourselves.
 RUN_OVERHEAD_S: Final = 0.002
+#: Seconds between two saves, where trials are shorter.
+SAVE_EVERY_S: Final = 0.25
 
 #: What is being done, seconds spent, the budget in seconds, and the workload's time now over the default's.
 Progress = Callable[[str, float, float, float], None]
@@ -168,6 +170,7 @@ class LiveExploration:
         self._progress = progress or (lambda what, spent, budget, ratio: None)
         self._clock = clock
         self._saved: SavedExploration | None = None
+        self._saved_at = -math.inf
         self._baselines: dict[int, Baseline] = {}
         self._explorer: Explorer | None = None
         self._arms: list[str] = [DEFAULT_ARM]
@@ -212,6 +215,7 @@ class LiveExploration:
                 self._drive(self._explorer)
         except KeyboardInterrupt:
             interrupted = True
+        self._save()
         return self._report(budget, interrupted)
 
     # -- baselines and candidates -------------------------------------------------------------------
@@ -224,7 +228,7 @@ class LiveExploration:
                 continue
             self._progress(f"default of {subject.query.name}", 0.0, math.inf, 1.0)
             self._baselines[number] = self._executor.baseline(number)
-            self._save()
+            self._save(spare=True)
 
     def _prepare(self, budget: Budget) -> None:
         """Triage, candidates, and the explorer over them."""
@@ -232,6 +236,7 @@ class LiveExploration:
         self._budget_s = budget.seconds_for(self._workload_s(range(len(self._subjects))))
         if not self._chosen:
             return
+        begun = time.perf_counter()
         found: list[dict[str, Candidate]] = []
         for number in self._chosen:
             self._progress(f"candidates of {self._subjects[number].query.name}", 0.0, math.inf, 1.0)
@@ -255,7 +260,7 @@ class LiveExploration:
         self._arms, self._digests, self._candidates = arms, digests, found
         explorer = Explorer(space, settings, state=state)
         if state is None:
-            explorer.charge(spent)
+            explorer.charge(spent + time.perf_counter() - begun)
         subjects = [self._subjects[number] for number in self._chosen]
         self._executor = self._executor.narrowed(self._chosen, subjects, found, arms)
         self._explorer = explorer
@@ -292,6 +297,7 @@ class LiveExploration:
 
     def _drive(self, explorer: Explorer) -> None:
         while True:
+            begun = time.perf_counter()
             trial = explorer.next(self._budget_s)
             if trial is None:
                 self._exhausted = explorer.spent_s < self._budget_s
@@ -302,7 +308,6 @@ class LiveExploration:
                 self._budget_s,
                 explorer.workload_s / explorer.space.workload_s,
             )
-            begun = time.perf_counter()
             try:
                 run = self._executor.run(trial.query, trial.arm, trial.timeout_s)
             except ConnectionFailed as error:
@@ -325,13 +330,14 @@ class LiveExploration:
                     "kept, start another one"
                 )
             explorer.record(trial, run)
-            explorer.charge(self._executor.beside_s)
-            self._executor.beside_s = 0.0
-            self._note_promotions(explorer)
-            self._save()
+            kept = self._note_promotions(explorer)
+            self._save(spare=not kept)
+            # Choosing, comparing and keeping are charged as well.
+            explorer.charge(max(0.0, time.perf_counter() - begun - run.seconds - RUN_OVERHEAD_S))
 
-    def _note_promotions(self, explorer: Explorer) -> None:
-        """Keep what was proved since the last look."""
+    def _note_promotions(self, explorer: Explorer) -> bool:
+        """Keep what was proved since the last look; whether there was anything."""
+        kept = False
         for promotion in explorer.promotions():
             known = self._entries.get(promotion.query)
             if known is not None and known[0] == promotion.plan:
@@ -343,6 +349,8 @@ class LiveExploration:
             self._entries[promotion.query] = (promotion.plan, entry)
             if self._records is not None:
                 self._records.remember(self.engine.name, self.database, entry.to_dict())
+            kept = True
+        return kept
 
     def _entry(self, promotion: Promotion) -> MemoEntry:
         subject = self._executor.subjects[promotion.query]
@@ -404,9 +412,14 @@ class LiveExploration:
             "explorer": None if self._explorer is None else self._explorer.to_dict(),
         }
 
-    def _save(self) -> None:
+    def _save(self, *, spare: bool = False) -> None:
+        """Keep the state; with ``spare``, not if that was done a moment ago."""
+        now = time.perf_counter()
+        if spare and now - self._saved_at < SAVE_EVERY_S:
+            return
         if self._records is not None and self._saved is not None:
             self._saved = self._records.save(self._saved, self._state())
+            self._saved_at = now
 
     def _restore(self, state: dict[str, Any]) -> None:
         if state.get("version") != STATE_VERSION:

@@ -86,8 +86,6 @@ class LiveExecutor:
         self.cap_s = cap_s
         self.most_rows = most_rows
         self.refusals: list[Refusal] = []
-        #: Seconds that passed beside the runs' own: slow stops, answers computed again.
-        self.beside_s = 0.0
         #: How rewrites were compared, by query and arm, where the default does not finish.
         self.parts: dict[tuple[int, str], str] = {}
         self._answers: dict[int, Answer] = {}
@@ -156,7 +154,6 @@ class LiveExecutor:
         try:
             result = self._undisturbed(sent, timeout_s)
         except QueryTimeout:
-            self.beside_s += max(0.0, time.perf_counter() - begun - timeout_s)
             return Run(timeout_s, censored=True)
         except (ConnectionFailed, QueryCancelled, EngineBusy):
             raise
@@ -185,7 +182,6 @@ class LiveExecutor:
     def _undisturbed(self, sent: Rendered, timeout_s: float) -> EngineResult:
         """A run that neither a standby's replay nor other statements got in the way of."""
         for attempt in range(1, ATTEMPTS + 1):
-            begun = time.perf_counter()
             try:
                 return self.engine.run(sent, timeout_s=timeout_s, max_rows=self.most_rows)
             except EngineBusy:
@@ -194,7 +190,6 @@ class LiveExecutor:
             except EngineError as error:
                 if _CONFLICT not in str(error) or attempt == ATTEMPTS:
                     raise
-            self.beside_s += time.perf_counter() - begun
         raise AssertionError("unreachable")
 
     def _keep(self, query: int, result: EngineResult) -> None:
@@ -204,12 +199,10 @@ class LiveExecutor:
         expected = self._answers.get(query)
         if expected is None and query not in self._unfinished:
             # An exploration that goes on in another process asks again.
-            begun = time.perf_counter()
             try:
                 self._keep(query, self._default(query))
             except QueryTimeout:
                 self._unfinished.add(query)
-            self.beside_s += time.perf_counter() - begun
             expected = self._answers.get(query)
         if expected is None:
             # Settings and join trees cannot change an answer; other words can.
@@ -222,7 +215,6 @@ class LiveExecutor:
         """Where the default does not finish, other words are believed once parts of the query agree."""
         if (query, candidate.arm) in self.parts:
             return None
-        begun = time.perf_counter()
         found = compare_slices(
             self.engine,
             self.subjects[query],
@@ -231,7 +223,6 @@ class LiveExecutor:
             limit_s=self.cap_s,
             total_s=PARTS_SHARE * self.cap_s,
         )
-        self.beside_s += time.perf_counter() - begun
         if found.differs is not None:
             return f"{found.differs}; for example: {found.example}"
         if not found.enough:

@@ -1,0 +1,71 @@
+"""The live evaluator, small: it explores, measures, and goes on where it was."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from benchmarks import steering
+from benchmarks.common import MissingData, collect
+
+SQL = "-- name: pairs\nSELECT a.n, count(*) FROM a JOIN b ON a.k = b.k GROUP BY a.n ORDER BY a.n;\nDROP TABLE a;"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> steering.Settings:
+    with duckdb.connect(str(tmp_path / "x.duckdb")) as connection:
+        connection.execute("CREATE TABLE a AS SELECT i % 40 AS k, i % 100 AS n FROM range(4000) r(i)")
+        connection.execute("CREATE TABLE b AS SELECT i % 40 AS k FROM range(2000) r(i)")
+    (tmp_path / "q.sql").write_text(SQL)
+    found = steering.Settings(
+        workload=str(tmp_path / "q.sql"),
+        url=str(tmp_path / "x.duckdb"),
+        budget="0.5s",
+        rounds=2,
+        store=tmp_path / "s.sqlite",
+        raw=tmp_path / "raw.csv",
+    )
+    monkeypatch.setattr(steering, "SETTINGS", found)
+    return found
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_it_measures_and_goes_on(settings, monkeypatch):
+    report = collect("steering", steering.run)
+    assert [row["arms"] for row in report.rows if row["table"] == "R"] == [
+        "ours / default",
+        "A/A: default / default",
+    ]
+    assert any(note.startswith("verdict: ") for note in report.notes)
+    first = rows(settings.raw)
+    assert sorted((row["round"], row["arm"]) for row in first) == sorted(
+        (str(number), arm) for number in range(2) for arm in steering.ARMS
+    )
+    settings.rounds, settings.resume = 3, True
+    collect("steering", steering.run)
+    again = rows(settings.raw)
+    assert again[: len(first)] == first
+    assert len(again) == 9
+
+
+def test_a_query_that_does_not_end_counts_as_the_cap_and_is_named(settings, tmp_path):
+    Path(settings.workload).write_text(
+        "-- name: endless\nSELECT count(*) FROM a, a x, a y, b, b z WHERE (a.n * x.n + y.n * b.k) % 1003 <> z.k;"
+    )
+    settings.cap_s, settings.rounds = 0.2, 1
+    report = collect("steering", steering.run)
+    assert any("endless" in note and "cut at 0.2 s" in note for note in report.notes)
+    assert any("a bound" in note for note in report.notes)
+
+
+def test_without_a_database_it_says_what_is_missing(settings):
+    settings.url = None
+    with pytest.raises(MissingData, match="--url"):
+        collect("steering", steering.run)
