@@ -10,6 +10,7 @@ from typing import Any
 from godb_fast import __version__
 from godb_fast.cli import commands
 from godb_fast.cli.explore import explore
+from godb_fast.cli.export import export
 from godb_fast.cli.slow import slow
 
 EXIT_CODES = (
@@ -152,6 +153,22 @@ def parser() -> argparse.ArgumentParser:
     )
     exploring.add_argument("--resume", action="store_true", help="go on with an earlier exploration of these")
     exploring.add_argument("--json", action="store_true", help="as JSON")
+
+    exporting = add(
+        "export",
+        "print what was proved of statements, as SQL that works without us",
+        "  godb-fast export shop.duckdb queries.sql\n"
+        "  godb-fast export postgresql://me@db.example/shop slow.sql --ticket > ticket.md\n\n"
+        "Statements of which nothing was proved are left out.",
+        export,
+    )
+    exporting.add_argument("url", metavar="URL", help=URL_HELP)
+    exporting.add_argument(
+        "files", metavar="FILE.sql", nargs="+", help="files of statements; - reads standard input"
+    )
+    exporting.add_argument(
+        "--ticket", action="store_true", help="a change request per statement, in Markdown"
+    )
 
     explain = add(
         "explain",
