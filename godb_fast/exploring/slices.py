@@ -6,7 +6,7 @@ at little cost which parts have rows at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -18,6 +18,7 @@ from godb_fast.errors import (
     EngineBusy,
     EngineError,
     InvalidInput,
+    MissingStatistics,
     QueryCancelled,
     QueryTimeout,
 )
@@ -30,9 +31,14 @@ from godb_fast.sql import fingerprint, parse_template
 
 #: Parts that have to agree.
 AGREEING: Final = 3
-#: Numbers of parts, finest first: fewer parts are tried where so fine ones have no rows.
-PARTS: Final = (64, 16, 4)
-#: Columns to cut by, and parts of one number of parts, that are tried.
+#: Into how many parts a query is cut at first: finer ones follow where they take too long, coarser ones where
+#: they have no rows.
+PARTS: Final = 64
+FINER: Final = 16
+COARSER: Final = 4
+FINEST: Final = 65_536
+COARSEST: Final = 4
+#: Columns to cut by, and parts of one size, that are tried.
 MOST_KEYS: Final = 3
 MOST_PARTS: Final = 8
 
@@ -86,17 +92,30 @@ def compare_slices(
     """
     best = SliceEvidence()
     deadline = perf_counter() + total_s
-    schema = engine.schema()
-    for key in slice_keys(subject.template, schema)[:MOST_KEYS]:
-        for parts in PARTS:
-            found = _agreement(engine, subject, steering, run, key, parts, limit_s, deadline)
+    for key in _best_first(engine, slice_keys(subject.template, engine.schema()))[:MOST_KEYS]:
+        parts, tried = PARTS, set[int]()
+        while COARSEST <= parts <= FINEST and parts not in tried and perf_counter() < deadline:
+            tried.add(parts)
+            found, slow = _agreement(engine, subject, steering, run, key, parts, limit_s, deadline)
             if found.enough or found.differs is not None:
                 return found
-            if found.agreed > best.agreed:
+            if found.agreed > best.agreed or not best.by:
                 best = found
-            if perf_counter() >= deadline:
-                return best
+            parts = parts * FINER if slow else parts // COARSER
     return best
+
+
+def _best_first(engine: Engine, keys: Sequence[SliceKey]) -> list[SliceKey]:
+    """Keys of large tables first: their parts can be as fine as one likes."""
+
+    def rank(key: SliceKey) -> tuple[bool, float]:
+        try:
+            rows = 0.0 if key.table is None else engine.statistics().rows(key.table)
+        except MissingStatistics:
+            rows = 0.0
+        return not key.unique, -rows
+
+    return sorted(keys, key=rank)
 
 
 def _agreement(
@@ -108,14 +127,15 @@ def _agreement(
     parts: int,
     limit_s: float,
     deadline: float,
-) -> SliceEvidence:
+) -> tuple[SliceEvidence, bool]:
+    """What parts by one key showed, and whether one took too long."""
     by = f"{key} % {parts}"
     agreed = 0
     for part in _spread(parts):
         try:
             forms = _forms(engine, subject, steering, key, parts, part)
             if forms is None:
-                break
+                return SliceEvidence(), False
             original, rewritten = forms
             actual = _answer(run(rewritten, _left(limit_s, deadline)))
             if not actual.rows:
@@ -124,16 +144,16 @@ def _agreement(
         except (ConnectionFailed, QueryCancelled, EngineBusy):
             raise
         except EngineError:
-            # Mostly for lack of time; coarser parts take longer still, another key may cut better.
-            break
+            # Mostly for lack of time.
+            return SliceEvidence(agreed, by), True
         keys = sort_keys(original.sql, engine.dialect, expected.columns)
         differs = difference(expected, actual, keys)
         if differs is not None:
-            return SliceEvidence(agreed, by, differs, original.sql)
+            return SliceEvidence(agreed, by, differs, original.sql), False
         agreed += 1
         if agreed == AGREEING:
             break
-    return SliceEvidence(agreed, by)
+    return SliceEvidence(agreed, by), False
 
 
 def _spread(parts: int) -> Iterator[int]:

@@ -26,11 +26,15 @@ _INTEGERS = frozenset(
 
 @dataclass(frozen=True)
 class SliceKey:
-    """An integer column of a base table in the outermost SELECT, as it is written."""
+    """An integer column of a relation in the outermost SELECT, as it is written.
+
+    ``table`` is the canonical name of a base table, None for what a CTE computes.
+    """
 
     alias: str
     column: str
     unique: bool
+    table: str | None = None
 
     def __str__(self) -> str:
         return f"{self.alias}.{self.column}"
@@ -86,6 +90,11 @@ def sliced(
     )
 
 
+def _table(node: exp.Table, schema: Schema) -> str | None:
+    found = schema.resolve(tuple(part.name for part in node.parts))
+    return None if found is None else found.name
+
+
 def _outermost(tree: exp.Expression) -> exp.Select | None:
     while isinstance(tree, exp.Subquery):
         tree = tree.this
@@ -102,9 +111,10 @@ def _keys(statement: Statement) -> list[tuple[SliceKey, Source, bool]]:
         # Rows that an outer join makes have no key.
         if source.padded or source.identifier is None or not isinstance(source.node, exp.Table):
             continue
+        table = _table(source.node, statement.schema) if source.unique else None
         for name, facts in source.columns.items():
             if facts.type is not None and facts.type.lower() in _INTEGERS:
                 unique = frozenset({name}) in source.unique
-                found.append((SliceKey(source.alias, name, unique), source, unique))
+                found.append((SliceKey(source.alias, name, unique, table), source, unique))
     found.sort(key=lambda entry: not entry[2])
     return found
