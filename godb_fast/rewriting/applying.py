@@ -34,6 +34,7 @@ def rules() -> tuple[Rule, ...]:
     from godb_fast.rewriting.decorrelate_exists import DecorrelateExists
     from godb_fast.rewriting.duplicates import SemiJoins
     from godb_fast.rewriting.eager_aggregation import EagerAggregation
+    from godb_fast.rewriting.or_to_union import OrToUnion
     from godb_fast.rewriting.predicate_transfer import PredicateTransfer
 
     return (
@@ -41,6 +42,7 @@ def rules() -> tuple[Rule, ...]:
         DecorrelateExists(),
         EagerAggregation(),
         SemiJoins(),
+        OrToUnion(),
         PredicateTransfer(),
         CteMaterialization(),
     )

@@ -119,11 +119,12 @@ def read_correlation(statement: Statement, select: exp.Expression, within: exp.S
 
 def comparable(one: str | None, other: str | None) -> bool:
     """Whether two types are of one family."""
-    ours, theirs = _family(one), _family(other)
+    ours, theirs = family(one), family(other)
     return ours is not None and ours == theirs
 
 
-def _family(kind: str | None) -> str | None:
+def family(kind: str | None) -> str | None:
+    """Family of a type in which ``=`` is exact, None for others."""
     return _FAMILY.get(_PRECISION.sub("", kind or "").strip().lower().replace(" ", "_"))
 
 
@@ -169,7 +170,9 @@ def factored(node: exp.Expression) -> list[exp.Expression]:
 def all_of(parts: Iterable[exp.Expression]) -> exp.Expression | None:
     """Copies of conditions, connected by AND."""
     found: exp.Expression | None = None
-    for part in parts:
+    # One by one: the parser reads a AND b AND c from the left.
+    flat = [one for part in parts for one in (conjuncts(part) if isinstance(part, exp.And) else [part])]
+    for part in flat:
         one = part.copy()
         if isinstance(one, (exp.Or, exp.Xor)):
             one = exp.Paren(this=one)
