@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from sqlglot import exp
 
@@ -14,24 +14,26 @@ from godb_fast.rewriting.base import Change, Guard, Statement
 from godb_fast.rewriting.join_block import JoinBlock, Unsuitable, block_at, selects
 from godb_fast.sql.scopes import below
 
+#: What tells one form of a block from another.
+Plan = TypeVar("Plan")
 #: Forms of one statement that a rule offers: each costs the explorer a run.
 MAX_CHANGES: Final = 6
 
 
-class Forms(Protocol):
-    """Forms of one block: names, the likeliest first, and how to change the block's SELECT."""
+class Forms(Protocol[Plan]):
+    """Forms of one block, and how to change the block's SELECT."""
 
-    def names(self, block: JoinBlock) -> Iterator[str]:
-        """Names of the forms."""
+    def plans(self, block: JoinBlock) -> Iterator[tuple[str, Plan]]:
+        """Names and plans of the forms, the likeliest first; a plan holds for every copy of the block."""
         ...
 
-    def apply(self, block: JoinBlock, name: str) -> None:
-        """Change the block's SELECT in place to the form of that name."""
+    def apply(self, block: JoinBlock, plan: Plan) -> None:
+        """Change the block's SELECT in place."""
         ...
 
 
 def changes(
-    forms: Forms, statement: Statement, note: str, guards: tuple[Guard, ...] = ()
+    forms: Forms[Plan], statement: Statement, note: str, guards: tuple[Guard, ...] = ()
 ) -> Iterator[Change]:
     """The changes of a rule: see :func:`changed_trees`."""
     trees = changed_trees(forms, statement.tree, statement.schema, statement.dialect)
@@ -40,7 +42,7 @@ def changes(
 
 
 def changed_trees(
-    forms: Forms, tree: exp.Expression, schema: Schema, dialect: str
+    forms: Forms[Plan], tree: exp.Expression, schema: Schema, dialect: str
 ) -> Iterator[tuple[str, exp.Expression]]:
     """Every form of every SELECT of a statement, one at a time: its place, and the changed statement.
 
@@ -50,25 +52,26 @@ def changed_trees(
     if any(isinstance(part, exp.With) and part.args.get("recursive") for part in below(tree)):
         # A recursive term may not be referenced from every place that we put relations to.
         return
-    places: list[tuple[int, list[str]]] = []
+    places: list[tuple[int, list[tuple[str, Plan]]]] = []
     for number in range(len(selects(tree))):
         try:
-            names = list(forms.names(block_at(tree.copy(), number, schema, dialect)))
+            plans = list(forms.plans(block_at(tree.copy(), number, schema, dialect)))
         except Unsuitable:
             continue
-        if names:
-            places.append((number, names))
+        if plans:
+            places.append((number, plans))
     if len(places) > 1:
         # A SELECT that has a form by itself may have none once one below it was changed.
         with suppress(Unsuitable):
             every = tree.copy()
             # From the last to the first: what is put below a SELECT comes after it, so numbers before stay.
-            for number, names in reversed(places):
-                forms.apply(block_at(every, number, schema, dialect), names[0])
+            for number, plans in reversed(places):
+                forms.apply(block_at(every, number, schema, dialect), plans[0][1])
             yield "all", every
-    for rank in range(max((len(names) for _, names in places), default=0)):
-        for number, names in places:
-            if rank < len(names):
+    for rank in range(max((len(plans) for _, plans in places), default=0)):
+        for number, plans in places:
+            if rank < len(plans):
+                name, plan = plans[rank]
                 changed = tree.copy()
-                forms.apply(block_at(changed, number, schema, dialect), names[rank])
-                yield f"{number}-{names[rank]}", changed
+                forms.apply(block_at(changed, number, schema, dialect), plan)
+                yield f"{number}-{name}", changed

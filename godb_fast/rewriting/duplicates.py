@@ -188,14 +188,13 @@ class SemiJoins:
         """Every SELECT in its forms, the likeliest first."""
         return changes(self, statement, "relations that only multiply rows become EXISTS")
 
-    def names(self, block: JoinBlock) -> Iterator[str]:
-        """Names of the ways to write a block without what only multiplies its rows."""
-        return (name for name, _ in semi_joins(Duplicates(block)))
+    def plans(self, block: JoinBlock) -> Iterator[tuple[str, tuple[Hanging, ...]]]:
+        """The ways to write a block without what only multiplies its rows."""
+        return semi_joins(Duplicates(block))
 
-    def apply(self, block: JoinBlock, name: str) -> None:
+    def apply(self, block: JoinBlock, plan: tuple[Hanging, ...]) -> None:
         """Write a block without it, in place."""
-        duplicates = Duplicates(block)
-        duplicates.apply(dict(semi_joins(duplicates))[name])
+        Duplicates(block).apply(plan)
 
 
 def semi_joins(duplicates: Duplicates) -> Iterator[tuple[str, tuple[Hanging, ...]]]:

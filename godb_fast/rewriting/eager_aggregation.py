@@ -46,14 +46,13 @@ class EagerAggregation:
         guards = (Guard("int4", tuple(slots)),) if slots else ()
         return changes(self, statement, "relations counted by their join keys before they are joined", guards)
 
-    def names(self, block: JoinBlock) -> Iterator[str]:
-        """Names of the ways to reduce a block."""
-        return (name for name, _ in reductions(Reduction(block)))
+    def plans(self, block: JoinBlock) -> Iterator[tuple[str, tuple[Part, ...]]]:
+        """The ways to reduce a block."""
+        return reductions(Reduction(block))
 
-    def apply(self, block: JoinBlock, name: str) -> None:
+    def apply(self, block: JoinBlock, plan: tuple[Part, ...]) -> None:
         """Reduce a block in place."""
-        reduction = Reduction(block)
-        reduction.apply(dict(reductions(reduction))[name])
+        Reduction(block).apply(plan)
 
 
 def reductions(reduction: Reduction) -> Iterator[tuple[str, tuple[Part, ...]]]:

@@ -33,7 +33,7 @@ def refusal(sql: str, schema: Schema) -> str:
     """Why the outermost SELECT is left alone."""
     try:
         block = block_at(parse_one(sql, dialect="duckdb"), 0, schema, "duckdb")
-        return "" if list(SemiJoins().names(block)) else "nothing multiplies"
+        return "" if list(SemiJoins().plans(block)) else "nothing multiplies"
     except Unsuitable as reason:
         return str(reason)
 

@@ -36,7 +36,7 @@ def refusal(sql: str, schema: Schema, dialect: str = "duckdb") -> str:
     """Why the outermost SELECT is left alone."""
     try:
         block = block_at(parse_one(sql, dialect=dialect), 0, schema, dialect)
-        return "" if list(EagerAggregation().names(block)) else "nothing to reduce"
+        return "" if list(EagerAggregation().plans(block)) else "nothing to reduce"
     except Unsuitable as reason:
         return str(reason)
 
