@@ -259,6 +259,10 @@ class _Reader:
         if origin is None:
             raise Unsuitable("no FROM")
         self._check_functions(select)
+        for part in below(select):
+            # What another rule marked before this one.
+            if isinstance(part, exp.Column) and part._meta:
+                part._meta.pop(_META, None)
         pending: list[tuple[exp.Expression, int | None]] = []
         self._add(origin.this, padded=False)
         for join in select.args.get("joins") or []:

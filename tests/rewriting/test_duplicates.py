@@ -18,6 +18,7 @@ from godb_fast.engines.postgres.catalogue import read_schema
 from godb_fast.rewriting import duplicates
 from godb_fast.rewriting.block_rules import changed_trees
 from godb_fast.rewriting.duplicates import SemiJoins
+from godb_fast.rewriting.eager_aggregation import EagerAggregation
 from godb_fast.rewriting.join_block import Unsuitable, block_at
 
 FROM_SITE = "FROM users u JOIN posts p ON p.user_id = u.id JOIN comments c ON c.post_id = p.id"
@@ -156,3 +157,23 @@ def test_answers_stay_on_postgres(postgres_url: str) -> None:
                     assert postgres_answer(connection, text) == expected, (place, sql, text)
                     compared += 1
     assert compared > 100
+
+
+def test_marks_of_an_earlier_rule_are_forgotten(site: Any, site_schema: Catalogue) -> None:
+    """Rules run on the result of others: what they noted on its columns does not hold any more."""
+    sql = (
+        "SELECT DISTINCT u.name FROM users u JOIN posts p ON p.user_id = u.id JOIN (SELECT c.user_id, count(*) AS n "
+        "FROM comments c JOIN votes v ON v.user_id = c.user_id GROUP BY c.user_id) x ON x.user_id = u.id"
+    )
+    first = EagerAggregation()
+    trees = [
+        tree for _, tree in changed_trees(first, parse_one(sql, dialect="duckdb"), site_schema, "duckdb")
+    ]
+    again = [
+        changed.sql("duckdb")
+        for tree in trees
+        for _, changed in changed_trees(SemiJoins(), tree, site_schema, "duckdb")
+    ]
+    assert again
+    for text in again:
+        assert duckdb_answer(site, text) == duckdb_answer(site, sql)
