@@ -108,9 +108,9 @@ class _Query:
             kinds = whole
         return f"{self.column(left, kinds=kinds)} = {self.column([right], kinds=kinds)}"
 
-    def condition(self, among: list[tuple[str, str]] | None = None) -> str:
+    def condition(self, among: list[tuple[str, str]] | None = None, *, plain: bool = False) -> str:
         chance, number = self.chance, "INTEGER BIGINT SMALLINT"
-        form = chance.randrange(9)
+        form = chance.randrange(5 if plain else 9)
         if form == 0:
             return f"{self.column(among)} IS {chance.choice(('', 'NOT '))}NULL"
         if form == 1:
@@ -139,8 +139,9 @@ class _Query:
             form = chance.random()
             if form < 0.2:
                 left = done if chance.random() < 0.3 else core
+                # DuckDB 2.0 itself fails with internal errors on some subqueries here.
                 among = [(alias, table)] if chance.random() < 0.5 else [*left, (alias, table)]
-                extra = f" AND {self.condition(among)}" if chance.random() < 0.3 else ""
+                extra = f" AND {self.condition(among, plain=True)}" if chance.random() < 0.3 else ""
                 text += f" LEFT JOIN {table} {alias} ON {self.equality(left, (alias, table))}{extra}"
                 self.padded.append(alias)
             elif form < 0.3 and not self.padded and len(done) == 1:
