@@ -27,6 +27,20 @@ MAX_TEMPLATES: Final = 5_000
 MAX_EXACT_LENGTH: Final = 10_000
 
 
+@dataclass(frozen=True, eq=False)
+class Served:
+    """What exploration proved, with what every call that it serves needs, made once.
+
+    ``before`` holds the settings of a steering that leaves the text as it is; None if it has to be rendered.
+    """
+
+    entry: MemoEntry
+    region: bytes
+    reason: str
+    key: str
+    before: tuple[str, ...] | None
+
+
 @dataclass(eq=False)
 class KnownTemplate:
     """A template with all that is known of it in one scope."""
@@ -59,7 +73,7 @@ class KnownTemplate:
     #: Names and types of the default plan's result.
     columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     #: What exploration proved of it.
-    verified: tuple[MemoEntry, ...] = ()
+    verified: tuple[Served, ...] = ()
     #: Steerings that the engine was seen to obey.
     obeyed: set[str] = field(default_factory=set)
 

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from godb_fast.core import Decision
-from godb_fast.engines.base import Engine, Parameters
-from godb_fast.errors import GodbError, MissingStatistics
+from godb_fast.engines.base import Engine, HasArms, Parameters, Rendered
+from godb_fast.errors import GodbError, InvalidInput, MissingStatistics
 from godb_fast.exploring.candidates import render_for
 from godb_fast.exploring.memo import MemoEntry
 from godb_fast.exploring.subjects import region_of
-from godb_fast.knowledge import KnownTemplate, Prepared, Scope
+from godb_fast.knowledge import KnownTemplate, Prepared, Scope, Served
 from godb_fast.sql import Fingerprint
 from godb_fast.store import Explorations
 
@@ -53,13 +53,26 @@ def load(records: Explorations, engine: str, database: str, epoch: str) -> Verif
 def attach(engine: Engine, known: KnownTemplate, verified: Verified) -> None:
     """Give a template what was verified of it, unless its tables have grown too much since."""
     entries = verified.get(known.template.fingerprint & _UNSIGNED, ())
-    known.verified = tuple(entry for entry in entries if not _outgrown(engine, entry))
+    known.verified = tuple(_served(engine, known, entry) for entry in entries if not _outgrown(engine, entry))
     # The short way knows nothing of it.
     known.route = None
-    if any(entry.steering.rewrites for entry in known.verified):
+    if any(served.entry.steering.rewrites for served in known.verified):
         from godb_fast.rewriting import rewrites
 
         rewrites(known.template, engine.schema())
+
+
+def _served(engine: Engine, known: KnownTemplate, entry: MemoEntry) -> Served:
+    steering = entry.steering
+    before = None
+    if not (steering.join_trees or steering.rewrites or steering.hints) and isinstance(engine, HasArms):
+        try:
+            before = engine.under("", None, steering).before
+        except InvalidInput as error:
+            known.quarantine[steering.key] = f"cannot be asked for here: {error}"
+    # Exploration saw the engine follow it.
+    known.obeyed.add(steering.key)
+    return Served(entry, region_of(entry.key.bucket), reason_of(entry), steering.key, before)
 
 
 def _outgrown(engine: Engine, entry: MemoEntry) -> bool:
@@ -84,35 +97,36 @@ def recalled(
     """A decision to steer as was verified; None if nothing serves this call."""
     begun = time.perf_counter_ns()
     region = _region(known, print_, params)
-    entry = _nearest(known, region)
-    if entry is None:
+    served = _nearest(known, region)
+    if served is None:
         return None
-    steering = entry.steering
-    try:
-        sent = render_for(engine, known.template, print_.literals, sql, params, steering)
-    except GodbError as error:
-        # These literals break a guard, or this connection cannot be asked: the usual way decides.
-        known.quarantine.setdefault(steering.key, f"cannot be asked for here: {error}")
-        return None
-    known.obeyed.add(steering.key)
+    steering = served.entry.steering
+    if served.before is not None:
+        sent = Rendered(sql, params, served.before, steering=steering)
+    else:
+        try:
+            sent = render_for(engine, known.template, print_.literals, sql, params, steering)
+        except GodbError:
+            # These literals break a guard, or this connection cannot be asked: the usual way decides.
+            return None
     laps["recall"] = (time.perf_counter_ns() - begun) / 1e3
     decision = Decision(
         known.template.fingerprint,
         sent.sql,
         steering,
         "steer",
-        reason_of(entry),
+        served.reason,
         engine=engine.name,
         epoch=scope.epoch,
         timings_us=laps,
     )
     prepared = Prepared(decision, sent, known, region, print_.literals, params)
-    prepared.verified = entry
+    prepared.verified = served.entry
     return prepared
 
 
 def _region(known: KnownTemplate, print_: Fingerprint, params: Parameters) -> bytes:
-    if known.planner is None or not any(entry.key.bucket for entry in known.verified):
+    if known.planner is None or not any(served.region for served in known.verified):
         return b""
     draft = known.planner.draft(print_.literals, params)
     region = draft.bucket
@@ -120,12 +134,12 @@ def _region(known: KnownTemplate, print_: Fingerprint, params: Parameters) -> by
     return region
 
 
-def _nearest(known: KnownTemplate, region: bytes) -> MemoEntry | None:
-    best: tuple[int, MemoEntry] | None = None
-    for entry in known.verified:
-        if entry.steering.key in known.quarantine:
+def _nearest(known: KnownTemplate, region: bytes) -> Served | None:
+    best: tuple[int, Served] | None = None
+    for served in known.verified:
+        if served.key in known.quarantine:
             continue
-        there = region_of(entry.key.bucket)
+        there = served.region
         if not there:
             off = 0
         elif len(there) != len(region):
@@ -136,7 +150,7 @@ def _nearest(known: KnownTemplate, region: bytes) -> MemoEntry | None:
                 continue
             off = sum(steps)
         if best is None or off < best[0]:
-            best = off, entry
+            best = off, served
     return None if best is None else best[1]
 
 
@@ -148,11 +162,6 @@ def reason_of(entry: MemoEntry) -> str:
         f"verified on {day}: {proof.ratio:.2f} × the time of the engine's own plan "
         f"(interval {proof.low:.2f} to {proof.high:.2f}) in {proof.pairs} interleaved pairs; {proof.note}"
     )
-
-
-def bound_s(entry: MemoEntry) -> float:
-    """What the default takes, as far as was seen: the watchdog's bound of a verified steering."""
-    return entry.evidence.default_s
 
 
 def failed(records: Explorations, scope: Scope, entry: MemoEntry, lost_s: float, why: str) -> None:
