@@ -59,6 +59,12 @@ class PhysicalPlan:
     latency_ms: float | None = None
     memory_bytes: float | None = None
 
+    @property
+    def total_cost(self) -> float | None:
+        """What the engine estimates the plan to cost, in its own unit; None where it does not say."""
+        cost = self.root.extra.get("Total Cost")
+        return float(cost) if isinstance(cost, int | float) else None
+
     def digest(self) -> str:
         """A hash of what the plan does: operators, tables, conditions and how they hang together.
 

@@ -23,12 +23,16 @@ DEFAULT_ARM: Final = "default"
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One way to run one query; ``arm`` is its name, the same for all queries."""
+    """One way to run one query; ``arm`` is its name, the same for all queries.
+
+    ``cost`` is the engine's own estimate; between candidates under other settings it says nothing.
+    """
 
     arm: str
     steering: Steering
     rendered: Rendered
     digest: str
+    cost: float | None = None
 
     @property
     def rewritten(self) -> bool:
@@ -71,7 +75,11 @@ def candidates(engine: Engine, subject: Subject) -> dict[str, Candidate]:
     query = subject.query
     plan = engine.explain(query.sql, query.params, timeout_s=EXPLAIN_LIMIT_S)
     digest = plan.digest()
-    found = {DEFAULT_ARM: Candidate(DEFAULT_ARM, Steering(), Rendered(query.sql, query.params), digest)}
+    found = {
+        DEFAULT_ARM: Candidate(
+            DEFAULT_ARM, Steering(), Rendered(query.sql, query.params), digest, plan.total_cost
+        )
+    }
     if not isinstance(engine, ExplainsSteered):
         return found
     digests = {digest}
@@ -92,7 +100,7 @@ def candidates(engine: Engine, subject: Subject) -> dict[str, Candidate]:
         ):
             continue
         digests.add(digest)
-        found[arm] = Candidate(arm, steering, sent, digest)
+        found[arm] = Candidate(arm, steering, sent, digest, planned.total_cost)
     return found
 
 

@@ -8,7 +8,7 @@ another process with the same trial. :meth:`Explorer.explore` is the plain drive
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Protocol
@@ -156,6 +156,29 @@ class Explorer:
     def admit(self, known: NDArray[np.bool_]) -> None:
         """Only the queries marked here have arrived; the others wait. All have, unless this is called."""
         self._known = np.array(known, dtype=np.bool_)
+
+    def suggest(self, tries: Sequence[tuple[int, int, float]]) -> None:
+        """Plans to try before anything else, in this order.
+
+        Parameters
+        ----------
+        tries : sequence of (query, arm, share)
+            Each is cut at this share of the query's default time.
+
+        Raises
+        ------
+        InvalidInput
+            If something is under way already, or there is no such query, arm or share.
+        """
+        if self._agenda or self.runs:
+            raise InvalidInput("suggestions come before the first run")
+        for query, arm, share in tries:
+            inside = 0 <= query < self.space.queries and 0 < arm < self.space.arms
+            if not (inside and 0.0 < share <= 1.0):
+                raise InvalidInput(f"cannot try arm {arm} of query {query} for {share} × its default time")
+            plan = int(self.space.plans[query, arm])
+            if plan != self.space.first_plan[query]:
+                self._agenda.append(Choice(query, plan, math.log(share), 0.0, 0.0))
 
     def next(self, budget_s: float = math.inf) -> Trial | None:
         """The trial to run now, cut so that ``budget_s`` is kept; None if the budget or the plans ran out.

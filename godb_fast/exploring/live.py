@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from godb_fast.exploring.explorer import Explorer, ExplorerSettings, Promotion, 
 from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
 from godb_fast.exploring.space import PlanSpace
 from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number, examine
+from godb_fast.exploring.survey import SurveySettings
 from godb_fast.exploring.trials import MOST_ROWS, Baseline, LiveExecutor, Refusal
 from godb_fast.store import Explorations, SavedExploration
 
@@ -35,6 +36,15 @@ LEAST_S: Final = 0.002
 RUN_OVERHEAD_S: Final = 0.002
 #: Seconds between two saves, where trials are shorter.
 SAVE_EVERY_S: Final = 0.25
+
+#: Queries of one template that make a class of their own: fewer teach too little about its arms.
+LEAST_CLASS: Final = 4
+#: The survey may take this share of one run of the workload.
+SURVEY_SHARE: Final = 0.08
+#: A rewrite that the engine estimates to cost at most this share of the original is tried before anything
+#: else, and cut at that share of the original's time; so many of each query.
+PROMISING: Final = 0.5
+MOST_PROMISING: Final = 2
 
 #: What is being done, seconds spent, the budget in seconds, and the workload's time now over the default's.
 Progress = Callable[[str, float, float, float], None]
@@ -248,7 +258,7 @@ class LiveExploration:
             digests,
             [entry.seconds for entry in defaults],
             weight=[self._subjects[number].query.weight for number in self._chosen],
-            groups=[self._subjects[number].template.fingerprint for number in self._chosen],
+            groups=self._classes(),
         )
         state = self._saved.state.get("explorer") if self._saved is not None else None
         spent = sum(entry.spent_s for entry in self._baselines.values())
@@ -256,16 +266,28 @@ class LiveExploration:
             self.notes.append("plans have changed since the exploration was saved: their runs begin anew")
             spent = float(state["spent_s"])
             state = None
-        settings = ExplorerSettings(choice=ChoiceSettings(overhead_s=RUN_OVERHEAD_S), seed=self.settings.seed)
+        # The defaults' own runs are charged, but they are not what the survey may take.
+        before = sum(entry.spent_s for entry in self._baselines.values()) / space.workload_s
+        settings = ExplorerSettings(
+            choice=ChoiceSettings(overhead_s=RUN_OVERHEAD_S),
+            survey=SurveySettings(share=before + SURVEY_SHARE),
+            seed=self.settings.seed,
+        )
         self._arms, self._digests, self._candidates = arms, digests, found
         explorer = Explorer(space, settings, state=state)
         if state is None:
             explorer.charge(spent + time.perf_counter() - begun)
+            explorer.suggest(_promising(found, arms, [entry.seconds for entry in defaults]))
         subjects = [self._subjects[number] for number in self._chosen]
         self._executor = self._executor.narrowed(self._chosen, subjects, found, arms)
         self._explorer = explorer
         self._note_promotions(explorer)
         self._save()
+
+    def _classes(self) -> list[int]:
+        """Templates with several queries are classes of their own; all others are one."""
+        prints = [self._subjects[number].template.fingerprint for number in self._chosen]
+        return [found if prints.count(found) >= LEAST_CLASS else 0 for found in prints]
 
     def _triage(self) -> list[int]:
         """Queries worth exploring: those that hold nearly all of the time, dearest first."""
@@ -474,6 +496,30 @@ class LiveExploration:
             return replace(outcome, reason="nothing better was proved")
         entry = known[1]
         return replace(outcome, arm=entry.evidence.note.partition(";")[0], entry=entry)
+
+
+def _promising(
+    candidates: Sequence[Mapping[str, Candidate]], arms: Sequence[str], seconds: Sequence[float]
+) -> list[tuple[int, int, float]]:
+    """Rewrites that the engine itself estimates to be much cheaper, of the dearest queries first.
+
+    Only of rewrites does an engine's estimate tell anything: of all plans of one text it has chosen the one
+    that it takes for the cheapest.
+    """
+    number = {arm: place for place, arm in enumerate(arms)}
+    tries: list[tuple[int, int, float]] = []
+    for query in sorted(range(len(candidates)), key=lambda query: -seconds[query]):
+        own = candidates[query][DEFAULT_ARM].cost
+        cheaper = [
+            (entry.cost, number[entry.arm])
+            for entry in candidates[query].values()
+            if entry.rewritten
+            and own is not None
+            and entry.cost is not None
+            and entry.cost <= PROMISING * own
+        ]
+        tries.extend((query, arm, PROMISING) for _, arm in sorted(cheaper)[:MOST_PROMISING])
+    return tries
 
 
 __all__ = ["ExplorationReport", "LiveExploration", "LiveSettings", "Progress", "QueryOutcome"]

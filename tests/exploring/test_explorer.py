@@ -303,3 +303,45 @@ def test_one_query_with_one_arm_has_nothing_to_explore():
     explorer = Explorer(PlanSpace.of([[1]], [2.0]))
     assert explorer.next() is None
     assert explorer.promotions() == []
+
+
+def test_suggestions_are_tried_first_and_in_order():
+    matrix = small()
+    space = space_of(matrix)
+    arm = [int(np.nonzero(row != row[0])[0][0]) for row in space.plans[:3]]
+    explorer = Explorer(space, ExplorerSettings(confirm="none"))
+    explorer.suggest(
+        [
+            (2, arm[2], 0.5),
+            (0, arm[0], 0.25),
+            (1, 1 if space.plans[1, 1] == space.plans[1, 0] else arm[1], 1.0),
+        ]
+    )
+    seen = []
+    for _ in range(2):
+        trial = explorer.next(1e9)
+        assert trial is not None
+        seen.append(
+            (
+                trial.query,
+                int(space.plans[trial.query, trial.arm]),
+                trial.timeout_s / space.default_s[trial.query],
+            )
+        )
+        resumed = Explorer(space, ExplorerSettings(confirm="none"), explorer.to_dict())
+        assert resumed.next(1e9) == trial
+        explorer.record(trial, Run(trial.timeout_s, censored=True))
+    assert [(query, plan) for query, plan, _ in seen] == [
+        (2, space.plans[2, arm[2]]),
+        (0, space.plans[0, arm[0]]),
+    ]
+    assert [share for *_, share in seen] == pytest.approx([0.5, 0.25])
+    with pytest.raises(InvalidInput, match="before the first run"):
+        explorer.suggest([])
+
+
+@pytest.mark.parametrize("wrong", [(0, 0, 0.5), (999, 1, 0.5), (0, 999, 0.5), (0, 1, 0.0), (0, 1, 1.5)])
+def test_suggestions_are_checked(wrong):
+    explorer = Explorer(space_of(small()))
+    with pytest.raises(InvalidInput, match="cannot try arm"):
+        explorer.suggest([wrong])

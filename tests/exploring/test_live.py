@@ -265,3 +265,20 @@ def test_sessions_explore(server, tmp_path):
             session.explore([COUNTED.sql], "1s")
         session.execute("ROLLBACK")
     optimizer.store.close()
+
+
+def test_a_rewrite_that_the_engine_finds_cheaper_is_tried_first(server):
+    """A subquery that is computed for each row again: the default does not end, its decorrelated form does."""
+    endless = LiveQuery(
+        "endless",
+        "SELECT a.n, count(*) AS c FROM a WHERE a.n > (SELECT 0.5 * avg(x.n) FROM a x, b y WHERE x.k = y.k AND x.n = a.n) "
+        "GROUP BY a.n ORDER BY a.n",
+    )
+    with open_engine(server) as engine:
+        exploration = LiveExploration(engine, [endless], LiveSettings(cap_s=3.0))
+        report = exploration.run(Budget(seconds=40.0))
+    (outcome,) = report.queries
+    assert outcome.entry is not None, report.refusals
+    assert outcome.entry.steering.rewrites
+    assert str(outcome.arm).startswith("rewrite decorrelate_aggregate@1")
+    assert outcome.entry.evidence.ratio < 0.5
