@@ -39,7 +39,7 @@ COARSER: Final = 4
 FINEST: Final = 65_536
 COARSEST: Final = 4
 #: Of the time limit, what a part of the original may take.
-ORIGINAL_SHARE: Final = 0.1
+ORIGINAL_SHARE: Final = 0.2
 #: Columns to cut by, and parts of one size, that are tried.
 MOST_KEYS: Final = 3
 MOST_PARTS: Final = 8
@@ -109,14 +109,14 @@ def compare_slices(
 
 
 def _best_first(engine: Engine, keys: Sequence[SliceKey]) -> list[SliceKey]:
-    """Keys of large tables first: their parts can be as fine as one likes."""
+    """Relations for whose rows a subquery is computed first, then keys of large tables: they cut finest."""
 
-    def rank(key: SliceKey) -> tuple[bool, float]:
+    def rank(key: SliceKey) -> tuple[bool, bool, bool, float]:
         try:
             rows = 0.0 if key.table is None else engine.statistics().rows(key.table)
         except MissingStatistics:
             rows = 0.0
-        return not key.unique, -rows
+        return not key.outer, key.tied, not key.unique, -rows
 
     return sorted(keys, key=rank)
 

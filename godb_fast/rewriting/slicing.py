@@ -14,9 +14,10 @@ from sqlglot import exp
 from godb_fast.core import Schema, Template
 from godb_fast.rewriting.applying import read_statement
 from godb_fast.rewriting.base import Refused, Statement
-from godb_fast.rewriting.names import Source
+from godb_fast.rewriting.names import Scope, Source
 from godb_fast.rewriting.printing import to_segments
 from godb_fast.sql.draft import arg
+from godb_fast.sql.scopes import below
 
 _INTEGERS = frozenset(
     {"tinyint", "smallint", "integer", "int", "int2", "int4", "int8", "bigint", "utinyint", "usmallint"}
@@ -28,20 +29,25 @@ _INTEGERS = frozenset(
 class SliceKey:
     """An integer column of a relation in the outermost SELECT, as it is written.
 
-    ``table`` is the canonical name of a base table, None for what a CTE computes.
+    ``table`` is the canonical name of a base table, None for what a CTE computes. ``outer`` says that a
+    subquery inside names columns of the relation: it is computed once for each of its rows, wherever the
+    engine does that, so that parts of this relation are what costs less. ``tied`` columns are those that it
+    names, which often have few values.
     """
 
     alias: str
     column: str
     unique: bool
     table: str | None = None
+    outer: bool = False
+    tied: bool = False
 
     def __str__(self) -> str:
         return f"{self.alias}.{self.column}"
 
 
 def slice_keys(template: Template, schema: Schema) -> tuple[SliceKey, ...]:
-    """Columns by whose remainders a statement may be cut into parts; keys of their tables first."""
+    """Columns by whose remainders a statement may be cut into parts, those first whose parts cost least."""
     try:
         statement = read_statement(template, schema)
     except (Refused, RecursionError):
@@ -104,8 +110,9 @@ def _outermost(tree: exp.Expression) -> exp.Select | None:
 def _keys(statement: Statement) -> list[tuple[SliceKey, Source, bool]]:
     select = _outermost(statement.tree)
     scope = None if select is None else statement.names.scope(select)
-    if scope is None:
+    if scope is None or select is None:
         return []
+    tied = _tied(statement, select, scope)
     found = []
     for source in scope.sources:
         # Rows that an outer join makes have no key.
@@ -115,6 +122,28 @@ def _keys(statement: Statement) -> list[tuple[SliceKey, Source, bool]]:
         for name, facts in source.columns.items():
             if facts.type is not None and facts.type.lower() in _INTEGERS:
                 unique = frozenset({name}) in source.unique
-                found.append((SliceKey(source.alias, name, unique, table), source, unique))
-    found.sort(key=lambda entry: not entry[2])
+                key = SliceKey(
+                    source.alias,
+                    name,
+                    unique,
+                    table,
+                    outer=any(alias == source.alias for alias, _ in tied),
+                    tied=(source.alias, name) in tied,
+                )
+                found.append((key, source, unique))
+    found.sort(key=lambda entry: (not entry[0].outer, entry[0].tied, not entry[0].unique))
+    return found
+
+
+def _tied(statement: Statement, select: exp.Expression | None, scope: Scope) -> set[tuple[str, str]]:
+    """Columns of a SELECT that subqueries inside of it name: (relation, column)."""
+    found = set()
+    for inner in statement.names.scopes.values():
+        if inner.parent is None or inner.select is select:
+            continue
+        for column in below(inner.select):
+            if isinstance(column, exp.Column):
+                where = statement.names.find(column, inner)
+                if where is not None and where.scope is scope:
+                    found.add((where.source.alias, where.name))
     return found

@@ -83,6 +83,20 @@ class TestKeys:
     def test_where_there_are_none(self, engine: Any, sql: str) -> None:
         assert slice_keys(subject_of(engine, sql).template, engine.schema()) == ()
 
+    def test_relations_that_a_subquery_names_come_first(self, engine: Any) -> None:
+        sql = (
+            "SELECT a.name, p.id FROM account a JOIN post p ON p.account = a.id "
+            "WHERE p.score > (SELECT avg(x.score) FROM post x WHERE x.account = p.account)"
+        )
+        found = slice_keys(subject_of(engine, sql).template, engine.schema())
+        assert [(str(key), key.outer, key.tied) for key in found] == [
+            ("p.id", True, False),
+            ("p.score", True, False),
+            ("p.account", True, True),
+            ("a.id", False, False),
+            ("a.city", False, False),
+        ]
+
     def test_padded_relations_are_not_cut(self, engine: Any) -> None:
         sql = "SELECT a.id, p.id FROM account a LEFT JOIN post p ON p.account = a.id"
         found = slice_keys(subject_of(engine, sql).template, engine.schema())
