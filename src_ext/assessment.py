@@ -554,7 +554,8 @@ def choose_at(
         return 2
     for plan in range(count):
         cost = summary_at[3 * plan]
-        if plan == own or cost * rule_at[0] > default or default - cost < rule_at[2]:
+        # The difference of infinite costs is no number, and no gain.
+        if plan == own or cost * rule_at[0] > default or not default - cost >= rule_at[2]:
             continue
         # Nothing is risked beyond what is won.
         most = default / cost if cost > 0.0 else 1e999

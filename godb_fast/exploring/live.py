@@ -42,9 +42,9 @@ LEAST_CLASS: Final = 4
 #: The survey may take this share of one run of the workload.
 SURVEY_SHARE: Final = 0.08
 #: A rewrite that the engine estimates to cost at most this share of the original is tried before anything
-#: else, and cut at that share of the original's time; so many of each query.
+#: else, and cut at that share of the original's time; so many of each query, the cheapest.
 PROMISING: Final = 0.5
-MOST_PROMISING: Final = 2
+MOST_PROMISING: Final = 1
 
 #: What is being done, seconds spent, the budget in seconds, and the workload's time now over the default's.
 Progress = Callable[[str, float, float, float], None]

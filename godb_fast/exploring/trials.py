@@ -29,7 +29,7 @@ RUN_TWICE_S: Final = 5.0
 #: How often a run is repeated that something else than its plan has ended.
 ATTEMPTS: Final = 3
 #: Times the cap of a run that comparing the parts of one query may take.
-PARTS_SHARE: Final = 3.0
+PARTS_SHARE: Final = 1.0
 #: What a standby says of a query that it cancelled for replay.
 _CONFLICT: Final = "conflict with recovery"
 
@@ -88,6 +88,8 @@ class LiveExecutor:
         self.refusals: list[Refusal] = []
         #: How rewrites were compared, by query and arm, where the default does not finish.
         self.parts: dict[tuple[int, str], str] = {}
+        #: Why queries could not be compared in parts: no other rewrite of them is tried.
+        self._uncut: dict[int, str] = {}
         self._answers: dict[int, Answer] = {}
         self._unfinished: set[int] = set()
 
@@ -215,6 +217,8 @@ class LiveExecutor:
         """Where the default does not finish, other words are believed once parts of the query agree."""
         if (query, candidate.arm) in self.parts:
             return None
+        if query in self._uncut:
+            return self._uncut[query]
         found = compare_slices(
             self.engine,
             self.subjects[query],
@@ -227,6 +231,8 @@ class LiveExecutor:
             return f"{found.differs}; for example: {found.example}"
         if not found.enough:
             compared = f"{found.agreed} of its parts agree" if found.by else "it cannot be cut into parts"
-            return f"the default did not finish, and too little says that the answer is right: {compared}"
+            why = f"the default did not finish, and too little says that the answer is right: {compared}"
+            self._uncut[query] = why
+            return why
         self.parts[query, candidate.arm] = f"compared on {found.agreed} parts, by {found.by}"
         return None

@@ -69,6 +69,11 @@ def test_tiny_queries_are_left_alone():
     assert found.reason == "the gain of 800 µs is not worth steering"
 
 
+def test_an_infinite_plan_is_no_gain():
+    own = [math.inf, 7e15, math.inf, 0.0]
+    assert chosen([0.0, math.inf, 0.0, 0.0], [math.inf, 8e15, math.inf, 0.0], own).chosen is None
+
+
 COSTS = st.floats(0, 1e300) | st.just(math.inf)
 
 
