@@ -130,10 +130,16 @@ class Scope:
         entry = self.templates.get((print_.hash, print_.casing))
         return entry[1] if entry is not None and entry[0] == print_.key else None
 
-    def remember(self, print_: Fingerprint, known: KnownTemplate) -> None:
+    def remember(self, print_: Fingerprint, known: KnownTemplate) -> KnownTemplate:
+        """Keep what is known of a template. Returns what is kept: another thread may have come first."""
+        place = print_.hash, print_.casing
         with self.lock:
+            entry = self.templates.get(place)
+            if entry is not None and entry[0] == print_.key:
+                return entry[1]
             _bound(self.templates, MAX_TEMPLATES)
-            self.templates[print_.hash, print_.casing] = (print_.key, known)
+            self.templates[place] = (print_.key, known)
+        return known
 
     def remember_exact(self, key: Hashable, prepared: Prepared) -> None:
         if len(self.exact) >= MAX_EXACT:

@@ -244,7 +244,7 @@ class Optimizer:
                 self._preparer.prepare(engine, known, limit_s, background)
             if scope.verified:
                 self._attach(engine, scope, known)
-            scope.remember(print_, known)
+            known = scope.remember(print_, known)
             clock.lap("template")
         elif known.unprepared:
             self._preparer.prepare(engine, known, limit_s, background)

@@ -406,6 +406,21 @@ class TestSharing:
         assert scope.template(Collides("select b")) is None  # type: ignore[arg-type]
         assert scope.template(Collides("select a")) is known  # type: ignore[arg-type]
 
+    def test_threads_that_see_a_template_first_share_what_is_learned(self, session: Session) -> None:
+        """What one run teaches (a quarantine, say) must hold for all."""
+        optimizer, engine = session.optimizer, session.engine
+        sql = QUERY.format(kind=2, city=50)
+        scope = optimizer.scope(engine)
+        print_ = fingerprint(sql)
+        first = optimizer._first_sight(engine, print_, sql)
+        second = optimizer._first_sight(engine, print_, sql)
+        assert first is not second
+        assert scope.remember(print_, first) is first
+        assert scope.remember(print_, second) is first
+        session.execute(sql)
+        assert scope.template(print_) is first
+        assert first.baseline_ms
+
     def test_templates_are_forgotten_oldest_first(
         self, session: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
