@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Mapping
+
+import duckdb
+from oracles.answers import duckdb_answer
+from oracles.catalogue import Catalogue
+
+from godb_fast.core import Schema
 
 #: Column names, some shared; DuckDB's type and PostgreSQL's.
 KINDS = {
@@ -213,3 +220,31 @@ class _Query:
             if chance.random() < 0.2:
                 text += f" ORDER BY {keys[0]}"
         return text
+
+
+def compared(
+    seed: int,
+    queries: int,
+    forms: Callable[[str, Schema], Mapping[str, str]],
+    *,
+    counting: bool | None = None,
+) -> int:
+    """Original and changed statements on DuckDB; how many were compared.
+
+    ``forms`` gives the changed texts of a statement by place.
+    """
+    chance = random.Random(seed)
+    count = 0
+    with duckdb.connect() as connection:
+        connection.execute("SET threads = 1")
+        tables = Tables(chance)
+        for statement in tables.statements:
+            connection.execute(statement)
+        schema = Catalogue(connection)
+        for _ in range(queries):
+            sql = query(tables, chance, counting=counting)
+            expected = duckdb_answer(connection, sql)
+            for place, text in forms(sql, schema).items():
+                assert duckdb_answer(connection, text) == expected, (place, sql, text)
+                count += 1
+    return count

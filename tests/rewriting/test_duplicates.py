@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import duckdb
 import psycopg
 import pytest
 from oracles.answers import duckdb_answer, postgres_answer
 from oracles.catalogue import Catalogue
-from oracles.multiplying_queries import Tables, query
+from oracles.multiplying_queries import Tables, compared, query
 from sqlglot import parse_one
 
 from godb_fast.core import Schema
@@ -112,31 +111,12 @@ def test_using_keeps_its_names(site: Any, site_schema: Catalogue) -> None:
 
 @pytest.mark.parametrize("seed", range(200, 220))
 def test_answers_stay_on_generated_data(seed: int) -> None:
-    assert compare(seed, 15) > 0
+    assert compared(seed, 15, forms, counting=False) > 0
 
 
 @pytest.mark.slow
 def test_answers_stay_on_much_generated_data() -> None:
-    assert sum(compare(seed, 30) for seed in range(300, 320)) > 250
-
-
-def compare(seed: int, queries: int) -> int:
-    """Original and changed statements on DuckDB; how many were compared."""
-    chance = random.Random(seed)
-    compared = 0
-    with duckdb.connect() as connection:
-        connection.execute("SET threads = 1")
-        tables = Tables(chance)
-        for statement in tables.statements:
-            connection.execute(statement)
-        schema = Catalogue(connection)
-        for _ in range(queries):
-            sql = query(tables, chance, counting=False)
-            expected = duckdb_answer(connection, sql)
-            for place, text in forms(sql, schema).items():
-                assert duckdb_answer(connection, text) == expected, (place, sql, text)
-                compared += 1
-    return compared
+    assert sum(compared(seed, 30, forms, counting=False) for seed in range(300, 320)) > 250
 
 
 def test_answers_stay_on_postgres(postgres_url: str) -> None:
