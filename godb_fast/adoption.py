@@ -23,8 +23,9 @@ from godb_fast.engines.base import EngineResult, Parameters
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import GodbError
 from godb_fast.optimizer import STEERED_RUNS, KnownTemplate, Optimizer, Prepared, Scope, check_mode
-from godb_fast.session import Session
+from godb_fast.session import Outlook, Session
 from godb_fast.sql import Fingerprint, fingerprint
+from godb_fast.worth import proved_gain_ms
 
 log = logging.getLogger("godb_fast")
 
@@ -71,16 +72,19 @@ def gain_ms(known: KnownTemplate, bucket: bytes, steering_key: str) -> float | N
 
 
 def verified_gain_ms(prepared: Prepared) -> float | None:
-    """As :func:`gain_ms`, of a decision."""
+    """As :func:`gain_ms`, of a decision; what exploration proved counts as well."""
     steering = prepared.decision.steering
     if prepared.known is None or not steering:
         return None
+    if prepared.verified is not None:
+        return proved_gain_ms(prepared.verified)
     return gain_ms(prepared.known, prepared.bucket, steering.key)
 
 
 def best_gain_ms(known: KnownTemplate) -> float | None:
     """The largest gain of a verified steering of a template, over all its buckets."""
     gains = [gain_ms(known, bucket, key) for bucket, key in list(known.steered_ms)]
+    gains += [proved_gain_ms(served.entry) for served in known.verified if served.key not in known.quarantine]
     return max((gain for gain in gains if gain is not None), default=None)
 
 
@@ -134,17 +138,21 @@ class CursorSession(Session):
         """The scope of the last decision; asks nothing."""
         return self._scope or self._valid_scope()
 
-    def prepare(self, sql: str, params: Parameters = None) -> Prepared:
-        """The decision for a statement; whatever goes wrong in planning, it is to go through as it is."""
-        return self._decide(sql, params, self.timeout_s)
+    def prepare(self, sql: str, params: Parameters = None) -> Outlook:
+        """What to do with a statement; whatever goes wrong in planning, it is to go through as it is."""
+        return self._outlook(sql, params, self.timeout_s, True)
 
-    def steered(self, prepared: Prepared) -> tuple[EngineResult | None, str | None]:
+    def steered(self, outlook: Outlook) -> tuple[EngineResult | None, str | None]:
         """A steered run under the watchdog: its complete result, or why it was discarded."""
-        return self._try_steered(prepared, self.timeout_s, None, {})
+        return self._try_steered(outlook, self.timeout_s, None, {})
 
-    def why_not_steered(self, prepared: Prepared) -> str | None:
-        """Why this statement is not steered now; None if it may be."""
-        return self._may_steer(prepared)
+    def validated(self, outlook: Outlook) -> None:
+        """A steered run was complete, and what it was to validate is as expected."""
+        self._validated(outlook)
+
+    def changed(self, outlook: Outlook) -> bool:
+        """Whether a steered run failed because the schema changed since it was decided on."""
+        return self._changed(outlook)
 
 
 class Observer:

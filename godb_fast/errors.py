@@ -87,6 +87,10 @@ class EngineBusy(EngineError):
     """A steered run would have waited too long for other statements of the instance; nothing was run."""
 
 
+class SchemaChanged(EngineError):
+    """A steered result was discarded: when it was computed, the schema was not the one of its decision."""
+
+
 class ResultTooLarge(EngineError):
     """A steered result outgrew the buffer in which it waits until it is complete."""
 

@@ -15,7 +15,7 @@ from godb_fast.background import Task
 from godb_fast.core import Decision, Template
 from godb_fast.engines.base import Effects, Parameters, Rendered
 from godb_fast.planning.proposal import OwnPlans, TemplatePlanner
-from godb_fast.sql import Fingerprint
+from godb_fast.sql import Fingerprint, fingerprint
 
 if TYPE_CHECKING:
     from godb_fast.exploring.memo import MemoEntry
@@ -68,6 +68,8 @@ class KnownTemplate:
     baseline_ms: dict[bytes, float] = field(default_factory=dict)
     #: Unprofiled runs of a steering and the fastest of them in ms, by bucket and steering.
     steered_ms: dict[tuple[bytes, str], tuple[int, float]] = field(default_factory=dict)
+    #: Estimated cost of a steering over that of the engine's own plan, by bucket and steering; NaN: unknown.
+    estimated: dict[tuple[bytes, str], float] = field(default_factory=dict)
     #: Steerings refused from now on, with the reason.
     quarantine: dict[str, str] = field(default_factory=dict)
     #: Names and types of the default plan's result.
@@ -124,6 +126,20 @@ class Scope:
     verified: dict[int, tuple[MemoEntry, ...]] = field(default_factory=dict)
     #: The short way from a text to a decision: ``kernels.routes.Routes.find``. Set by the Optimizer.
     routes: Any = None
+
+    def knows(self, sql: str, params: Parameters, dialect: str, backend: str | None = None) -> bool:
+        """Whether a statement can be decided on without reading anything of its template or its tables.
+
+        Raises
+        ------
+        SqlError
+            If it cannot be read.
+        """
+        key = exact_key(sql, params)
+        if key is not None and key in self.exact:
+            return True
+        known = self.template(fingerprint(sql, dialect, backend=backend))
+        return known is not None and not known.unprepared
 
     def template(self, print_: Fingerprint) -> KnownTemplate | None:
         """The known template of a fingerprint; its text is compared, so collisions never mix queries."""

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from numbers import Real
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ from godb_fast.engines.base import (
     Parameters,
     Rendered,
     SeesVariables,
+    ValidatesInPassing,
 )
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import (
@@ -37,11 +39,13 @@ from godb_fast.errors import (
     QueryCancelled,
     QueryTimeout,
     ResultTooLarge,
+    SchemaChanged,
     SessionClosed,
 )
 from godb_fast.knowledge import MAX_EXACT_LENGTH
 from godb_fast.optimizer import UNREADABLE, Optimizer, Policy, Prepared, Scope, check_mode, log, pass_through
 from godb_fast.sql import fingerprint
+from godb_fast.worth import SteeringCost, left_aside
 
 if TYPE_CHECKING:
     from godb_fast.exploring.live import ExplorationReport
@@ -51,6 +55,31 @@ __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
 
 _MACHINE: Final = platform.node()
 _NOTHING: Final = nullcontext()
+#: A statement under the engine's own plan is right whatever the schema is. So where asking for the epoch
+#: costs a round trip, it is asked for on its behalf no more often than once in so many seconds.
+LOOK_AGAIN_S: Final = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """What is about to be done with a statement.
+
+    Parameters
+    ----------
+    expected : str or None
+        The epoch on which the decision rests, where the statement's own round trip is to validate it.
+    refused : str or None
+        Why its steering is not applied.
+    """
+
+    prepared: Prepared
+    expected: str | None = None
+    refused: str | None = None
+
+    @property
+    def steers(self) -> bool:
+        """Whether the statement is to be steered."""
+        return self.refused is None and bool(self.prepared.decision.steering)
 
 
 class Result:
@@ -160,6 +189,10 @@ class Session:
         self._find: Callable[[str], Any] | None = None
         self._closed = False
         self._sees_variables = isinstance(engine, SeesVariables) and engine.sees_variables
+        self._far = isinstance(engine, ValidatesInPassing) and engine.validates_in_passing
+        self._looked_at = 0.0
+        #: What steering costs here, where the engine is far away.
+        self.cost = SteeringCost()
 
     # -- planning -----------------------------------------------------------------------------------
 
@@ -207,11 +240,74 @@ class Session:
 
     def _valid_scope(self) -> Scope:
         """The scope of what the engine holds now: a foreign ALTER must not give wrong rows."""
+        begun = time.perf_counter()
         epoch = self.engine.schema_epoch()
+        self._looked_at = now = time.perf_counter()
+        self.cost.asked((now - begun) * 1e3)
         scope = self._scope
         if scope is None or scope.epoch != epoch or scope.environment != self.engine.environment():
             return self._enter_scope(epoch)
         return scope
+
+    def _outlook(self, sql: str, params: Parameters, limit: float | None, steer: bool) -> Outlook:
+        """What to do with a statement; ``steer`` is whether it may be steered."""
+        outlook = self._foreseen(sql, params, limit, steer) if self._far else None
+        if outlook is not None:
+            return outlook
+        outlook = self._judged(self._decide(sql, params, limit), sql, steer)
+        if self._far and self._scope is not None and steer and outlook.steers:
+            # It was looked at just now; what is committed until the statement is parsed counts too.
+            return Outlook(outlook.prepared, self._scope.epoch)
+        return outlook
+
+    def _foreseen(self, sql: str, params: Parameters, limit: float | None, steer: bool) -> Outlook | None:
+        """As the epoch was when last seen; None if it has to be looked at before anything is done.
+
+        A steered statement validates the epoch by itself. One that is not needs none, but would never learn
+        of a change, were it not looked at now and then; in a transaction, what is noted of it could outlive
+        a change that is rolled back.
+        """
+        scope, engine = self._scope, self.engine
+        if scope is None or scope.environment != engine.environment():
+            return None
+        begun = time.perf_counter()
+        try:
+            if not scope.knows(sql, params, engine.dialect, self.optimizer.backend):
+                return None
+            prepared = self.optimizer.decide(engine, scope, sql, params, limit_s=limit)
+        except Exception as error:  # noqa: BLE001 - logged; the usual way meets it again, and tells
+            log.debug("not foreseen: %s: %s", type(error).__name__, error)
+            return None
+        now = time.perf_counter()
+        outlook = self._judged(prepared, sql, steer)
+        if prepared.decision.steering:
+            self.cost.decided((now - begun) * 1e3)
+        if steer and outlook.steers:
+            return Outlook(outlook.prepared, scope.epoch)
+        recent = now - self._looked_at < LOOK_AGAIN_S
+        return outlook if recent and not engine.in_transaction() else None
+
+    def _judged(self, prepared: Prepared, sql: str, steer: bool) -> Outlook:
+        if not steer or not prepared.decision.steering:
+            return Outlook(prepared)
+        refused = self._may_steer(prepared)
+        if refused is None and self._far:
+            aside = left_aside(prepared, self.cost, sql)
+            if aside is not None:
+                self.cost.abstained()
+                self.optimizer.count("not_worth_it")
+                return Outlook(aside)
+        return Outlook(prepared, None, refused)
+
+    def _changed(self, outlook: Outlook) -> bool:
+        """Whether a steered run that was to validate its epoch may have gone wrong for its sake."""
+        if outlook.expected is None:
+            return False
+        try:
+            return self._valid_scope().epoch != outlook.expected
+        except EngineError as error:
+            log.debug("the epoch cannot be told: %s", error)
+            return True
 
     def _decide(self, sql: str, params: Parameters, limit: float | None = None) -> Prepared:
         """As :meth:`optimize`, but whatever goes wrong in planning, the statement goes through as it is."""
@@ -288,17 +384,20 @@ class Session:
                 prepared = self._observed(sql, params, mode)
                 result = self._run_default(prepared, sql, params, limit, cancel, form)
                 return self._finish(prepared, mode, result)
-            prepared = self._decide(sql, params, limit)
-            fell_back, wasted_ms = None, 0.0
-            if mode == "steer" and prepared.decision.steering:
-                fell_back = self._may_steer(prepared)
-                if fell_back is None:
-                    begun = time.perf_counter()
-                    steered, fell_back = self._try_steered(prepared, limit, cancel, form)
-                    if steered is not None:
-                        self.optimizer.count("steered")
-                        return self._finish(prepared, mode, steered, steered=True)
-                    wasted_ms = (time.perf_counter() - begun) * 1e3
+            outlook = self._outlook(sql, params, limit, mode == "steer")
+            prepared, fell_back, wasted_ms = outlook.prepared, outlook.refused, 0.0
+            if mode == "steer" and outlook.steers:
+                begun = time.perf_counter()
+                try:
+                    steered, fell_back = self._try_steered(outlook, limit, cancel, form)
+                except SchemaChanged as changed:
+                    steered, fell_back = None, str(changed)
+                    self.optimizer.count("outdated")
+                    prepared = self._decide(sql, params, limit)
+                if steered is not None:
+                    self.optimizer.count("steered")
+                    return self._finish(prepared, mode, steered, steered=True)
+                wasted_ms = (time.perf_counter() - begun) * 1e3
             result = self._run_default(prepared, sql, params, limit, cancel, form)
             self.optimizer.saw_default(prepared, result)
             return self._finish(prepared, mode, result, fell_back=fell_back, wasted_ms=wasted_ms)
@@ -395,9 +494,18 @@ class Session:
         return refused
 
     def _try_steered(
-        self, prepared: Prepared, limit: float | None, cancel: CancelToken | None, form: dict[str, Any]
+        self, outlook: Outlook, limit: float | None, cancel: CancelToken | None, form: dict[str, Any]
     ) -> tuple[EngineResult | None, str | None]:
-        """A steered run under the watchdog: its result, or why it was discarded."""
+        """A steered run under the watchdog: its result, or why it was discarded.
+
+        Raises
+        ------
+        SchemaChanged
+            If it validated its epoch, and that is another: nothing is held against the steering then.
+        """
+        prepared = outlook.prepared
+        if outlook.expected is not None:
+            form = {**form, "expected": outlook.expected}
         allowance = self.optimizer.allowance_s(prepared)
         assert allowance is not None
         assert prepared.known is not None
@@ -413,7 +521,7 @@ class Session:
                 max_rows=self.optimizer.policy.max_buffered_rows,
                 **form,
             )
-        except QueryCancelled:
+        except (QueryCancelled, SchemaChanged):
             raise
         except EngineBusy as error:
             # Nothing ran: other statements kept their turn. That says nothing about the plan.
@@ -431,15 +539,25 @@ class Session:
             elif unverified and self._disobeyed(prepared, result):
                 why = "the engine did not run the join tree that was asked for"
             else:
+                self._validated(outlook)
                 if not unverified:
                     self.optimizer.saw_steered(
                         self._scope or self._valid_scope(), prepared, result.latency_ms
                     )
                 return result, None
         lost_s = time.perf_counter() - begun
+        if self._changed(outlook):
+            raise SchemaChanged(f"the schema changed since the decision; {why}")
         self.optimizer.quarantine(self._scope or self._valid_scope(), prepared, why, lost_s)
         self.optimizer.log_once("fell_back", why)
         return None, why
+
+    def _validated(self, outlook: Outlook) -> None:
+        """A steered run is complete, and its epoch was the right one."""
+        if outlook.expected is not None:
+            assert isinstance(self.engine, ValidatesInPassing)
+            self._looked_at = time.perf_counter()
+            self.cost.steered(self.engine.further_looks)
 
     def _disobeyed(self, prepared: Prepared, result: EngineResult) -> bool:
         known, steering = prepared.known, prepared.decision.steering

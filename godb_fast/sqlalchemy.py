@@ -2,7 +2,8 @@
 
 A hook sees a statement before the driver does and may change it, but a user's execution is no place for
 trials: so only *verified* steerings are applied here, those that were seen to be obeyed and faster in runs of
-a :class:`~godb_fast.Session` with the same Optimizer. Everything else passes unchanged and is observed.
+a :class:`~godb_fast.Session` with the same Optimizer, or that exploration proved. Everything else passes
+unchanged and is observed.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from godb_fast.adoption import (
 )
 from godb_fast.engines.base import Parameters, Rendered
 from godb_fast.engines.registry import open_engine
-from godb_fast.errors import GodbError, InvalidInput, MissingDependency
-from godb_fast.optimizer import Optimizer, Prepared, Scope
+from godb_fast.errors import GodbError, InvalidInput, MissingDependency, SchemaChanged
+from godb_fast.optimizer import Optimizer, Prepared
+from godb_fast.session import Outlook
 from godb_fast.sql import Fingerprint
 from godb_fast.store import open_store
 
@@ -41,10 +43,9 @@ ENGINES: Final = {"postgresql": "postgresql", "duckdb": "duckdb"}
 IDLE_S: Final = {"postgresql": 5.0, "duckdb": 0.1}
 #: Drivers whose connections can be planned for.
 PLANNED: Final = frozenset({"psycopg", "psycopg_async", "duckdb_engine"})
-#: What looking and the settings around a steered statement cost beyond round trips, in ms.
+#: What looking and the settings around a steered statement cost, in ms. It takes one round trip, as the
+#: statement alone does; where it was seen to take more, a session's SteeringCost knows.
 OVERHEAD_MS: Final = 0.5
-#: Round trips that steering adds to a statement: one to look at the schema's epoch, one to be safe.
-ROUND_TRIPS: Final = 2
 _KEY: Final = "godb_fast"
 
 
@@ -58,7 +59,8 @@ class _Call:
     unplanned: tuple[str, Parameters] | None = None
     original: tuple[str, Any] | None = None
     prepared: Prepared | None = None
-    scope: Scope | None = None
+    outlook: Outlook | None = None
+    session: CursorSession | None = None
     steered: bool = False
     fell_back: str | None = None
 
@@ -82,7 +84,6 @@ class Adoption:
         self._synchronous = not engine.dialect.is_async
         self._observer = Observer(self._name, optimizer, database=_database(engine))
         self._adviser = Adviser(self._observer, IDLE_S[self._name]) if mode in ("advise", "steer") else None
-        self._round_trip_ms = 0.0
         #: The DuckDB connection on a cursor of which advice is made.
         self._parent: Any = None
         self._listeners: list[tuple[str, Callable[..., Any], bool]] = [
@@ -151,7 +152,7 @@ class Adoption:
         params = parameters or None
         known = self.optimizer.known_templates(print_) if self.mode == "steer" else []
         gain = max((best_gain_ms(template) or 0.0 for template in known), default=0.0)
-        if gain <= OVERHEAD_MS + ROUND_TRIPS * self._round_trip_ms or not self._can_steer:
+        if gain <= OVERHEAD_MS or not self._can_steer:
             call.unplanned = statement, params
             return statement, parameters
         rendered = self._verified(connection, statement, params, call)
@@ -182,20 +183,15 @@ class Adoption:
             return None
         try:
             session = self._session(connection.info, raw)
-            begun = time.perf_counter()
-            scope = session.scope()
-            taken = (time.perf_counter() - begun) * 1e3
-            self._round_trip_ms = min(taken, self._round_trip_ms) if self._round_trip_ms else taken
-            prepared = self.optimizer.decide(session.engine, scope, statement, params)
+            outlook = session.prepare(statement, params)
         except GodbError as error:
             self.optimizer.log_once("passed_through", f"passed through: {error}")
             return None
+        prepared = outlook.prepared
         gain = verified_gain_ms(prepared)
-        if gain is None or gain <= OVERHEAD_MS + ROUND_TRIPS * self._round_trip_ms:
+        if gain is None or gain <= OVERHEAD_MS or not outlook.steers:
             return None
-        if session.why_not_steered(prepared) is not None:
-            return None
-        call.prepared, call.scope = prepared, scope
+        call.prepared, call.outlook, call.session = prepared, outlook, session
         return fence.with_comments(statement, prepared.rendered)
 
     def _session(self, info: dict[Any, Any], raw: Any) -> CursorSession:
@@ -216,23 +212,31 @@ class Adoption:
         call: _Call | None = getattr(context, "_godb_fast", None)
         if call is None or call.prepared is None or call.original is None:
             return False
-        from godb_fast.engines.postgres import fence
+        from godb_fast.engines.postgres import PostgresEngine, fence
 
-        prepared, scope = call.prepared, call.scope
-        assert scope is not None
+        prepared, outlook, session = call.prepared, call.outlook, call.session
+        assert outlook is not None
+        assert session is not None
+        engine = session.engine
+        assert isinstance(engine, PostgresEngine)
         raw = context.root_connection.connection.driver_connection
         rendered = prepared.rendered
         fenced = Rendered(statement, parameters or None, rendered.before, steering=rendered.steering)
         limit = self.optimizer.allowance_s(prepared)
         begun = time.perf_counter()
         try:
-            fence.run_on_cursor(raw, raw, cursor, fenced, timeout_s=limit)
+            validation = None if outlook.expected is None else engine.validation(outlook.expected)
+            fence.run_on_cursor(raw, raw, cursor, fenced, timeout_s=limit, validation=validation)
         except Exception as error:
             if fence.belongs_to_caller(error, raw, time.perf_counter() - begun, limit):
                 raise
             call.fell_back = f"the steered run failed: {str(error).strip() or type(error).__name__}"
-            self.optimizer.quarantine(scope, prepared, call.fell_back)
-            self.optimizer.log_once("fell_back", call.fell_back)
+            if isinstance(error, SchemaChanged) or session.changed(outlook):
+                # Nothing is held against the steering, which rests on another schema.
+                self.optimizer.count("outdated")
+            else:
+                self.optimizer.quarantine(session.scope_now, prepared, call.fell_back)
+                self.optimizer.log_once("fell_back", call.fell_back)
             call.started = time.perf_counter()
             sql, params = call.original
             if params:
@@ -242,7 +246,8 @@ class Adoption:
         else:
             call.steered = True
             self.optimizer.count("steered")
-            self.optimizer.saw_steered(scope, prepared, (time.perf_counter() - begun) * 1e3)
+            session.validated(outlook)
+            self.optimizer.saw_steered(session.scope_now, prepared, (time.perf_counter() - begun) * 1e3)
         return True
 
     def _execute_no_params(self, cursor: Any, statement: str, context: Any) -> bool:

@@ -215,11 +215,12 @@ class DuckDBConnection(Passing):
         """The decision, and what there is to say of a discarded run; a steered result is in the buffer."""
         begun = time.perf_counter()
         try:
-            prepared = session.prepare(*arguments)
+            outlook = session.prepare(*arguments)
+            prepared = outlook.prepared
             self._observer.advised(print_, prepared.decision)
-            if not prepared.decision.steering or session.why_not_steered(prepared) is not None:
+            if not outlook.steers:
                 return prepared, {}
-            result, why = session.steered(prepared)
+            result, why = session.steered(outlook)
         except QueryCancelled as error:
             took = (time.perf_counter() - begun) * 1e3
             self._observer.saw(print_, "cancelled", took, None, steered=True)

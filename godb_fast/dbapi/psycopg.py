@@ -14,8 +14,9 @@ from godb_fast.dbapi.passing import Passing
 from godb_fast.engines.base import EngineResult, Parameters
 from godb_fast.engines.postgres import PostgresEngine, fence
 from godb_fast.engines.postgres.driver import STOPPED, check_connection, sqlstate
-from godb_fast.errors import EngineError
+from godb_fast.errors import EngineError, SchemaChanged
 from godb_fast.optimizer import EXPLAIN_LIMIT_S, Optimizer, Prepared
+from godb_fast.session import Outlook
 from godb_fast.sql import Fingerprint
 
 #: Seconds that the connection for planning in the background is kept.
@@ -171,18 +172,25 @@ class PostgresConnection(Passing):
         """
         try:
             session = self._planning()
-            prepared = session.prepare(query, params)
+            outlook = session.prepare(query, params)
+            prepared = outlook.prepared
             self._observer.advised(print_, prepared.decision)
             if not prepared.decision.steering:
                 return prepared, None, 0.0
-            fell_back = session.why_not_steered(prepared) or self._disobedient(session, prepared)
+            fell_back = outlook.refused or self._disobedient(session, prepared)
         except Exception as error:  # noqa: BLE001 - logged and counted: the statement goes on unchanged
             self._observer.failed("planning", error)
             return None, None, 0.0
         if fell_back is not None:
             return prepared, fell_back, 0.0
         begun = time.perf_counter()
-        fell_back = self._try(session, print_, cursor, query, prepared)
+        try:
+            fell_back = self._try(session, print_, cursor, query, outlook)
+        except SchemaChanged as changed:
+            # What was decided is of no use any more, and nothing is to be noted of it.
+            self.optimizer.count("outdated")
+            session.scope()
+            return None, str(changed), (time.perf_counter() - begun) * 1e3
         return prepared, fell_back, 0.0 if fell_back is None else (time.perf_counter() - begun) * 1e3
 
     def _disobedient(self, session: CursorSession, prepared: Prepared) -> str | None:
@@ -207,9 +215,17 @@ class PostgresConnection(Passing):
         return why
 
     def _try(
-        self, session: CursorSession, print_: Fingerprint, cursor: Any, query: str, prepared: Prepared
+        self, session: CursorSession, print_: Fingerprint, cursor: Any, query: str, outlook: Outlook
     ) -> str | None:
-        """Run under the steering; None if the cursor holds its result, else why it was discarded."""
+        """Run under the steering; None if the cursor holds its result, else why it was discarded.
+
+        Raises
+        ------
+        SchemaChanged
+            If the decision rests on another schema than the statement.
+        """
+        prepared, engine = outlook.prepared, session.engine
+        assert isinstance(engine, PostgresEngine)
         known, steering = prepared.known, prepared.decision.steering
         assert known is not None
         limit = self.optimizer.allowance_s(prepared)
@@ -221,7 +237,10 @@ class PostgresConnection(Passing):
                 cursor,
                 fence.with_comments(query, prepared.rendered),
                 timeout_s=limit,
+                validation=None if outlook.expected is None else engine.validation(outlook.expected),
             )
+        except SchemaChanged:
+            raise
         except BaseException as error:
             took = time.perf_counter() - begun
             if fence.belongs_to_caller(error, self._raw, took, limit):
@@ -234,6 +253,7 @@ class PostgresConnection(Passing):
         else:
             took_ms = (time.perf_counter() - begun) * 1e3
             if known.columns is None or _same(self._columns(cursor), known.columns):
+                session.validated(outlook)
                 if steering.key in known.obeyed:
                     self.optimizer.saw_steered(session.scope_now, prepared, took_ms)
                 self.optimizer.count("steered")
@@ -248,6 +268,8 @@ class PostgresConnection(Passing):
                 )
                 return None
             why = "the steered result has other columns"
+        if session.changed(outlook):
+            raise SchemaChanged(f"the schema changed since the decision; {why}")
         self.optimizer.quarantine(session.scope_now, prepared, why)
         self.optimizer.log_once("fell_back", why)
         return why

@@ -321,6 +321,25 @@ class LooksFirst(Protocol):
 
 
 @runtime_checkable
+class ValidatesInPassing(Protocol):
+    """An engine far away, which is asked for its epoch in the round trip of the statement that rests on it.
+
+    Its ``run`` takes ``expected``, an epoch, and raises SchemaChanged where that was not the schema under
+    which the statement was parsed; nothing of the result is kept then.
+    """
+
+    @property
+    def validates_in_passing(self) -> bool:
+        """Whether it does so on this connection."""
+        ...
+
+    @property
+    def further_looks(self) -> int:
+        """Round trips that the last validation took beyond the statement's own."""
+        ...
+
+
+@runtime_checkable
 class KeepsComments(Protocol):
     """An engine on whose server comments in front of a statement are read (tracing, monitoring)."""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,10 +26,12 @@ FIRST_USER_OID: Final = 16384
 NAME_BYTES: Final = 63
 
 #: Costs some 20 µs more than SELECT 1. While the snapshot stays the same, no transaction has committed
-#: anything; a transaction with an id of its own may have changed the catalogue itself.
+#: anything; a transaction with an id of its own may have changed the catalogue itself. Whether each statement
+#: looks anew is the last column.
 EPOCH_SQL: Final = """
 SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL,
-       pg_catalog.current_schemas(true)::text[], pg_catalog.pg_my_temp_schema()::int8
+       pg_catalog.current_schemas(true)::text[], pg_catalog.pg_my_temp_schema()::int8,
+       pg_catalog.starts_with(pg_catalog.current_setting('transaction_isolation'), 'read ')
 """
 _HASH: Final = (
     "pg_catalog.count(*), pg_catalog.bit_xor(pg_catalog.hash_record_extended(ROW(x.place, x.writer), 0))"
@@ -132,20 +135,42 @@ class Epochs:
     def __init__(self) -> None:
         self._token: tuple[Any, ...] | None = None
         self._epoch = ""
+        # Where transactions commit all the time, or the caller's own is writing, the token alone never tells:
+        # then the versions are asked for along with it.
+        self._restless = True
 
     def read(self, ask: Ask) -> str:
         """The epoch as of now; one statement while nothing was committed on the server, else two."""
-        snapshot, writing, path, temporary = ask(EPOCH_SQL, ())[0]
-        token = (snapshot, tuple(path), temporary)
-        if writing or token != self._token:
-            # Read after the token: what is committed in between changes the next token.
-            versions = sorted(tuple(row) for row in ask(VERSIONS_SQL, ()))
-            # A session's schema for temporary tables has a number, and comes first unless it is named.
-            plain = ["pg_temp" if name.startswith("pg_temp_") else name for name in path]
-            plain = plain[1:] if plain[:1] == ["pg_temp"] else plain
-            self._epoch = hashlib.blake2b(repr((plain, versions)).encode(), digest_size=10).hexdigest()
-            self._token = None if writing else token
+        seen = ask(EPOCH_SQL, ())
+        return self.answered(seen) or self._take(seen, ask(VERSIONS_SQL, ()))
+
+    def questions(self) -> tuple[str, ...]:
+        """What to ask behind another statement, in the same round trip; :meth:`answered` takes the rows."""
+        return (EPOCH_SQL, VERSIONS_SQL) if self._restless else (EPOCH_SQL,)
+
+    def answered(self, seen: Sequence[Any], versions: Sequence[Any] | None = None) -> str | None:
+        """The epoch by the answers; None if they do not tell, and it has to be read."""
+        token, writing = self._token_of(seen)
+        self._restless = writing or token != self._token
+        if not self._restless:
+            return self._epoch
+        return None if versions is None else self._take(seen, versions)
+
+    def _take(self, seen: Sequence[Any], versions: Sequence[Any]) -> str:
+        # Versions were read after the token: what was committed in between changes the next token.
+        token, writing = self._token_of(seen)
+        # A session's schema for temporary tables has a number, and comes first unless it is named.
+        plain = ["pg_temp" if name.startswith("pg_temp_") else name for name in seen[0][2]]
+        plain = plain[1:] if plain[:1] == ["pg_temp"] else plain
+        rows = sorted(tuple(row) for row in versions)
+        self._epoch = hashlib.blake2b(repr((plain, rows)).encode(), digest_size=10).hexdigest()
+        self._token = None if writing else token
         return self._epoch
+
+    @staticmethod
+    def _token_of(seen: Sequence[Any]) -> tuple[tuple[Any, ...], bool]:
+        snapshot, writing, path, temporary = seen[0][:4]
+        return (snapshot, tuple(path), temporary), writing
 
 
 def read_epoch(ask: Ask) -> str:

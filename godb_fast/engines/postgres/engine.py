@@ -21,6 +21,7 @@ from godb_fast.engines.postgres.rendering import hint_comment, leading_comments,
 from godb_fast.engines.postgres.settings import SteeringSettings, parse
 from godb_fast.engines.postgres.settings import statement as setting_statement
 from godb_fast.engines.postgres.statistics import PostgresStatistics
+from godb_fast.engines.postgres.validation import Validation
 from godb_fast.errors import EngineError, InvalidInput, SqlError
 from godb_fast.sql import fingerprint
 from godb_fast.sql.fingerprint import has_several_statements
@@ -93,6 +94,8 @@ class PostgresEngine:
         self._statistics: PostgresStatistics | None = None
         self._epochs = catalogue.Epochs()
         self._types: dict[int, str] = {}
+        #: Round trips that the last validation of an epoch took beyond the statement's own.
+        self.further_looks = 0
         # Asked for now, so that merely observing somebody's statements asks for nothing.
         self.environment()
 
@@ -235,11 +238,33 @@ class PostgresEngine:
         text, values, formats = numbered(sql, params) if params else (sql, [], [])
         answer, about = self._connection.apart([Command(text, values, formats, own=True), _ENVIRONMENT])
         self._forget_if_reopened()
-        if about.rows[0] != self._asked:
-            self._asked = about.rows[0]
-            self._reported = ()
+        self._take_environment(about.rows[0])
         rows: list[tuple[Any, ...]] = answer.rows
         return rows
+
+    def _take_environment(self, asked: tuple[Any, ...]) -> None:
+        if asked != self._asked:
+            self._asked = asked
+            self._reported = ()
+
+    @property
+    def validates_in_passing(self) -> bool:
+        """A round trip saved; see :mod:`~godb_fast.engines.postgres.validation`."""
+        return True
+
+    def questions(self) -> tuple[str, ...]:
+        """What to ask behind a statement for epoch and environment; :meth:`answered` takes the rows."""
+        self._forget_if_reopened()
+        return (*self._epochs.questions(), _ENVIRONMENT.sql)
+
+    def validation(self, expected: str) -> Validation:
+        """The validation of a statement that rests on an epoch, for who sends it himself."""
+        return Validation(self, expected)
+
+    def answered(self, answers: Sequence[list[tuple[Any, ...]]]) -> str | None:
+        """The epoch by what was asked; None if it takes another look."""
+        self._take_environment(answers[-1][0])
+        return self._epochs.answered(*answers[:-1])
 
     def schema(self) -> catalogue.PostgresSchema:
         """The catalogue at the current epoch."""
@@ -435,16 +460,20 @@ class PostgresEngine:
         cancel: CancelToken | None = None,
         profile: bool = False,
         max_rows: int | None = None,
+        expected: str | None = None,
     ) -> EngineResult:
         """Execute a statement and return its complete result; settings are as before on every path.
 
         A statement without a steering goes to the driver as it is. A steered one is sent unprepared, with
         its settings, in one round trip: as a read-only transaction of its own, or in a savepoint of the
         caller's. ``profile`` adds the plan by EXPLAIN, of the statement as it is sent and under the same
-        settings; rows per operator are what :meth:`analyze` is for.
+        settings; rows per operator are what :meth:`analyze` is for. With ``expected``, the epoch on which a
+        steered statement rests, it is validated in the same round trip.
 
         Raises
         ------
+        SchemaChanged
+            If the statement may have been parsed at another epoch than the expected one.
         QueryTimeout, QueryCancelled, ResultTooLarge, EngineBusy, EngineError
         """
         if not statement.before and not statement.steering:
@@ -456,16 +485,22 @@ class PostgresEngine:
         _check_reads(statement.sql)
         connection = self._connection
         settings = _limited(parse(statement.before), timeout_s)
+        validation = None if expected is None else self.validation(expected)
         commands = [self._explain_command(statement)] if profile else []
         commands.append(connection.command(statement.sql, statement.params, max_rows))
+        count = len(commands)
+        if validation is not None:
+            commands += [Command(question, own=True) for question in validation.questions]
         with connection.stoppable(timeout_s, cancel, grace_s=GRACE_S) as stopper:
             begun = time.perf_counter()
             replies = connection.apart(commands, settings, begin=True, read_only=True, stopper=stopper)
             latency_ms = (time.perf_counter() - begun) * 1e3
-        answer = replies[-1]
+        answer = replies[count - 1]
         if answer.overflow:
             assert max_rows is not None
             raise too_large(max_rows)
+        if validation is not None:
+            validation.judge([reply.rows for reply in replies[count:]], inside=connection.in_transaction())
         plan = plans.physical_plan(replies[0].rows[0][0]) if profile else None
         return self._result(Fetched(answer.columns, answer.oids, answer.rows, latency_ms), plan)
 

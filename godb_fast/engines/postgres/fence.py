@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from godb_fast.engines.base import Rendered
 from godb_fast.engines.postgres.connection import SAVEPOINT
 from godb_fast.engines.postgres.driver import STOPPED, import_psycopg, is_lost, sqlstate
 from godb_fast.engines.postgres.rendering import leading_comments
 from godb_fast.engines.postgres.settings import parse
+
+if TYPE_CHECKING:
+    from godb_fast.engines.postgres.validation import Validation
 
 
 def why_not(raw: Any) -> str | None:
@@ -59,7 +62,13 @@ def belongs_to_caller(error: BaseException, raw: Any, took_s: float, limit_s: fl
 
 
 def run_on_cursor(
-    raw: Any, connection: Any, cursor: Any, statement: Rendered, *, timeout_s: float | None = None
+    raw: Any,
+    connection: Any,
+    cursor: Any,
+    statement: Rendered,
+    *,
+    timeout_s: float | None = None,
+    validation: Validation | None = None,
 ) -> None:
     """Execute a steered statement that only reads; its result is the cursor's.
 
@@ -73,9 +82,13 @@ def run_on_cursor(
         The caller's cursor.
     timeout_s : float, optional
         The server stops the statement after this time; a lower ``statement_timeout`` stays.
+    validation : Validation, optional
+        Of the epoch on which the statement rests; on a synchronous connection in the same round trip.
 
     Raises
     ------
+    SchemaChanged
+        If it does not hold: what the cursor holds is not the statement's result.
     Exception
         The driver's error, after the transaction was put back to where it was.
     """
@@ -86,6 +99,7 @@ def run_on_cursor(
     pipeline: AbstractContextManager[Any] = raw.pipeline() if synchronous else nullcontext()
     with _unprepared(raw):
         helper = connection.cursor()
+        asked: list[Any] = []
         try:
             try:
                 with pipeline:
@@ -94,6 +108,8 @@ def run_on_cursor(
                         cursor.execute(statement.sql)
                     else:
                         cursor.execute(statement.sql, statement.params)
+                    if validation is not None:
+                        asked = [_asked(raw, question) for question in validation.questions]
                     _send(helper, after, one_by_one=synchronous)
             except BaseException:
                 status = psycopg.pq.TransactionStatus
@@ -102,6 +118,16 @@ def run_on_cursor(
                 raise
         finally:
             helper.close()
+    if validation is not None:
+        from godb_fast.engines.postgres.pipeline import own_rows
+
+        answers = [own_rows(raw, entry.pgresult) for entry in asked]
+        validation.judge(answers, inside=not alone)
+
+
+def _asked(raw: Any, question: str) -> Any:
+    """A cursor of the plainest kind, in whose result the answer will be."""
+    return import_psycopg().Cursor(raw).execute(question)
 
 
 def _send(helper: Any, statements: Sequence[str], *, one_by_one: bool) -> None:

@@ -78,6 +78,13 @@ class _OwnAdapters:
         self.adapters = _ascii_adapters if raw.info.encoding == "ascii" else adapters
 
 
+def own_rows(raw: Any, result: Any) -> list[tuple[Any, ...]]:
+    """Rows of a libpq result of a statement of ours, whatever adapters the connection's owner registered."""
+    transformer = Transformer(_OwnAdapters(raw))
+    transformer.set_pgresult(result)
+    return transformer.load_rows(0, result.ntuples, tuple)
+
+
 @dataclass
 class Reply:
     """What the server answered to one command."""
