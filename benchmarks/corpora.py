@@ -128,6 +128,17 @@ def _extension(options: Options, folder: str) -> tuple[str, ...]:
     return tuple(text for path, text in sorted(files.items()) if path.startswith(folder))
 
 
+def numbered(options: Options, workload: str) -> dict[int, str]:
+    """The queries of ``tpch`` or ``tpcds`` by number; DuckDB and PostgreSQL read the same texts."""
+    folder = {"tpch": "extension/tpch/dbgen/queries/", "tpcds": "extension/tpcds/dsdgen/queries/"}[workload]
+    files = _duckdb_files(options)
+    return {
+        int(re.sub(r"\D", "", path.rsplit("/", 1)[1])): text
+        for path, text in sorted(files.items())
+        if path.startswith(folder)
+    }
+
+
 def demo(options: Options) -> Corpus:
     """The demo's own queries, in its own schema: the one corpus that every copy of the project has."""
     from godb_fast.demo import TABLES, stream

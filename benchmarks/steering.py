@@ -1,40 +1,41 @@
 """Explore on a live engine, then measure: what verified steering gains, with everything in it.
 
-The repeat track: queries are explored under a budget, then queries of the same templates run interleaved
-under the engine's plans, under the engine's plans again (A/A), and through ``execute()`` in mode steer, which
-plans each call as if its literals were new. With the demo the measured queries have other literals than the
-explored ones; with files of one's own, ``--measure`` names those to measure (without it, the explored ones
-are measured themselves, and the report says so).
+Statements are explored under a budget; then statements run interleaved under the engine's plans, under the
+engine's plans again (A/A), and through ``execute()`` in mode steer, which plans each call as if its literals
+were new. ``--track repeat`` measures other literals of the explored templates, ``--track unseen`` templates
+that were not explored. The benchmark loads TPC-H, TPC-DS or the demo itself; files of statements need a
+loaded database (``--url``).
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import random
 import sys
-import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks import methods, workloads
 from benchmarks.common import MissingData, Options, Report, main
-from godb_fast.engines.registry import open_engine
-from godb_fast.errors import EngineError, GodbError, InvalidInput, QueryTimeout
-from godb_fast.evidence import Interval, PairedRuns, judge, ratio_of_sums, summarize_ratios
+from benchmarks.live_tracks import Plan, Track, repeat, unseen
+from benchmarks.loading import TUNED
+from benchmarks.workloads import Wanted
+from godb_fast.errors import GodbError, InvalidInput
+from godb_fast.evidence import judge
 from godb_fast.exploring.budget import Budget
-from godb_fast.exploring.live import ExplorationReport
-from godb_fast.exploring.subjects import LiveQuery
-from godb_fast.session import Optimizer, Policy, Session
-from godb_fast.sql.scripts import split
-from godb_fast.store import SqliteStore
+from godb_fast.report.gain import Gain
+from godb_fast.report.raw import raw_runs
 
-ARMS = ("default", "again", "ours")
+_TITLES = {"ours": "ours / default", "again": "A/A: default / default"}
+#: R that must not be exceeded on the repeat track, by engine and workload, from so much data on.
+FLOORS: Mapping[tuple[str, str], tuple[float, float]] = {
+    ("postgres", "tpcds"): (0.40, 1.0),
+    ("duckdb", "demo"): (0.50, 0.2),
+    ("duckdb", "tpch"): (1.02, 1.0),
+    ("duckdb", "tpcds"): (1.02, 1.0),
+}
+DUCKDB_FLOOR = 1.02
 
 
 @dataclass
@@ -43,25 +44,25 @@ class Settings:
 
     engine: str = "duckdb"
     workload: str = "demo"
-    scale: float = 0.2
+    scale: float | None = None
     url: str | None = None
     measure: str | None = None
+    track: str = "repeat"
+    stock: bool = False
+    cache: Path | None = None
     budget: str = "2x"
     cap_s: float = 20.0
     rounds: int = 3
+    methods: tuple[str, ...] = ()
     store: Path | None = None
     raw: Path | None = None
     resume: bool = False
 
-
-@dataclass
-class Measured:
-    """Seconds per arm of one query, one a round; a run that was cut counts as the cap."""
-
-    name: str
-    seconds: dict[str, list[float]] = field(default_factory=lambda: {arm: [] for arm in ARMS})
-    cut: set[str] = field(default_factory=set)
-    steered: int = 0
+    @property
+    def wanted(self) -> Wanted:
+        """The workload."""
+        scale = self.scale or (0.2 if self.workload == "demo" else 1.0)
+        return Wanted(self.engine, self.workload, scale, self.url, self.measure, self.cache)
 
 
 SETTINGS = Settings()
@@ -71,180 +72,130 @@ def run(options: Options, report: Report) -> None:
     """Explore queries on a live engine, then measure the engine's plans, the same again, and ours."""
     settings = SETTINGS
     report.settings.update({key: str(value) for key, value in vars(settings).items()})
-    with ExitStack() as stack:
-        url, explored, measured = _workload(stack, settings, options)
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="godb_fast-steering-"))
-        store = SqliteStore(settings.store or Path(folder) / "store.sqlite")
-        stack.callback(store.close)
-        optimizer = Optimizer(policy=Policy(background=False), store=store)
-        session = stack.enter_context(Session(optimizer, open_engine(url, read_only=True), mode="steer"))
-        begun = time.perf_counter()
-        exploration = session.explore(
-            explored,
-            settings.budget,
-            cap_s=settings.cap_s,
-            resume=settings.resume and settings.store is not None,
-        )
-        _tell_exploration(report, exploration, time.perf_counter() - begun)
-        _tell(report, _measure(session, measured, settings, options.seed), settings)
+    report.settings["scale"] = settings.wanted.scale
+    with raw_runs(settings.raw, resume=settings.resume) as raw:
+        for label, server in _servers(settings):
+            with ExitStack() as stack:
+                loaded = workloads.load(stack, settings.wanted, options, server)
+                for note in loaded.notes:
+                    if note not in report.notes:
+                        report.note(note)
+                plan = Plan(
+                    settings.budget, settings.cap_s, settings.rounds, options.seed,
+                    settings.store, settings.resume, settings.methods,
+                )  # fmt: skip
+                if settings.track == "unseen":
+                    for track in unseen(loaded, plan, f"{label} " if label else "", raw):
+                        _tell(report, track)
+                else:
+                    track = repeat(loaded, plan, label, raw)
+                    _tell(report, track)
+                    if label != "stock":
+                        _hold(report, track.gain, settings, options)
 
 
-# -- the workload -----------------------------------------------------------------------------------------
-
-
-def _workload(
-    stack: ExitStack, settings: Settings, options: Options
-) -> tuple[str, list[LiveQuery], list[LiveQuery]]:
-    """URL, queries to explore, queries to measure."""
-    if settings.workload == "demo":
-        return _demo(stack, settings, options)
-    if settings.url is None:
-        raise MissingData(f"workload {settings.workload}: name a loaded database with --url")
-    explored = _read(settings.workload)
-    if settings.measure is None:
-        return settings.url, explored, explored
-    return settings.url, explored, _read(settings.measure)
-
-
-def _read(path: str) -> list[LiveQuery]:
-    if not Path(path).exists():
-        raise MissingData(f"workload {path}: no such file of statements")
-    return [LiveQuery(entry.name, entry.sql) for entry in split(Path(path).read_text(encoding="utf-8"))]
-
-
-def _demo(
-    stack: ExitStack, settings: Settings, options: Options
-) -> tuple[str, list[LiveQuery], list[LiveQuery]]:
-    from godb_fast.demo import SEED, TEMPLATES, build, stream
-
-    templates = TEMPLATES[:12] if options.quick else TEMPLATES
-    scale = min(settings.scale, 0.05) if options.quick else settings.scale
-
-    def draw(seed: int) -> list[LiveQuery]:
-        drawn = stream(instances=1, scale=scale, seed=seed, templates=templates)
-        return [LiveQuery(query.name, query.sql) for query in drawn]
-
-    queries = draw(SEED), draw(SEED + 1 + options.seed)
-    if settings.url is not None:
-        return settings.url, *queries
-    if settings.engine == "postgres":
-        from godb_fast.demo.postgres import throwaway_demo
-
-        url, *_ = stack.enter_context(throwaway_demo(scale, SEED, lambda what, share: None))
-        return url, *queries
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="godb_fast-steering-"))
-    return str(build(Path(folder) / "demo.duckdb", scale=scale, seed=SEED).path), *queries
-
-
-# -- measuring --------------------------------------------------------------------------------------------
-
-
-def _measure(session: Session, queries: Sequence[LiveQuery], settings: Settings, seed: int) -> list[Measured]:
-    order = random.Random(seed)
-    known = _resumed(settings)
-    found: list[Measured] = []
-    with _raw(settings) as write:
-        for query in queries:
-            if not session.engine.effects(query.sql).pure:
-                continue
-            entry = Measured(query.name)
-            begun = len(known.get(query.name, ())) // len(ARMS)
-            try:
-                if begun < settings.rounds:
-                    # Thrown away: caches, the template's statistics.
-                    for arm in ARMS:
-                        _one(session, query, arm, settings.cap_s)
-                for number in range(settings.rounds):
-                    arms = list(ARMS)
-                    order.shuffle(arms)
-                    for arm in arms:
-                        row = known.get(query.name, {}).get((number, arm))
-                        if row is None:
-                            row = _one(session, query, arm, settings.cap_s)
-                            write([query.name, number, arm, *row])
-                        seconds, cut, steered = row
-                        entry.seconds[arm].append(seconds)
-                        entry.steered += steered
-                        if cut:
-                            entry.cut.add(arm)
-            except EngineError as error:
-                print(f"{query.name}: left out, {error}", file=sys.stderr)
-                continue
-            found.append(entry)
-    return found
-
-
-def _one(session: Session, query: LiveQuery, arm: str, cap_s: float) -> tuple[float, bool, bool]:
-    """Seconds, whether it was cut, and whether it was steered."""
-    if arm == "ours":
-        fingerprint = session.optimize(query.sql).fingerprint
-        session.optimizer.scope(session.engine).forget_exact(fingerprint)
-    begun = time.perf_counter()
-    try:
-        if arm == "ours":
-            result = session.execute(query.sql, timeout_s=cap_s)
-            return time.perf_counter() - begun, False, result.observation.steered
-        session.run_default(query.sql, timeout_s=cap_s)
-    except QueryTimeout:
-        # What a wasted steered run took comes on top of the cap.
-        took = time.perf_counter() - begun
-        return (max(cap_s, took) if arm == "ours" else cap_s), True, False
-    return time.perf_counter() - begun, False, False
-
-
-_Rows = dict[str, dict[tuple[int, str], tuple[float, bool, bool]]]
-
-
-def _resumed(settings: Settings) -> _Rows:
-    found: _Rows = defaultdict(dict)
-    if settings.resume and settings.raw is not None and settings.raw.exists():
-        with settings.raw.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                value = (float(row["seconds"]), row["cut"] == "True", row["steered"] == "True")
-                found[row["query"]][int(row["round"]), row["arm"]] = value
-    return found
-
-
-@contextmanager
-def _raw(settings: Settings) -> Iterator[Callable[[list[object]], None]]:
-    """Writes each run to ``--raw`` as it ends."""
-    path = settings.raw
-    if path is None:
-        yield lambda row: None
-        return
-    append = settings.resume and path.exists()
-    with path.open("a" if append else "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if not append:
-            writer.writerow(["query", "round", "arm", "seconds", "cut", "steered"])
-
-        def write(row: list[object]) -> None:
-            writer.writerow(row)
-            file.flush()
-
-        yield write
+def _servers(settings: Settings) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Labels and settings of the servers to measure on; one without a label where it is not ours to set."""
+    ours = settings.engine == "postgres" and settings.workload in workloads.GENERATED and not settings.url
+    yield ("tuned" if ours else "", TUNED)
+    if settings.stock:
+        yield "stock", {}
 
 
 # -- the report -------------------------------------------------------------------------------------------
 
 
-def _tell_exploration(report: Report, exploration: ExplorationReport, took_s: float) -> None:
+def _tell(report: Report, track: Track) -> None:
+    gain, prefix = track.gain, f"{track.part}: " if track.part else ""
+    where = {"part": track.part} if track.part else {}
+    _tell_exploration(report, track, where)
+    if not gain.arms:
+        report.note(f"{prefix}nothing was measured")
+        return
+    for row in gain.arms:
+        ratios = row.ratios
+        report.row(
+            "R",
+            **where,
+            arms=_TITLES.get(row.arm, f"{row.arm} / default"),
+            R=row.ratio.estimate,
+            low=row.ratio.low,
+            high=row.ratio.high,
+            geometric_mean=ratios.geometric_mean,
+            p50=ratios.p50,
+            p95=ratios.p95,
+            p99=ratios.p99,
+            over_1_1=ratios.slower_1_1,
+            over_2=ratios.slower_2,
+            worst=f"{row.worst} {ratios.worst_ratio:.2f}",
+        )
+    intervals = {row.arm: row.ratio for row in gain.arms}
+    bound = " (a bound: cut runs count as the cap)" if gain.cut else ""
+    report.note(f"{prefix}verdict: {judge(intervals['ours'], intervals['again']).value}{bound}")
+    summary, comparison = gain.summary, gain.comparison
+    cap = f"{comparison.settings.timeout_s:g} s"
+    if gain.cut:
+        report.note(f"{prefix}cut at {cap} under the engine's plan: {', '.join(gain.cut)}")
+    ours_cut = [entry.query.name for entry in comparison.compared if "ours" in entry.cut]
+    if ours_cut:
+        report.note(f"{prefix}cut at {cap} under ours: {', '.join(ours_cut)}")
+    report.note(f"{prefix}steered in a measured run: {summary.steered} of {summary.compared}")
+    for entry in comparison.queries:
+        if entry.difference is not None:
+            report.note(f"{prefix}DIFFERENT ANSWER: {entry.query.name}: {entry.difference}")
+        if entry.outcome != "compared":
+            report.note(f"{prefix}left out: {entry.query.name}: {(entry.problem or '').splitlines()[0]}")
+    if summary.different:
+        report.floor(f"{prefix}answers that differ", summary.different, 0)
+    _tell_losses(report, gain, where)
+    for note in track.notes:
+        report.note(f"{prefix}{note}")
+    medians = sorted(
+        ((entry.query.name, *entry.median_ms) for entry in comparison.compared),
+        key=lambda entry: entry[2] - entry[1],
+    )
+    for name, default_ms, ours_ms in medians[:10]:
+        report.row(
+            "largest differences",
+            **where,
+            query=name,
+            default_s=default_ms / 1e3,
+            ours_s=ours_ms / 1e3,
+            saved_s=(default_ms - ours_ms) / 1e3,
+        )
+
+
+def _tell_exploration(report: Report, track: Track, where: Mapping[str, str]) -> None:
+    gain, exploration = track.gain, track.gain.exploration
     report.row(
         "exploration",
+        **where,
         queries=len(exploration.queries),
         promoted=len(exploration.promoted),
         trials=exploration.runs,
         spent_s=exploration.spent_s,
         budget_s=exploration.budget_s,
-        wall_s=took_s,
+        wall_s=track.wall_s,
         workload_s=exploration.workload_s,
-        expected_r=exploration.now_s / exploration.workload_s if exploration.workload_s else None,
+        proved_r=gain.proved_ratio,
+        oracle_r=gain.oracle_ratio,
+        oracle_gap=gain.oracle_gap,
     )
+    for spent_s, workload_s in _thinned(gain.curve):
+        report.row(
+            "learning curve",
+            **where,
+            spent_s=spent_s,
+            workload_times=spent_s / exploration.workload_s if exploration.workload_s else None,
+            workload_s=workload_s,
+            R=workload_s / exploration.workload_s if exploration.workload_s else None,
+        )
     for entry in exploration.promoted:
         assert entry.entry is not None
         proof = entry.entry.evidence
         report.row(
             "promoted",
+            **where,
             query=entry.name,
             arm=entry.arm,
             default_s=entry.default_s,
@@ -257,51 +208,60 @@ def _tell_exploration(report: Report, exploration: ExplorationReport, took_s: fl
         report.note(f"refused: {refusal.query} under {refusal.arm}: {refusal.why.splitlines()[0]}")
 
 
-def _tell(report: Report, measured: list[Measured], settings: Settings) -> None:
-    if not measured:
-        report.note("nothing was measured")
+def _thinned(curve: tuple[tuple[float, float], ...], most: int = 16) -> list[tuple[float, float]]:
+    """Some of the points, with both ends."""
+    if len(curve) <= most:
+        return list(curve)
+    return [curve[round(place * (len(curve) - 1) / (most - 1))] for place in range(most)]
+
+
+def _tell_losses(report: Report, gain: Gain, where: Mapping[str, str]) -> None:
+    report.row(
+        "what steering lost",
+        **where,
+        slower_queries=len(gain.slower),
+        lost_s=gain.lost_s,
+        discarded_runs_s=gain.summary.wasted_ms / 1e3,
+        ledger_s=sum(entry.lost_s for entry in gain.ledger),
+        beyond_the_floor=sum(entry.beyond for entry in gain.slower),
+    )
+    for entry in gain.slower[:5]:
+        report.row(
+            "largest losses",
+            **where,
+            query=entry.query,
+            default_s=entry.default_ms / 1e3,
+            ours_s=entry.ours_ms / 1e3,
+            default_spread_s=entry.spread_ms / 1e3,
+            beyond=entry.beyond,
+        )
+
+
+def _hold(report: Report, gain: Gain, settings: Settings, options: Options) -> None:
+    """Floors of the repeat track."""
+    if not gain.arms or settings.measure is not None:
         return
-    default = [entry.seconds["default"] for entry in measured]
-    intervals: dict[str, Interval] = {}
-    for arm, title in (("ours", "ours / default"), ("again", "A/A: default / default")):
-        runs = PairedRuns.of([entry.seconds[arm] for entry in measured], default)
-        intervals[arm] = interval = ratio_of_sums(runs)
-        summary = summarize_ratios(runs.ratios)
-        report.row(
-            "R",
-            arms=title,
-            R=interval.estimate,
-            low=interval.low,
-            high=interval.high,
-            geometric_mean=summary.geometric_mean,
-            p50=summary.p50,
-            p95=summary.p95,
-            p99=summary.p99,
-            over_1_1=summary.slower_1_1,
-            over_2=summary.slower_2,
-            worst=f"{measured[summary.worst].name} {summary.worst_ratio:.2f}",
-        )
-    cut = [entry.name for entry in measured if "default" in entry.cut]
-    bound = " (a bound: cut runs count as the cap)" if cut else ""
-    report.note(f"verdict: {judge(intervals['ours'], intervals['again']).value}{bound}")
-    if cut:
-        report.note(f"cut at {settings.cap_s:g} s under the engine's plan: {', '.join(cut)}")
-    steered = [entry.name for entry in measured if entry.steered]
-    report.note(f"steered in a measured run: {len(steered)} of {len(measured)}")
-    if settings.workload != "demo" and settings.measure is None:
-        report.note("the measured statements are those that were explored, with the same literals")
-    for entry in sorted(measured, key=lambda entry: -_saved(entry))[:10]:
-        report.row(
-            "largest differences",
-            query=entry.name,
-            default_s=float(np.median(entry.seconds["default"])),
-            ours_s=float(np.median(entry.seconds["ours"])),
-            saved_s=_saved(entry),
+    r = gain.arms[0].ratio.estimate
+    wanted = settings.wanted
+    known = FLOORS.get((settings.engine, settings.workload))
+    if known is not None:
+        floor, least_scale = known
+        if wanted.scale >= least_scale and not options.quick:
+            report.floor(f"R, {settings.workload} on {settings.engine}", r, floor)
+        else:
+            report.note(f"the floor, R ≤ {floor}, is for scale {least_scale:g} or more and all statements")
+    elif settings.engine == "duckdb" and not _postgres(settings):
+        report.floor(f"R, {Path(settings.workload).stem} on duckdb", r, DUCKDB_FLOOR)
+    if settings.engine == "postgres" and settings.workload == "tpcds":
+        report.floor(
+            "queries slower than 1.2 × the default by more than 50 ms and the spread of A/A",
+            sum(entry.beyond for entry in gain.slower),
+            0,
         )
 
 
-def _saved(entry: Measured) -> float:
-    return float(np.median(entry.seconds["default"]) - np.median(entry.seconds["ours"]))
+def _postgres(settings: Settings) -> bool:
+    return (settings.url or "").startswith(("postgres://", "postgresql://"))
 
 
 # -- the command line -------------------------------------------------------------------------------------
@@ -310,28 +270,63 @@ def _saved(entry: Measured) -> float:
 def _extend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("duckdb", "postgres"), default="duckdb", help="(duckdb)")
     parser.add_argument(
-        "--workload", default="demo", metavar="demo|FILE.sql", help="demo, or a file of statements (demo)"
+        "--workload",
+        default="demo",
+        metavar="W",
+        help="demo, tpch, tpcds, or a file of statements (demo); TPC-H and TPC-DS need their texts (--data)",
     )
-    parser.add_argument("--scale", type=float, default=0.2, help="of the demo's data (0.2)")
-    parser.add_argument("--url", help="a loaded database, for a file of statements")
+    parser.add_argument("--scale", type=float, help="of the data (0.2 for the demo, else 1)")
+    parser.add_argument("--url", help="a loaded database, instead of loading one")
     parser.add_argument("--measure", metavar="FILE.sql", help="other statements to measure")
+    parser.add_argument(
+        "--track",
+        choices=("repeat", "unseen"),
+        default="repeat",
+        help="other literals of the explored templates, or other templates (repeat)",
+    )
+    parser.add_argument(
+        "--stock",
+        action="store_true",
+        help="PostgreSQL of our own: the same once more on a server as it comes, beside the tuned one",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="where generated data stay (default: the user's cache folder)",
+    )
     parser.add_argument("--budget", default="2x", help="of the exploration: 2x, 300s, 5m (2x)")
     parser.add_argument("--cap", type=float, default=20.0, metavar="S", help="of one run (20)")
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds of each query and arm (3)")
+    parser.add_argument(
+        "--method",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="a method of your own beside ours, with the same budget; see benchmarks/methods.py",
+    )
     parser.add_argument("--store", type=Path, metavar="FILE", help="keeps what is proved, for --resume")
-    parser.add_argument("--raw", type=Path, metavar="FILE.csv", help="every measured run")
+    parser.add_argument(
+        "--raw", type=Path, metavar="FILE", help="every measured run: CSV, or Parquet (.parquet)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with --store and --raw")
 
 
 def _configure(parsed: argparse.Namespace) -> None:
     global SETTINGS
-    if parsed.rounds < 1:
-        raise SystemExit("--rounds is at least 1")
+    if parsed.rounds < 1 or parsed.cap <= 0 or (parsed.scale is not None and parsed.scale <= 0):
+        raise InvalidInput("--rounds is at least 1, --cap and --scale are above 0")
     Budget.parse(parsed.budget)
+    for method in parsed.method:
+        # Better now than after an exploration.
+        methods.named(method)
     SETTINGS = Settings(
-        parsed.engine, parsed.workload, parsed.scale, parsed.url, parsed.measure, parsed.budget, parsed.cap,
-        parsed.rounds, parsed.store, parsed.raw, parsed.resume,
+        parsed.engine, parsed.workload, parsed.scale, parsed.url, parsed.measure, parsed.track, parsed.stock,
+        parsed.cache, parsed.budget, parsed.cap, parsed.rounds, tuple(parsed.method), parsed.store,
+        parsed.raw, parsed.resume,
     )  # fmt: skip
+    if SETTINGS.stock and len(list(_servers(SETTINGS))) == 2 and next(_servers(SETTINGS))[0] != "tuned":
+        raise InvalidInput("--stock is for a PostgreSQL server of our own: --engine postgres, no --url")
 
 
 def _main() -> int:

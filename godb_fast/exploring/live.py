@@ -73,7 +73,8 @@ class LiveSettings:
 class QueryOutcome:
     """What exploration came to for one query.
 
-    ``reason`` says why it was left alone, where it was; ``arm`` is the promoted one, with its evidence.
+    ``reason`` says why it was left alone, where it was; ``arm`` is the promoted one, with its evidence;
+    ``best_s`` the best time that any candidate was seen to take, proved or not.
     """
 
     name: str
@@ -83,6 +84,7 @@ class QueryOutcome:
     reason: str = ""
     arm: str | None = None
     entry: MemoEntry | None = None
+    best_s: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -93,6 +95,7 @@ class QueryOutcome:
             "plans": self.plans,
             "reason": self.reason,
             "arm": self.arm,
+            "best_s": self.best_s,
             "promoted": None if self.entry is None else self.entry.to_dict(),
         }
 
@@ -491,6 +494,9 @@ class LiveExploration:
         if row is None:
             return replace(outcome, reason="left alone: too little of the workload's time")
         outcome = replace(outcome, plans=len(self._candidates[row]))
+        if self._explorer is not None:
+            ratio = math.exp(min(0.0, float(self._explorer.seen.best_log_ratio[row])))
+            outcome = replace(outcome, best_s=ratio * baseline.seconds)
         known = self._entries.get(row)
         if known is None:
             return replace(outcome, reason="nothing better was proved")

@@ -1,16 +1,17 @@
-"""Runs queries under the engine's plans and under ours, interleaved.
+"""Runs queries under the engine's plans and under ours, interleaved: the one place where that is measured.
 
 Per query: our decision; a run of each arm that is thrown away, in which the answers are compared; then
 rounds of three runs in random order: the engine's plan, the engine's plan again (the A/A row, which shows
 the noise), and ours. Our arm is the whole of what a user would call: schema check, planning anew as for
-literals not seen before, the steered run under its watchdog, and the fallback where that strikes.
+literals not seen before, the steered run under its watchdog, and the fallback where that strikes. A caller
+may add arms of its own to the rounds.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -52,6 +53,9 @@ class Settings:
         No further round of a query begins after this long; one round is always measured.
     mode : str
         Mode of our arm: ``steer`` (default), ``advise``, ``observe`` or ``off``.
+    count_cut : bool
+        A run that is cut counts as the limit, and its query is named; the ratio is a bound then. Without it,
+        a query whose own plan does not finish is in no ratio.
     """
 
     repetitions: int = 3
@@ -59,12 +63,47 @@ class Settings:
     query_cap_s: float = 30.0
     seed: int = 0
     mode: str = "steer"
+    count_cut: bool = False
 
     def __post_init__(self) -> None:
         if self.repetitions < 1:
             raise InvalidInput(f"repetitions is {self.repetitions}; at least 1 round is measured")
         if not self.timeout_s > 0 or not self.query_cap_s > 0:
             raise InvalidInput("time limits are seconds above 0")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One measured run; what was ``cut`` ran for at least that long."""
+
+    milliseconds: float
+    cut: bool = False
+    steered: bool = False
+
+
+#: Measured runs by query, then by (round, arm).
+Known = Mapping[str, Mapping[tuple[int, str], Timed]]
+#: Called with query, round, arm and the run after each run that is measured.
+OnRun = Callable[[str, int, str, Timed], None]
+#: An arm of the caller's: runs the query within so many seconds, or raises QueryTimeout.
+Arm = Callable[[Query, float], object]
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a comparison may be given beside its queries.
+
+    Parameters
+    ----------
+    known
+        Runs of an earlier comparison: they are not run again.
+    arms
+        More arms by name, which take part in every round.
+    """
+
+    known: Known = field(default_factory=dict)
+    on_run: OnRun | None = None
+    arms: Mapping[str, Arm] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -98,6 +137,8 @@ class QueryRuns:
     difference: str | None = None
     #: The engine's own plan gives different answers from run to run.
     unstable: bool = False
+    #: Arms of which a run was cut and counted as the limit.
+    cut: set[str] = field(default_factory=set)
     #: Milliseconds of our run where the engine's own plan was cut off.
     censored_ours_ms: float | None = None
 
@@ -105,6 +146,11 @@ class QueryRuns:
     def steered(self) -> bool:
         """Our measured runs were on a plan of ours."""
         return self.steered_runs > 0
+
+    @property
+    def median_ms(self) -> tuple[float, float]:
+        """Medians of the default and of ours."""
+        return float(np.median(self.times_ms["default"])), float(np.median(self.times_ms["ours"]))
 
     @property
     def reason(self) -> str:
@@ -138,6 +184,7 @@ def compare(
     queries: Iterable[Query],
     settings: Settings | None = None,
     progress: Callable[[Query], None] | None = None,
+    extras: Extras | None = None,
 ) -> Comparison:
     """Compare the engine's plans with ours on some queries.
 
@@ -149,7 +196,7 @@ def compare(
     progress : callable, optional
         Called with each query before it runs.
     """
-    settings = settings or Settings()
+    settings, extras = settings or Settings(), extras or Extras()
     comparison = Comparison([], settings, session.engine.name, session.engine.version)
     order = np.random.Generator(np.random.PCG64(settings.seed))
     begun = time.perf_counter()
@@ -157,9 +204,9 @@ def compare(
         for query in queries:
             if progress is not None:
                 progress(query)
-            runs = QueryRuns(query)
+            runs = QueryRuns(query, times_ms={arm: [] for arm in (*ARMS, *extras.arms)})
             try:
-                _compare_one(session, runs, settings, order)
+                _Measuring(session, runs, settings, extras).measure(order)
             except QueryTimeout as error:
                 # A run near the limit finished once and not again: what was measured is not complete.
                 runs.outcome, runs.problem = "censored", str(error)
@@ -172,68 +219,154 @@ def compare(
     return comparison
 
 
-def _compare_one(session: Session, runs: QueryRuns, settings: Settings, order: np.random.Generator) -> None:
-    sql, limit = runs.query.sql, settings.timeout_s
-    effects = session.engine.effects(sql)
-    if not effects.pure:
-        if _QUERY.match(sql):
-            # The engine's own words for a misspelt name or bad syntax are better than ours.
-            session.engine.explain(sql)
-        # What may write would change what the next arm sees.
-        raise InvalidInput(f"not compared: {effects.reason or 'it may do more than read'}")
-    try:
-        reference = session.run_default(sql, timeout_s=limit)
-    except QueryTimeout:
-        _censored(session, runs, settings)
-        return
-    expected = Answer(reference.columns, reference.types, reference.rows)
-    keys = sort_keys(sql, session.engine.dialect, reference.columns)
-    runs.rows = len(reference.rows)
+class _Measuring:
+    """The measuring of one query."""
 
-    if settings.mode in ("advise", "steer"):
-        # The decision is waited for, also where a session would prepare it in the background; whatever is
-        # wrong with it shows in the execution.
-        with suppress(GodbError):
-            session.optimize(sql)
-    # As in any session: the first execution decides and takes the engine's plan, for a bound on its time;
-    # the second tries ours, profiled, under the watchdog.
-    first = _ours(session, runs, settings)
-    if first.decision is not None:
-        runs.first_sight_ms = first.decision.total_us / 1e3
-    _check(runs, expected, _answer(first), keys)
-    if first.decision is not None and first.decision.steering and not first.observation.steered:
-        _as_if_new(session, runs)
-        first = _ours(session, runs, settings)
-        _check(runs, expected, _answer(first), keys)
-    runs.wasted_ms = first.observation.wasted_ms
-    runs.obeyed = first.observation.obeyed if first.observation.steered else None
+    def __init__(self, session: Session, runs: QueryRuns, settings: Settings, extras: Extras) -> None:
+        self._session, self._runs, self._settings, self._extras = session, runs, settings, extras
+        self._known = extras.known.get(runs.query.name, {})
+        self._expected: Answer | None = None
+        self._keys: tuple[int, ...] = ()
 
-    deadline = time.perf_counter() + settings.query_cap_s
-    for _ in range(settings.repetitions):
-        took: dict[str, float] = {}
-        for arm in order.permutation(len(ARMS)):
-            name = ARMS[int(arm)]
-            if name == "ours":
-                _as_if_new(session, runs)
-            begun = time.perf_counter()
-            if name == "ours":
-                result = _ours(session, runs, settings)
+    def measure(self, order: np.random.Generator) -> None:
+        """Run everything."""
+        runs, settings = self._runs, self._settings
+        self._check_pure()
+        if not self._complete() and not self._warm_up():
+            _censored(self._session, runs, settings)
+            return
+        spent_ms = 0.0
+        names = list(runs.times_ms)
+        for number in range(settings.repetitions):
+            took: dict[str, Timed] = {}
+            for place in order.permutation(len(names)):
+                arm = names[int(place)]
+                timed = self._known.get((number, arm))
+                if timed is None:
+                    timed = self._run(arm)
+                    if self._extras.on_run is not None:
+                        self._extras.on_run(runs.query.name, number, arm, timed)
+                took[arm] = timed
+            for arm, timed in took.items():
+                runs.times_ms[arm].append(timed.milliseconds)
+                spent_ms += timed.milliseconds
+                if timed.cut:
+                    runs.cut.add(arm)
+            runs.steered_runs += took["ours"].steered
+            if spent_ms > settings.query_cap_s * 1e3:
+                break
+        if runs.unstable:
+            runs.difference = None
+
+    def _check_pure(self) -> None:
+        sql = self._runs.query.sql
+        effects = self._session.engine.effects(sql)
+        if not effects.pure:
+            if _QUERY.match(sql):
+                # The engine's own words for a misspelt name or bad syntax are better than ours.
+                self._session.engine.explain(sql)
+            # What may write would change what the next arm sees.
+            raise InvalidInput(f"not compared: {effects.reason or 'it may do more than read'}")
+
+    def _complete(self) -> bool:
+        """Whether an earlier comparison has measured all rounds, or as many as time allowed."""
+        arms = list(self._runs.times_ms)
+        spent_ms = 0.0
+        for number in range(self._settings.repetitions):
+            if any((number, arm) not in self._known for arm in arms):
+                return False
+            spent_ms += sum(self._known[number, arm].milliseconds for arm in arms)
+            if spent_ms > self._settings.query_cap_s * 1e3:
+                break
+        return True
+
+    def _warm_up(self) -> bool:
+        """Runs that are thrown away; False where the engine's own plan is cut and that does not count."""
+        session, runs, settings = self._session, self._runs, self._settings
+        sql, limit = runs.query.sql, settings.timeout_s
+        try:
+            reference = session.run_default(sql, timeout_s=limit)
+        except QueryTimeout:
+            if not settings.count_cut:
+                return False
+        else:
+            self._expected = Answer(reference.columns, reference.types, reference.rows)
+            self._keys = sort_keys(sql, session.engine.dialect, reference.columns)
+            runs.rows = len(reference.rows)
+        steers = False
+        if settings.mode in ("advise", "steer"):
+            # The decision is waited for, also where a session would prepare it in the background; whatever
+            # is wrong with it shows in the execution.
+            with suppress(GodbError):
+                steers = bool(session.optimize(sql).steering)
+        if self._expected is not None or steers:
+            self._warm_up_ours()
+        for arm in self._extras.arms.values():
+            with suppress(QueryTimeout):
+                arm(runs.query, limit)
+        return True
+
+    def _warm_up_ours(self) -> None:
+        # As in any session: the first execution decides and takes the engine's plan, for a bound on its time;
+        # the second tries ours, profiled, under the watchdog.
+        runs = self._runs
+        first = self._ours_if_it_ends()
+        if first is None:
+            return
+        if first.decision is not None:
+            runs.first_sight_ms = first.decision.total_us / 1e3
+        self._check(first)
+        if first.decision is not None and first.decision.steering and not first.observation.steered:
+            _as_if_new(self._session, runs)
+            again = self._ours_if_it_ends()
+            if again is None:
+                return
+            first = again
+            self._check(first)
+        runs.wasted_ms = first.observation.wasted_ms
+        runs.obeyed = first.observation.obeyed if first.observation.steered else None
+
+    def _ours_if_it_ends(self) -> Result | None:
+        try:
+            return _ours(self._session, self._runs, self._settings)
+        except QueryTimeout:
+            if not self._settings.count_cut:
+                raise
+            return None
+
+    def _run(self, arm: str) -> Timed:
+        session, runs, limit = self._session, self._runs, self._settings.timeout_s
+        if arm == "ours":
+            _as_if_new(session, runs)
+        begun = time.perf_counter()
+        try:
+            if arm == "ours":
+                result = _ours(session, runs, self._settings)
+            elif arm in self._extras.arms:
+                self._extras.arms[arm](runs.query, limit)
             else:
-                again = session.run_default(sql, timeout_s=limit)
-            took[name] = (time.perf_counter() - begun) * 1e3
-            if name == "ours":
-                runs.steered_runs += result.observation.steered
-                if result.decision is not None:
-                    runs.planning_us.append(result.decision.total_us)
-                _check(runs, expected, _answer(result), keys)
-            elif difference(expected, Answer(again.columns, again.types, again.rows), keys) is not None:
+                again = session.run_default(runs.query.sql, timeout_s=limit)
+        except QueryTimeout:
+            if not self._settings.count_cut:
+                raise
+            took = (time.perf_counter() - begun) * 1e3
+            # What a wasted steered run took comes on top of the limit.
+            return Timed(limit * 1e3 if arm in ("default", "again") else max(limit * 1e3, took), cut=True)
+        took = (time.perf_counter() - begun) * 1e3
+        if arm == "ours":
+            if result.decision is not None:
+                runs.planning_us.append(result.decision.total_us)
+            self._check(result)
+            return Timed(took, steered=result.observation.steered)
+        if arm in ("default", "again") and self._expected is not None:
+            answer = Answer(again.columns, again.types, again.rows)
+            if difference(self._expected, answer, self._keys) is not None:
                 runs.unstable = True
-        for arm_name, milliseconds in took.items():
-            runs.times_ms[arm_name].append(milliseconds)
-        if time.perf_counter() > deadline:
-            break
-    if runs.unstable:
-        runs.difference = None
+        return Timed(took)
+
+    def _check(self, result: Result) -> None:
+        if self._runs.difference is None and self._expected is not None:
+            self._runs.difference = difference(self._expected, _answer(result), self._keys)
 
 
 def _as_if_new(session: Session, runs: QueryRuns) -> None:
@@ -257,11 +390,6 @@ def _ours(session: Session, runs: QueryRuns, settings: Settings) -> Result:
 
 def _answer(result: Result) -> Answer:
     return Answer(result.columns, result.types, result.fetchall())
-
-
-def _check(runs: QueryRuns, expected: Answer, actual: Answer, keys: tuple[int, ...]) -> None:
-    if runs.difference is None:
-        runs.difference = difference(expected, actual, keys)
 
 
 def _censored(session: Session, runs: QueryRuns, settings: Settings) -> None:

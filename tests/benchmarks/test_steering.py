@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import steering
 from benchmarks.common import MissingData, collect
+from godb_fast.report.comparison import ARMS
 
 SQL = "-- name: pairs\nSELECT a.n, count(*) FROM a JOIN b ON a.k = b.k GROUP BY a.n ORDER BY a.n;\nDROP TABLE a;"
 
@@ -46,7 +47,7 @@ def test_it_measures_and_goes_on(settings, monkeypatch):
     assert any(note.startswith("verdict: ") for note in report.notes)
     first = rows(settings.raw)
     assert sorted((row["round"], row["arm"]) for row in first) == sorted(
-        (str(number), arm) for number in range(2) for arm in steering.ARMS
+        (str(number), arm) for number in range(2) for arm in ARMS
     )
     settings.rounds, settings.resume = 3, True
     collect("steering", steering.run)
@@ -69,3 +70,29 @@ def test_without_a_database_it_says_what_is_missing(settings):
     settings.url = None
     with pytest.raises(MissingData, match="--url"):
         collect("steering", steering.run)
+
+
+def test_parquet_holds_every_run_and_a_measurement_goes_on_with_it(settings, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    settings.raw = tmp_path / "raw.parquet"
+    collect("steering", steering.run)
+    first = parquet.read_table(settings.raw).to_pylist()
+    assert len(first) == 6
+    settings.rounds, settings.resume = 3, True
+    collect("steering", steering.run)
+    again = parquet.read_table(settings.raw).to_pylist()
+    assert again[:6] == first
+    assert len(again) == 9
+    assert not settings.raw.with_name("raw.parquet.csv").exists()
+
+
+def test_unseen_templates_are_measured_in_three_splits(settings, tmp_path):
+    Path(settings.workload).write_text(
+        "".join(
+            f"-- name: q{n}\nSELECT count(*) FROM a JOIN b ON a.k = b.k WHERE a.n < {n};\n" for n in range(4)
+        )
+    )
+    settings.track, settings.rounds, settings.budget = "unseen", 1, "0.2s"
+    report = collect("steering", steering.run)
+    parts = [row["part"] for row in report.rows if row["table"] == "R"]
+    assert parts == [f"split {seed}" for seed in (1, 1, 2, 2, 3, 3)]
