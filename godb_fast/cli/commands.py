@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.cli import statements
 from godb_fast.cli.progress import progress_bar
@@ -26,14 +26,39 @@ if TYPE_CHECKING:
 
 
 def demo(options: argparse.Namespace) -> int:
-    """``godb-fast demo``."""
+    """``godb-fast demo``: the short one, or with ``--full`` the comparison of all templates."""
+    from godb_fast.cli import short_demo
+
+    given = {name: getattr(options, name) for name in OF_FULL if getattr(options, name) is not None}
+    if not options.full:
+        if given:
+            names = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise InvalidInput(f"{names}: for the comparison of all templates, godb-fast demo --full")
+        return short_demo.demo(options)
+    vars(options).update(OF_FULL | given)
+    options.scale = options.scale or 1.0
+    return _full_demo(options)
+
+
+#: Options that only the full demo has, and what they are if not given.
+OF_FULL: Final[dict[str, Any]] = {
+    "queries": 5,
+    "only": "*",
+    "keep": "",
+    "repetitions": 3,
+    "mode": "steer",
+    "timeout": 60.0,
+    "query_cap": 30.0,
+    "margin": 0.0,
+}
+
+
+def _full_demo(options: argparse.Namespace) -> int:
     from godb_fast.demo import SEED, TEMPLATES, build, stream
     from godb_fast.report import Query
 
     seed = SEED if options.seed is None else options.seed
-    templates = [
-        template for template in TEMPLATES if fnmatch.fnmatchcase(template.name, options.only or "*")
-    ]
+    templates = [template for template in TEMPLATES if fnmatch.fnmatchcase(template.name, options.only)]
     if not templates:
         names = ", ".join(template.name for template in TEMPLATES)
         raise InvalidInput(f"no template matches {options.only!r}; there are {names}")
@@ -48,7 +73,7 @@ def demo(options: argparse.Namespace) -> int:
         path = Path(options.keep) if options.keep else Path(folder) / "demo.duckdb"
         with progress_bar("demo database") as report:
             built = build(path, scale=options.scale, seed=seed, progress=report)
-        _say(
+        say(
             options,
             f"{'found' if built.reused else 'built'} {built.rows:,} rows in 15 tables"
             + ("" if built.reused else f" in {built.seconds:.1f} s")
@@ -68,7 +93,7 @@ def _demo_on_postgres(
     with ExitStack() as stack:
         with progress_bar("demo server") as report:
             url, rows, seconds = stack.enter_context(throwaway_demo(options.scale, seed, report))
-        _say(options, f"started a server and loaded {rows:,} rows in 15 tables in {seconds:.1f} s")
+        say(options, f"started a server and loaded {rows:,} rows in 15 tables in {seconds:.1f} s")
         with _session(url, options) as session:
             return _compare(session, queries, options, what)
 
@@ -150,7 +175,7 @@ def _session(url: str, options: argparse.Namespace) -> Session:
 
     # A comparison waits for each template to be prepared, as its time is reported.
     policy = Policy(mode=options.mode, background=False)
-    if options.margin is not None:
+    if options.margin:
         policy = replace(policy, margin=options.margin)
     store = open_store(getattr(options, "store", "default"))
     return Session(Optimizer(policy=policy, store=store), open_for_reading(url), mode=options.mode)
@@ -163,7 +188,7 @@ def _compare(
 
     if options.json and options.json != "-":
         # Better now than after minutes of measuring.
-        _writable(Path(options.json))
+        writable(Path(options.json))
     settings: Settings = Settings(
         repetitions=options.repetitions,
         timeout_s=options.timeout,
@@ -212,7 +237,7 @@ def _exit_code(comparison: Comparison, different: int, failed: int, compared: in
     return 0
 
 
-def _writable(path: Path) -> None:
+def writable(path: Path) -> None:
     try:
         with path.open("a", encoding="utf-8"):
             pass
@@ -230,7 +255,7 @@ def _warn_of_store(session: Session) -> None:
         print(f"note: {health.dropped} records were not stored: {health.reason}", file=sys.stderr)
 
 
-def _say(options: argparse.Namespace, text: str) -> None:
+def say(options: argparse.Namespace, text: str) -> None:
     """A line for people: on stdout, or on stderr where stdout is JSON."""
     print(text, file=sys.stderr if options.json == "-" else sys.stdout, flush=True)
 

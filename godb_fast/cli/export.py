@@ -49,7 +49,7 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _body(prepared: Prepared, engine: Engine) -> Iterator[str]:
+def without_us(prepared: Prepared, engine: Engine) -> Iterator[str]:
     """The statements that do the same without us."""
     sent = prepared.rendered
     text = sent.sql.strip().rstrip(";")
@@ -77,7 +77,7 @@ def _names(before: tuple[str, ...]) -> Iterator[str]:
 
 def _script(name: str, sql: str, prepared: Prepared, entry: MemoEntry, engine: Engine, out: TextIO) -> None:
     print(f"-- {name}: {_one_line(prepared.decision.reason)}", file=out)
-    for line in _body(prepared, engine):
+    for line in without_us(prepared, engine):
         print(line, file=out)
     print(file=out)
 
@@ -102,7 +102,7 @@ def _ticket(name: str, sql: str, prepared: Prepared, entry: MemoEntry, engine: E
         "The statement's text changes; its answer does not." if changed else "The text stays as it is.",
         "",
         "```sql",
-        *_body(prepared, engine),
+        *without_us(prepared, engine),
         "```",
         "",
         "## Risk",
@@ -132,7 +132,7 @@ def _ticket(name: str, sql: str, prepared: Prepared, entry: MemoEntry, engine: E
         f"{explain} {sql.strip().rstrip(';')};",
         *[
             f"{explain} {line}" if line == f"{sent.sql.strip().rstrip(';')};" else line
-            for line in _body(prepared, engine)
+            for line in without_us(prepared, engine)
         ],
         "```",
         "",

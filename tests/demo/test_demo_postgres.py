@@ -41,7 +41,18 @@ def test_the_command_compares_on_a_server_of_its_own(
 ) -> None:
     if postgres_server.process_id is None:
         pytest.skip("the server in use was not started by the tests")
-    arguments = ["demo", "--engine", "postgres", "--scale", "0.005", "--queries", "1", "--only", "*_star"]
+    arguments = [
+        "demo",
+        "--full",
+        "--engine",
+        "postgres",
+        "--scale",
+        "0.005",
+        "--queries",
+        "1",
+        "--only",
+        "*_star",
+    ]
     assert main([*arguments, "--repetitions", "1", "--store", "none", "--json", "-"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["engine"]["name"] == "postgresql"
@@ -50,5 +61,5 @@ def test_the_command_compares_on_a_server_of_its_own(
 
 
 def test_keep_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--engine", "postgres", "--keep", "x.duckdb"]) == 2
+    assert main(["demo", "--full", "--engine", "postgres", "--keep", "x.duckdb"]) == 2
     assert "--keep" in capsys.readouterr().err
