@@ -87,7 +87,8 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--scale",
         type=_number(float, 0.001),
-        help="size of the data; 1 is 400,000 rows a site, or three million with --full (1; 0.4 on PostgreSQL)",
+        help="size of the data; 1 is 400,000 rows a site, or three million with --full "
+        "(1; 0.4 on PostgreSQL)",
     )
     demo.add_argument(
         "--seed", type=_number(int, 0), default=None, help="of data, literals and order of runs"
