@@ -154,6 +154,11 @@ class CursorSession(Session):
         """Whether a steered run failed because the schema changed since it was decided on."""
         return self._changed(outlook)
 
+    def _may_steer(self, prepared: Prepared) -> str | None:
+        if prepared.rendered.cut is not None:
+            return "its LIMIT's rows would have to be looked at before they are handed out"
+        return super()._may_steer(prepared)
+
 
 class Observer:
     """Notes executions of an application's statements: latency, rows where they are known, outcome.

@@ -76,6 +76,8 @@ class KnownTemplate:
     columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     #: What exploration proved of it.
     verified: tuple[Served, ...] = ()
+    #: How often an answer under a steering was not certain, because rows tie where LIMIT cuts.
+    ties: dict[str, int] = field(default_factory=dict)
     #: Steerings that the engine was seen to obey.
     obeyed: set[str] = field(default_factory=set)
 

@@ -478,7 +478,7 @@ class Optimizer:
     def _attach(self, engine: Engine, scope: Scope, known: KnownTemplate) -> None:
         from godb_fast import recall
 
-        if known.effects.pure and known.effects.steerable:
+        if known.effects.pure and (known.effects.steerable or known.effects.checkable):
             recall.attach(engine, known, scope.verified)
 
     def _recalled(

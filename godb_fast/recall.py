@@ -65,7 +65,8 @@ def attach(engine: Engine, known: KnownTemplate, verified: Verified) -> None:
 def _served(engine: Engine, known: KnownTemplate, entry: MemoEntry) -> Served:
     steering = entry.steering
     before = None
-    if not (steering.join_trees or steering.rewrites or steering.hints) and isinstance(engine, HasArms):
+    as_it_is = not (steering.join_trees or steering.rewrites or steering.hints)
+    if as_it_is and known.template.cut is None and isinstance(engine, HasArms):
         try:
             before = engine.under("", None, steering).before
         except InvalidInput as error:

@@ -30,6 +30,7 @@ from godb_fast.engines.base import (
     SeesVariables,
     ValidatesInPassing,
 )
+from godb_fast.engines.cutting import kept, uncertain
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import (
     EngineBusy,
@@ -58,6 +59,8 @@ _NOTHING: Final = nullcontext()
 #: A statement under the engine's own plan is right whatever the schema is. So where asking for the epoch
 #: costs a round trip, it is asked for on its behalf no more often than once in so many seconds.
 LOOK_AGAIN_S: Final = 1.0
+#: A steering whose answers were uncertain so often, because rows tie where LIMIT cuts, is given up.
+MOST_TIES: Final = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -445,7 +448,11 @@ class Session:
             refused = self._why_not_steerable(prepared)
             if refused is not None:
                 raise InvalidInput(f"not steered: {refused}")
-            return self.engine.run(prepared.rendered, timeout_s=timeout_s, profile=profile)
+            result = self.engine.run(prepared.rendered, timeout_s=timeout_s, profile=profile)
+            certain = kept(prepared.rendered, result)
+            if certain is None:
+                raise EngineError(uncertain(prepared.rendered))
+            return certain
 
     def obeyed(self, sql: str, result: EngineResult, params: Parameters = None) -> bool | None:
         """Whether a profiled steered result came from the plan that was asked for; None if unknown."""
@@ -478,8 +485,10 @@ class Session:
         if prepared.decision.steering.join_trees and not (capabilities.join_trees and capabilities.isolated):
             return capabilities.reason or "this connection cannot be steered"
         known = prepared.known
-        if known is None or not (known.effects.pure and known.effects.steerable):
+        if known is None or not known.effects.pure:
             return "not certain to only read"
+        if not known.effects.steerable and prepared.rendered.cut is None:
+            return known.effects.reason
         if not capabilities.savepoints and self.engine.in_transaction():
             return "a transaction is open on this connection"
         return None
@@ -534,7 +543,14 @@ class Session:
         except EngineError as error:
             why = f"the steered run failed: {error}"
         else:
-            if known.columns is not None and (result.columns, result.types) != known.columns:
+            if (certain := kept(prepared.rendered, result)) is None:
+                why = uncertain(prepared.rendered)
+                known.ties[steering.key] = ties = known.ties.get(steering.key, 0) + 1
+                if ties < MOST_TIES:
+                    # These rows tie, others may not.
+                    self.optimizer.log_once("fell_back", why)
+                    return None, why
+            elif known.columns is not None and (result.columns, result.types) != known.columns:
                 why = "the steered result has other columns"
             elif unverified and self._disobeyed(prepared, result):
                 why = "the engine did not run the join tree that was asked for"
@@ -544,7 +560,7 @@ class Session:
                     self.optimizer.saw_steered(
                         self._scope or self._valid_scope(), prepared, result.latency_ms
                     )
-                return result, None
+                return certain, None
         lost_s = time.perf_counter() - begun
         if self._changed(outlook):
             raise SchemaChanged(f"the schema changed since the decision; {why}")

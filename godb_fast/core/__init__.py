@@ -26,7 +26,7 @@ from godb_fast.core.rewrite import Guard, Rewrite
 from godb_fast.core.schema import Schema, Table
 from godb_fast.core.statistics import ColumnKind, ColumnStatistics, Statistics
 from godb_fast.core.steering import NO_STEERING, JoinTree, Steering
-from godb_fast.core.template import Block, LiteralSlot, Relation, Segments, Template
+from godb_fast.core.template import Block, Cut, LiteralSlot, Relation, Segments, Template
 
 __all__ = [
     "C_OUT",
@@ -42,6 +42,7 @@ __all__ = [
     "Comparison",
     "Constant",
     "CostModel",
+    "Cut",
     "Decision",
     "Guard",
     "JoinKind",

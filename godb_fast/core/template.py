@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -87,6 +88,36 @@ class Block:
     materialized: bool | None = None
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A statement's own LIMIT, whose order is not total: which rows it keeps has to be looked at.
+
+    Under every plan they are the same unless rows that tie stand on both sides of the cut; one row more than
+    the statement asks for shows whether they do.
+
+    Parameters
+    ----------
+    limit : int
+        Rows that the statement keeps.
+    keys : tuple of int or str
+        Leading keys of ORDER BY: positions in the result, or names of its columns.
+    """
+
+    limit: int
+    keys: tuple[int | str, ...]
+
+    def positions(self, columns: Sequence[str]) -> tuple[int, ...]:
+        """Positions of the keys in a result; those behind a name that is not one column's tell nothing."""
+        found: list[int] = []
+        for key in self.keys:
+            if isinstance(key, str):
+                if columns.count(key) != 1:
+                    break
+                key = columns.index(key)
+            found.append(key)
+        return tuple(found)
+
+
 @dataclass(frozen=True, eq=False)
 class Template:
     """What all queries of one fingerprint share.
@@ -110,6 +141,8 @@ class Template:
     order_sensitive : str or None
         What in the syntax makes the answer depend on the plan (LIMIT without a total order, sampling …);
         such a statement also has a ``reason``.
+    cut : Cut or None
+        Where that is all, and each answer shows whether it depended on the plan.
     """
 
     fingerprint: int
@@ -120,6 +153,7 @@ class Template:
     reason: str | None = None
     syntax: Any = field(default=None, repr=False)
     order_sensitive: str | None = None
+    cut: Cut | None = None
 
     @property
     def plannable(self) -> tuple[Block, ...]:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from godb_fast.core import NO_STEERING, JoinTree, PhysicalPlan, Schema, Statistics, Steering, Template
+from godb_fast.core import NO_STEERING, Cut, JoinTree, PhysicalPlan, Schema, Statistics, Steering, Template
 from godb_fast.engines.arms import Arm
 
 #: Parameters of a statement as a driver takes them: by position or by name.
@@ -58,23 +58,31 @@ class Effects:
 
     ``pure`` is True only if that is certain; everything else runs once and unchanged. ``reason`` names
     what makes it impure or unknown. ``steerable`` is False for pure statements whose answer may depend on
-    the plan (LIMIT without a total order, sampling, order-dependent aggregates).
+    the plan (LIMIT without a total order, sampling, order-dependent aggregates). ``checkable`` says that a
+    LIMIT (:class:`~godb_fast.core.Cut`) is all that is in doubt: an answer can be looked at.
     """
 
     pure: bool
     steerable: bool = False
     reason: str = ""
+    checkable: bool = False
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A statement ready to send: ``before`` and ``after`` are settings around it, put back on every path."""
+    """A statement ready to send: ``before`` and ``after`` are settings around it, put back on every path.
+
+    With a ``cut``, the text asks for one row more than the statement did: whoever runs it looks whether the
+    rows that the statement keeps are certain (:func:`godb_fast.evidence.answers.cut_is_certain`), and hands
+    out no more than those.
+    """
 
     sql: str
     params: Parameters = None
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     steering: Steering = NO_STEERING
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 #: Relative tolerance of floats: sums of floats depend on the order of addition.
 TOLERANCE: Final = 1e-9
+
+#: Floats that differ by more than this share are ordered alike under every plan.
+_APART: Final = 1e3 * TOLERANCE
+#: Types of keys whose values are equal here if and only if they are in the engine.
+_EXACT: Final = (bool, int, str, Decimal, datetime.date, datetime.datetime)
 
 Row = tuple[Any, ...]
 
@@ -43,6 +50,47 @@ def difference(expected: Answer, actual: Answer, sort_keys: Sequence[int] = ()) 
             if not _same_cell(theirs[key], ours[key]):
                 return f"row {number + 1} is out of order: {ours!r} where {theirs!r} belongs"
     return None
+
+
+def cut_is_certain(rows: Sequence[Row], limit: int, keys: Sequence[int]) -> bool:
+    """Whether every plan keeps the same first ``limit`` of the rows.
+
+    Parameters
+    ----------
+    rows : sequence of tuple
+        In the order of the statement; at least one more than ``limit``, if there are more.
+    keys : sequence of int
+        Positions of the leading keys of that order.
+
+    Notes
+    -----
+    The last row kept and the first one left have to differ, in the first key in which they do, by more than
+    sums of floats may differ from plan to plan. Then all rows kept come strictly before all others, under
+    every plan. Keys of types whose equal values Python may tell apart count as ties.
+    """
+    if len(rows) <= limit:
+        return True
+    for key in keys:
+        last, first = rows[limit - 1][key], rows[limit][key]
+        if last is None or first is None:
+            if last is not first:
+                return True
+            continue
+        if type(last) is not type(first):
+            return False
+        if isinstance(last, float):
+            # Equal floats decide nothing: under another plan they may not be, and come in either order.
+            distance = abs(last - first)
+            return distance > _APART * max(abs(last), abs(first)) and math.isfinite(distance)
+        if not isinstance(last, _EXACT) or last != last or first != first:
+            # NaN equals itself there, and nothing here.
+            return False
+        if isinstance(last, str):
+            # Fixed-length texts compare without the blanks at their ends.
+            last, first = last.rstrip(" "), first.rstrip(" ")
+        if last != first:
+            return True
+    return False
 
 
 def _same_multiset(expected: Sequence[Row], actual: Sequence[Row]) -> bool:

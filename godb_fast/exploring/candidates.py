@@ -7,7 +7,7 @@ work at run time, so that equal digests mean equal executions.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from godb_fast.core import PhysicalPlan, Plan, Steering
@@ -15,6 +15,7 @@ from godb_fast.engines.base import Engine, ExplainsSteered, HasArms, KeepsCommen
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
 from godb_fast.exploring.subjects import Subject
 from godb_fast.rewriting import rewrites
+from godb_fast.sql.cut import widened
 
 #: The engine may plan a candidate for this long.
 EXPLAIN_LIMIT_S: Final = 2.0
@@ -59,7 +60,12 @@ def render_for(
     if not steering:
         return Rendered(sql, params)
     if not (steering.join_trees or steering.rewrites or steering.hints) and isinstance(engine, HasArms):
-        return engine.under(sql, params, steering)
+        cut = template.cut
+        if cut is None:
+            return engine.under(sql, params, steering)
+        return replace(engine.under(widened(sql, engine.dialect, cut), params, steering), cut=cut)
+    if template.order_sensitive is not None:
+        raise InvalidInput(template.order_sensitive)
     sent = engine.render(template, literals, steering, params)
     return engine.with_comments(sent, sql) if isinstance(engine, KeepsComments) else sent
 

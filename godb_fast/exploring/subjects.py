@@ -66,10 +66,10 @@ def examine(engine: Engine, query: LiveQuery, backend: str | None = None) -> Sub
         effects = engine.effects(query.sql)
         if not effects.pure:
             return effects.reason or "it may do more than read"
-        if not effects.steerable:
+        if not (effects.steerable or effects.checkable):
             return effects.reason
         template = parse_template(print_, engine.dialect, engine.schema())
-        if template.order_sensitive:
+        if template.order_sensitive and template.cut is None:
             return template.order_sensitive
         planner = _planner(engine, template, backend)
         region = b"" if planner is None else planner.draft(print_.literals, query.params).bucket

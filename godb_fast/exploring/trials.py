@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from godb_fast.engines.base import Engine, EngineResult, Rendered
+from godb_fast.engines.cutting import kept, uncertain
 from godb_fast.errors import (
     ConnectionFailed,
     EngineBusy,
@@ -92,6 +93,8 @@ class LiveExecutor:
         self._uncut: dict[int, str] = {}
         self._answers: dict[int, Answer] = {}
         self._unfinished: set[int] = set()
+        #: Queries whose rows tie where their LIMIT cuts: no answer of theirs is certain.
+        self._tied: set[int] = set()
 
     def baseline(self, query: int) -> Baseline:
         """Run the default plan, and keep its answer.
@@ -152,6 +155,8 @@ class LiveExecutor:
         name = self.arms[arm]
         candidate = self.candidates[query].get(name)
         sent = self._plain(query) if candidate is None or arm == 0 else candidate.rendered
+        if arm and query in self._tied:
+            return Run(0.0, failed=True)
         begun = time.perf_counter()
         try:
             result = self._undisturbed(sent, timeout_s)
@@ -164,7 +169,12 @@ class LiveExecutor:
             return Run(time.perf_counter() - begun, failed=True)
         seconds = max(result.latency_ms / 1e3, 1e-6)
         if arm and candidate is not None:
-            differs = self._differs(query, candidate, result)
+            certain = kept(sent, result)
+            if certain is None:
+                self._tied.add(query)
+                self.refusals.append(Refusal(self.subjects[query].query.name, name, uncertain(sent)))
+                return Run(seconds, failed=True)
+            differs = self._differs(query, candidate, certain)
             if differs is not None:
                 self.refusals.append(Refusal(self.subjects[query].query.name, name, differs, differs=True))
                 return Run(seconds, failed=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sqlglot import exp
 
+from godb_fast.core import Cut
 from godb_fast.sql.draft import arg, present
 from godb_fast.sql.scopes import fold, words
 
+#: Larger LIMITs are not worth a look at the last two rows.
+_MOST_KEPT: Final = 1_000_000
 #: Most of a statement's nodes; the check of the others costs more.
 _HARMLESS: Final = (exp.Identifier, exp.Column, exp.Literal, exp.EQ, exp.And)
 #: Window functions whose value depends on the order of rows that ORDER BY holds equal.
@@ -57,6 +60,47 @@ def order_sensitivity(nodes: Sequence[exp.Expression]) -> str | None:
             if reason is not None:
                 return reason
     return None
+
+
+def cut_of(statement: exp.Expression, nodes: Sequence[exp.Expression]) -> Cut | None:
+    """The statement's LIMIT, if it is all that makes the answer depend on the plan, and a row more tells.
+
+    ``nodes`` are all nodes of the statement.
+    """
+    if not isinstance(statement, exp.Select) or any(statement.args.get(name) for name in ("offset", "fetch")):
+        return None
+    limit, order = statement.args.get("limit"), statement.args.get("order")
+    count = limit.args.get("expression") if limit is not None else None
+    if limit is None or order is None or not isinstance(count, exp.Literal) or not count.name.isdigit():
+        return None
+    others = any(value for name, value in limit.args.items() if name != "expression")
+    if others or not 0 < int(count.name) < _MOST_KEPT:
+        return None
+    bare = statement.copy()
+    bare.set("limit", None)
+    if _of_node(bare) or order_sensitivity([node for node in nodes if node is not statement]):
+        return None
+    keys = tuple(_places(statement, order))
+    return Cut(int(count.name), keys) if keys else None
+
+
+def _places(statement: exp.Select, order: exp.Expression) -> Iterator[int | str]:
+    """Leading keys of ORDER BY that are columns of the result."""
+    shown = [_key(entry) for entry in statement.expressions]
+    starred = _is_starred(statement)
+    for entry in order.expressions:
+        key = entry.this if isinstance(entry, exp.Ordered) else entry
+        if not starred:
+            if (text := _resolved(key, statement)) not in shown:
+                return
+            yield shown.index(text)
+        elif isinstance(key, exp.Literal) and not key.is_string and key.name.isdigit():
+            yield int(key.name) - 1
+        elif isinstance(key, exp.Column) and key.args.get("table") is None:
+            # A name of the result before one of the tables.
+            yield fold(key.this, "postgres")
+        else:
+            return
 
 
 def _of_node(node: object) -> str | None:
@@ -127,17 +171,19 @@ def _is_determined(node: exp.Expression) -> bool:
         return True
     ordered = {_resolved(key, node) for key in keys}
     shown = {_key(entry) for entry in node.expressions}
-    if not any(isinstance(part, exp.Star) for entry in node.expressions for part in _stars(entry)) and (
-        shown <= ordered
-    ):
+    if shown <= ordered and not _is_starred(node):
         return True
     if group is None or present(group) - {"expressions"}:
         return False
     return {_resolved(entry, node) for entry in group.expressions} <= ordered
 
 
-def _stars(entry: exp.Expression) -> list[exp.Expression]:
-    return [entry, entry.this] if isinstance(entry, exp.Column) else [entry]
+def _is_starred(node: exp.Select) -> bool:
+    return any(
+        isinstance(part, exp.Star)
+        for entry in node.expressions
+        for part in ([entry, entry.this] if isinstance(entry, exp.Column) else [entry])
+    )
 
 
 def _is_one_row(node: exp.Select) -> bool:
@@ -151,7 +197,13 @@ def _is_one_row(node: exp.Select) -> bool:
 
 
 def _key(entry: exp.Expression) -> str:
-    return (entry.this if isinstance(entry, exp.Alias) else entry).sql()
+    return _bare(entry.this if isinstance(entry, exp.Alias) else entry).sql()
+
+
+def _bare(entry: exp.Expression) -> exp.Expression:
+    while isinstance(entry, exp.Paren):
+        entry = entry.this
+    return entry
 
 
 def _resolved(entry: exp.Expression, node: exp.Select) -> str:
@@ -159,6 +211,7 @@ def _resolved(entry: exp.Expression, node: exp.Select) -> str:
     if isinstance(entry, exp.Literal) and not entry.is_string and entry.name.isdigit():
         place = int(entry.name) - 1
         return _key(node.expressions[place]) if 0 <= place < len(node.expressions) else entry.sql()
+    entry = _bare(entry)
     if isinstance(entry, exp.Column) and entry.args.get("table") is None:
         for shown in node.expressions:
             alias = shown.args.get("alias") if isinstance(shown, exp.Alias) else None

@@ -20,7 +20,7 @@ from godb_fast.sql.fingerprint import (
     has_several_statements,
 )
 from godb_fast.sql.layout import Syntax
-from godb_fast.sql.order import order_sensitivity
+from godb_fast.sql.order import cut_of, order_sensitivity
 from godb_fast.sql.scopes import below
 from godb_fast.sql.tokens import Tokens, read
 
@@ -71,6 +71,7 @@ def parse_template(statement: Fingerprint | str | bytes, dialect: str, schema: S
                 return replace(bare, reason=f"{type(part).__name__.upper()} inside of a SELECT")
         reader.query(parsed, None, None, {}, "main")
         sensitive = order_sensitivity(nodes)
+        cut = cut_of(parsed, nodes) if sensitive is not None else None
     except RecursionError:
         return replace(bare, reason="nested too deeply to be read")
     return replace(
@@ -79,6 +80,7 @@ def parse_template(statement: Fingerprint | str | bytes, dialect: str, schema: S
         reason=sensitive,
         syntax=Syntax(tokens, reader.layouts),
         order_sensitive=sensitive,
+        cut=cut,
     )
 
 

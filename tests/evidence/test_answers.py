@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import datetime
 import math
 import random
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from godb_fast.evidence.answers import sort_keys
+from godb_fast.evidence.answers import cut_is_certain, sort_keys
 from godb_fast.report import Answer, difference
 
 cells = (
@@ -93,3 +95,38 @@ def test_sort_keys_have_to_agree_and_ties_may_not():
 )
 def test_sort_keys_are_read_from_the_statement(sql, expected):
     assert sort_keys(sql, "duckdb", ["a", "b"]) == expected
+
+
+DAY = datetime.date(2000, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("last", "first", "certain"),
+    [
+        ((1,), (2,), True),
+        ((1,), (1,), False),
+        ((None,), (1,), True),
+        ((None,), (None,), False),
+        ((None, 1), (None, 2), True),
+        ((1, "a"), (1, "b"), True),
+        # Blanks at the end of fixed-length texts do not count.
+        (("a",), ("a  ",), False),
+        ((Decimal("1.0"),), (Decimal("1.00"),), False),
+        ((Decimal("NaN"),), (Decimal("NaN"),), False),
+        ((DAY,), (DAY + datetime.timedelta(1),), True),
+        ((1.0,), (2.0,), True),
+        # Another plan may add in another order, and turn these round.
+        ((1.0,), (1.0 + 1e-12,), False),
+        ((1.0, 1), (1.0, 2), False),
+        ((math.nan,), (1.0,), False),
+        ((math.inf,), (1.0,), False),
+        # Who knows which of these are equal in the engine.
+        (([1],), ([2],), False),
+        ((1,), ("1",), False),
+    ],
+)
+def test_a_cut_is_certain_where_the_rows_beside_it_surely_differ(last, first, certain):
+    keys = range(len(last))
+    assert cut_is_certain([last, first], 1, keys) is certain
+    # Nothing is cut off.
+    assert cut_is_certain([last, first], 2, keys)

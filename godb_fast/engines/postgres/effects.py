@@ -38,7 +38,7 @@ from godb_fast.engines.postgres.functions import (
 )
 from godb_fast.errors import GodbError
 from godb_fast.sql.fingerprint import beyond_limits, fingerprint, has_several_statements
-from godb_fast.sql.order import order_sensitivity
+from godb_fast.sql.order import cut_of, order_sensitivity
 from godb_fast.sql.scopes import ascii_lower, below
 from godb_fast.sql.tokens import Tokens, read
 
@@ -104,8 +104,8 @@ def judge(sql: str, ask: Ask, schema: PostgresSchema) -> Effects:
         return Effects(pure=False, reason=str(reason))
     except RecursionError:
         return Effects(pure=False, reason="nested too deeply to be judged")
-    doubt = walk.doubts[0] if walk.doubts else ""
-    return Effects(pure=True, steerable=not doubt, reason=doubt)
+    doubt = walk.doubts[0] if walk.doubts else walk.uncertain_cut
+    return Effects(pure=True, steerable=not doubt, reason=doubt, checkable=bool(doubt) and not walk.doubts)
 
 
 class _Walk:
@@ -121,6 +121,8 @@ class _Walk:
         self._types: list[str] = []
         #: Why the answer may depend on the plan.
         self.doubts: list[str] = []
+        #: The same of the statement's own LIMIT, where an answer shows whether it did.
+        self.uncertain_cut = ""
 
     # -- texts --------------------------------------------------------------------------------------
 
@@ -139,7 +141,9 @@ class _Walk:
             if isinstance(node, exp.Collate):
                 self.doubts.append("COLLATE may make different texts equal")
         sensitive = order_sensitivity(nodes)
-        if sensitive is not None:
+        if sensitive is not None and depth == 0 and cut_of(nodes[0], nodes) is not None:
+            self.uncertain_cut = sensitive
+        elif sensitive is not None:
             self.doubts.append(sensitive)
         self._functions(tokens, words, nodes)
         self._relations(tokens, words, nodes, depth)
