@@ -22,7 +22,9 @@ from godb_fast.core import Decision, Observation
 from godb_fast.engines.base import EngineResult, Parameters
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import GodbError
-from godb_fast.optimizer import STEERED_RUNS, KnownTemplate, Optimizer, Prepared, Scope, check_mode
+from godb_fast.experience import STEERED_RUNS
+from godb_fast.optimizer import KnownTemplate, Optimizer, Prepared, Scope
+from godb_fast.policy import check_mode
 from godb_fast.session import Outlook, Session
 from godb_fast.sql import Fingerprint, fingerprint
 from godb_fast.worth import proved_gain_ms

@@ -7,19 +7,16 @@ decision outlives the names and columns on which it rests.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from godb_fast import backend as backends
 from godb_fast.core import NO_STEERING, Decision, LateDecision, LazyCandidates, Steering
-from godb_fast.engines.base import ChecksStatements, Effects, Engine, EngineResult, KeepsComments, Parameters
+from godb_fast.engines.base import ChecksStatements, Effects, Engine, KeepsComments, Parameters
 from godb_fast.engines.positions import located
 from godb_fast.errors import (
     EngineError,
@@ -27,9 +24,9 @@ from godb_fast.errors import (
     InvalidInput,
     QueryTimeout,
     SqlError,
-    StoreError,
     UnknownRelation,
 )
+from godb_fast.experience import Experience
 from godb_fast.knowledge import (
     MAX_EXACT,
     MAX_EXACT_LENGTH,
@@ -40,78 +37,26 @@ from godb_fast.knowledge import (
     exact_key,
 )
 from godb_fast.planning.proposal import Draft, OwnPlans, TemplatePlanner
+from godb_fast.policy import MODES, Policy
 from godb_fast.preparation import Preparer
 from godb_fast.sql import Fingerprint, abridged, beyond_limits, fingerprint, parse_template
 from godb_fast.sql.fingerprint import lexer
 
 if TYPE_CHECKING:
-    from godb_fast.exploring.memo import MemoEntry
-    from godb_fast.store import Explorations, Store
+    from godb_fast.store import Store
 
 log = logging.getLogger("godb_fast")
 
-MODES: Final = ("off", "observe", "advise", "steer")
 #: Seconds that the engine may plan on our behalf; a template that twice takes longer is left alone.
 EXPLAIN_LIMIT_S: Final = 0.5
 EXPLAIN_ATTEMPTS: Final = 2
 #: Default plans captured per template, one per region of selectivities; beyond it the nearest serves.
 MAX_BUCKETS: Final = 64
-#: A steering is judged by the best of this many runs, and refused if that is this much slower than the best
-#: of the default's: several runs, because one may be disturbed.
-STEERED_RUNS: Final = 3
-SLOWER: Final = 1.1
 #: Scopes kept, so that a search path that is switched to and fro stays warm.
 MAX_SCOPES: Final = 16
 
 
-@dataclass(frozen=True)
-class Policy:
-    """What an Optimizer may do.
-
-    Parameters
-    ----------
-    mode : str
-        ``off`` (pass everything through), ``observe`` (record only), ``advise`` (plan and say, do not
-        steer; the default) or ``steer``.
-    margin : float
-        A plan is proposed only if its estimated cost times this is below the default plan's.
-    allowance : float
-        A steered run is stopped at this many times the lower bound of the default's time.
-    allowance_floor_ms : float
-        Never stopped before this: below it timer noise decides.
-    rollout : float
-        Share of the templates, 0 to 1, that may be steered; a template is always in or always out.
-    max_buffered_rows : int
-        A steered result waits in memory until it is complete; past this many rows the default runs.
-    background : bool
-        ``execute()`` runs the engine's own plan at once while the statistics of a new template are sampled
-        on a second connection, where that takes more than a few milliseconds. Off, it waits for them.
-    """
-
-    mode: str = "advise"
-    margin: float = 1.25
-    allowance: float = 1.5
-    allowance_floor_ms: float = 25.0
-    rollout: float = 1.0
-    max_buffered_rows: int = 2_000_000
-    background: bool = True
-
-    def __post_init__(self) -> None:
-        check_mode(self.mode)
-        if not self.margin >= 1.0 or not self.allowance >= 1.0:
-            raise InvalidInput(f"margin {self.margin} and allowance {self.allowance} must be at least 1")
-        if not 0.0 <= self.rollout <= 1.0:
-            raise InvalidInput(f"rollout {self.rollout} is not a share between 0 and 1")
-
-
-def check_mode(mode: str) -> str:
-    """The mode itself, or InvalidInput naming the four there are."""
-    if mode not in MODES:
-        raise InvalidInput(f"unknown mode {mode!r}; choose one of {', '.join(MODES)}")
-    return mode
-
-
-class Optimizer:
+class Optimizer(Experience):
     """Knowledge of queries and databases, shared by all sessions of a process. Thread-safe.
 
     Parameters
@@ -136,13 +81,9 @@ class Optimizer:
     def __init__(
         self, *, policy: Policy | None = None, store: Store | None = None, backend: str | None = None
     ) -> None:
-        self.policy = policy or Policy()
-        self.store = store
+        super().__init__(policy or Policy(), store)
         self.backend = backend
         self._scopes: OrderedDict[tuple[str, str, str], Scope] = OrderedDict()
-        self._lock = threading.Lock()
-        self._logged: set[str] = set()
-        self._counters: dict[str, int] = {}
         #: Decisions by routes of scopes that were forgotten.
         self._decided = 0
         self._preparer = Preparer(self.policy.margin, backend, self.count, self.log_once)
@@ -154,13 +95,6 @@ class Optimizer:
         import_session()
         assert Optimizer.open_session is not None
         return Optimizer.open_session(self, connection, **options)
-
-    @property
-    def records(self) -> Explorations | None:
-        """Where the store keeps what exploration proves; None if it does not."""
-        from godb_fast.store import KeepsExplorations
-
-        return self.store.explorations if isinstance(self.store, KeepsExplorations) else None
 
     def explore(self, connection: Any, queries: Any, budget: str | float = "2x", **options: Any) -> Any:
         """Explore queries at a connection (a URL or a driver's object): see :meth:`Session.explore`."""
@@ -249,7 +183,9 @@ class Optimizer:
         elif known.unprepared:
             self._preparer.prepare(engine, known, limit_s, background)
             clock.lap("template")
-        served = self._recalled(engine, scope, known, print_, sql, params, clock) if known.verified else None
+        served = (
+            self._recalled(engine, scope, known, print_, sql, params, clock.laps) if known.verified else None
+        )
         if served is not None:
             prepared = served
         elif known.planner is None:
@@ -452,112 +388,6 @@ class Optimizer:
             known.route.learn(bucket, nodes)
         return own
 
-    # -- what exploration proved --------------------------------------------------------------------
-
-    def recall(self, engine: Engine) -> None:
-        """Use what exploration has proved since the current scope was entered, in whatever process."""
-        scope = self.scope(engine)
-        self._recall(scope)
-        with scope.lock:
-            for _, known in list(scope.templates.values()):
-                if known.verified or known.template.fingerprint & (2**64 - 1) in scope.verified:
-                    self._attach(engine, scope, known)
-                    scope.forget_exact(known.template.fingerprint)
-
-    def _recall(self, scope: Scope) -> None:
-        records = self.records
-        if records is None:
-            return
-        from godb_fast import recall
-
-        try:
-            scope.verified = recall.load(records, scope.engine, scope.environment, scope.epoch)
-        except StoreError as error:
-            self.log_once("not_recalled", str(error))
-
-    def _attach(self, engine: Engine, scope: Scope, known: KnownTemplate) -> None:
-        from godb_fast import recall
-
-        if known.effects.pure and (known.effects.steerable or known.effects.checkable):
-            recall.attach(engine, known, scope.verified)
-
-    def _recalled(
-        self,
-        engine: Engine,
-        scope: Scope,
-        known: KnownTemplate,
-        print_: Fingerprint,
-        sql: str,
-        params: Parameters,
-        clock: Clock,
-    ) -> Prepared | None:
-        from godb_fast import recall
-
-        return recall.recalled(engine, scope, known, print_, sql, params, clock.laps)
-
-    def _recall_failed(self, scope: Scope, entry: MemoEntry, lost_s: float, why: str) -> None:
-        from godb_fast import recall
-
-        if (records := self.records) is not None:
-            try:
-                recall.failed(records, scope, entry, lost_s, why)
-            except StoreError as error:
-                self.log_once("not_recalled", str(error))
-
-    # -- what executions teach ----------------------------------------------------------------------
-
-    def in_rollout(self, fingerprint_: int) -> bool:
-        """Whether a template is among the share that may be steered."""
-        if self.policy.rollout >= 1.0:
-            return True
-        digest = hashlib.blake2b(fingerprint_.to_bytes(8, "little", signed=True), digest_size=4).digest()
-        return int.from_bytes(digest, "little") / 2**32 < self.policy.rollout
-
-    def allowance_s(self, prepared: Prepared) -> float | None:
-        """Seconds that a steered run may take; None without a bound on the default's time."""
-        if prepared.known is None:
-            return None
-        bound = prepared.known.baseline_ms.get(prepared.bucket)
-        if prepared.verified is not None:
-            # Nothing has to be seen first: it was, when this was verified.
-            bound = max(bound or 0.0, prepared.verified.evidence.default_s * 1e3)
-        if bound is None:
-            return None
-        return max(self.policy.allowance * bound, self.policy.allowance_floor_ms) / 1e3
-
-    def saw_default(self, prepared: Prepared, result: EngineResult) -> None:
-        """A complete run of the default plan; the fastest is the lower bound of its time."""
-        if prepared.known is not None:
-            seen, took = prepared.known.baseline_ms, result.latency_ms
-            seen[prepared.bucket] = min(took, seen.get(prepared.bucket, took))
-            prepared.known.columns = (result.columns, result.types)
-
-    def saw_steered(self, scope: Scope, prepared: Prepared, latency_ms: float) -> None:
-        """A complete steered run; a steering that is slower than the default at its best is refused."""
-        known = prepared.known
-        if known is None:
-            return
-        key = (prepared.bucket, prepared.decision.steering.key)
-        runs, best = known.steered_ms.get(key, (0, latency_ms))
-        known.steered_ms[key] = runs, best = runs + 1, min(best, latency_ms)
-        bound = known.baseline_ms.get(prepared.bucket)
-        if bound is not None and runs >= STEERED_RUNS and best > bound * SLOWER:
-            self.quarantine(
-                scope,
-                prepared,
-                f"slower than the engine's own plan: {best:.1f} ms at best in {runs} runs, "
-                f"not {bound:.1f} ms",
-            )
-
-    def quarantine(self, scope: Scope, prepared: Prepared, reason: str, lost_s: float = 0.0) -> None:
-        """Refuse this steering from now on; ``lost_s`` is what its discarded run took."""
-        if prepared.verified is not None:
-            self._recall_failed(scope, prepared.verified, lost_s, reason)
-        if prepared.known is not None:
-            prepared.known.quarantine[prepared.decision.steering.key] = reason
-            scope.forget_exact(prepared.decision.fingerprint)
-        self.count("quarantined")
-
     @property
     def counters(self) -> dict[str, int]:
         """Counts of what happened, by name: decisions, steered, fell_back, …"""
@@ -567,21 +397,6 @@ class Optimizer:
         if routed:
             found["decisions"] = found.get("decisions", 0) + routed
         return found
-
-    def count(self, what: str) -> None:
-        """Count an event."""
-        with self._lock:
-            self._counters[what] = self._counters.get(what, 0) + 1
-
-    def log_once(self, what: str, reason: str) -> None:
-        """Count a fallback and log its reason, each reason once."""
-        self.count(what)
-        with self._lock:
-            first = (key := f"{what}:{reason}") not in self._logged
-            if first and len(self._logged) < 10_000:
-                self._logged.add(key)
-        if first:
-            log.warning("%s: %s", what.replace("_", " "), reason)
 
 
 def import_session() -> None:

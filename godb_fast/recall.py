@@ -165,8 +165,8 @@ def reason_of(entry: MemoEntry) -> str:
     )
 
 
-def failed(records: Explorations, scope: Scope, entry: MemoEntry, lost_s: float, why: str) -> None:
-    """Keep what steering lost, and mark the entry for verification.
+def failed(records: Explorations, scope: Scope, entry: MemoEntry, why: str) -> None:
+    """Mark an entry for verification.
 
     Raises
     ------
@@ -177,4 +177,3 @@ def failed(records: Explorations, scope: Scope, entry: MemoEntry, lost_s: float,
         entry, reverify=True, evidence=replace(entry.evidence, note=f"{entry.evidence.note}; failed: {why}")
     ).to_dict()
     records.remember(scope.engine, scope.environment, marked)
-    records.lost(marked["fingerprint"], time.time(), lost_s, lost_s)

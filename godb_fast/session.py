@@ -44,7 +44,8 @@ from godb_fast.errors import (
     SessionClosed,
 )
 from godb_fast.knowledge import MAX_EXACT_LENGTH
-from godb_fast.optimizer import UNREADABLE, Optimizer, Policy, Prepared, Scope, check_mode, log, pass_through
+from godb_fast.optimizer import UNREADABLE, Optimizer, Policy, Prepared, Scope, log, pass_through
+from godb_fast.policy import check_mode
 from godb_fast.sql import fingerprint
 from godb_fast.worth import SteeringCost, left_aside
 
@@ -500,7 +501,7 @@ class Session:
         refused = self._why_not_steerable(prepared)
         if refused is None and self.optimizer.allowance_s(prepared) is None:
             refused = "no bound yet on the default's time: the first run takes the engine's own plan"
-        return refused
+        return refused or self.optimizer.over_budget(prepared)
 
     def _try_steered(
         self, outlook: Outlook, limit: float | None, cancel: CancelToken | None, form: dict[str, Any]
@@ -548,6 +549,7 @@ class Session:
                 known.ties[steering.key] = ties = known.ties.get(steering.key, 0) + 1
                 if ties < MOST_TIES:
                     # These rows tie, others may not.
+                    self.optimizer.lost(prepared, time.perf_counter() - begun)
                     self.optimizer.log_once("fell_back", why)
                     return None, why
             elif known.columns is not None and (result.columns, result.types) != known.columns:

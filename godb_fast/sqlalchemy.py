@@ -228,14 +228,15 @@ class Adoption:
             validation = None if outlook.expected is None else engine.validation(outlook.expected)
             fence.run_on_cursor(raw, raw, cursor, fenced, timeout_s=limit, validation=validation)
         except Exception as error:
-            if fence.belongs_to_caller(error, raw, time.perf_counter() - begun, limit):
+            took = time.perf_counter() - begun
+            if fence.belongs_to_caller(error, raw, took, limit):
                 raise
             call.fell_back = f"the steered run failed: {str(error).strip() or type(error).__name__}"
             if isinstance(error, SchemaChanged) or session.changed(outlook):
                 # Nothing is held against the steering, which rests on another schema.
                 self.optimizer.count("outdated")
             else:
-                self.optimizer.quarantine(session.scope_now, prepared, call.fell_back)
+                self.optimizer.quarantine(session.scope_now, prepared, call.fell_back, took)
                 self.optimizer.log_once("fell_back", call.fell_back)
             call.started = time.perf_counter()
             sql, params = call.original

@@ -268,9 +268,10 @@ class PostgresConnection(Passing):
                 )
                 return None
             why = "the steered result has other columns"
+        took = time.perf_counter() - begun
         if session.changed(outlook):
             raise SchemaChanged(f"the schema changed since the decision; {why}")
-        self.optimizer.quarantine(session.scope_now, prepared, why)
+        self.optimizer.quarantine(session.scope_now, prepared, why, took)
         self.optimizer.log_once("fell_back", why)
         return why
 

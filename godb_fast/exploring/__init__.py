@@ -3,7 +3,7 @@
 Nothing in this room knows an engine. :mod:`space` says what can be run, :mod:`latency_model` predicts it
 from censored runs, :mod:`choice` picks the next run, :mod:`explorer` is the loop as a state machine that an
 executor feeds, :mod:`promotion` the test that a candidate must pass, :mod:`memo` and :mod:`ledger` the data
-that is kept, and :mod:`watchdog` the rule by which an unverified plan is stopped.
+that is kept.
 """
 
 from godb_fast.exploring.explorer import Executor, Explorer, ExplorerSettings, Promotion, Role, Run, Trial
@@ -11,10 +11,8 @@ from godb_fast.exploring.ledger import Ledger
 from godb_fast.exploring.memo import Evidence, Memo, MemoEntry, MemoKey
 from godb_fast.exploring.promotion import PairEvidence, PairRule, Standing
 from godb_fast.exploring.space import PlanSpace
-from godb_fast.exploring.watchdog import Allowance, allowance
 
 __all__ = [
-    "Allowance",
     "Evidence",
     "Executor",
     "Explorer",
@@ -31,5 +29,4 @@ __all__ = [
     "Run",
     "Standing",
     "Trial",
-    "allowance",
 ]

@@ -26,7 +26,8 @@ DEFAULT_ARM: Final = "default"
 class Candidate:
     """One way to run one query; ``arm`` is its name, the same for all queries.
 
-    ``cost`` is the engine's own estimate; between candidates under other settings it says nothing.
+    ``cost`` is the engine's own estimate; between candidates under other settings it says nothing. ``first``
+    says that it is worth a run before anything is known.
     """
 
     arm: str
@@ -34,6 +35,7 @@ class Candidate:
     rendered: Rendered
     digest: str
     cost: float | None = None
+    first: bool = False
 
     @property
     def rewritten(self) -> bool:
@@ -89,7 +91,7 @@ def candidates(engine: Engine, subject: Subject) -> dict[str, Candidate]:
     if not isinstance(engine, ExplainsSteered):
         return found
     digests = {digest}
-    for arm, steering, at_run_time in _proposed(engine, subject, plan):
+    for arm, steering, at_run_time, first in _proposed(engine, subject, plan):
         try:
             sent = rendered(engine, subject, steering)
             planned = engine.explain_steered(sent, timeout_s=EXPLAIN_LIMIT_S)
@@ -106,19 +108,21 @@ def candidates(engine: Engine, subject: Subject) -> dict[str, Candidate]:
         ):
             continue
         digests.add(digest)
-        found[arm] = Candidate(arm, steering, sent, digest, planned.total_cost)
+        found[arm] = Candidate(arm, steering, sent, digest, planned.total_cost, first)
     return found
 
 
-def _proposed(engine: Engine, subject: Subject, plan: PhysicalPlan) -> Iterator[tuple[str, Steering, str]]:
-    """Arm, steering, and what of its settings works at run time."""
+def _proposed(
+    engine: Engine, subject: Subject, plan: PhysicalPlan
+) -> Iterator[tuple[str, Steering, str, bool]]:
+    """Arm, steering, what of its settings works at run time, and whether it comes first."""
     if isinstance(engine, HasArms):
         for arm in engine.arms(plan):
             run_time = ",".join(f"{name}={value}" for name, value in arm.settings) if arm.at_run_time else ""
-            yield arm.name, Steering(settings=arm.settings), run_time
+            yield arm.name, Steering(settings=arm.settings), run_time, arm.first
     for rewrite in rewrites(subject.template, engine.schema()):
-        yield f"rewrite {rewrite.name}", Steering(rewrites=(rewrite.name,)), ""
-    yield from ((arm, steering, "") for arm, steering in _join_trees(engine, subject, plan))
+        yield f"rewrite {rewrite.name}", Steering(rewrites=(rewrite.name,)), "", False
+    yield from ((arm, steering, "", False) for arm, steering in _join_trees(engine, subject, plan))
 
 
 def _join_trees(engine: Engine, subject: Subject, plan: PhysicalPlan) -> Iterator[tuple[str, Steering]]:

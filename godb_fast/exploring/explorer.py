@@ -24,7 +24,7 @@ from godb_fast.exploring.promotion import DEFAULT_CUT, PairEvidence, PairRule, S
 from godb_fast.exploring.space import Floats, PlanSpace
 from godb_fast.exploring.survey import SurveySettings, survey
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 
 
 class Role(Enum):
@@ -148,6 +148,8 @@ class Explorer:
         self._evidence: dict[int, PairEvidence] = {}
         self._agenda: list[Choice | int] = []
         self._candidate_s: float | None = None
+        #: What had been spent when the survey began.
+        self._surveyed_from_s: float | None = None
         self._fitted = 0
         self._consulted = -1
         if state is not None:
@@ -192,10 +194,14 @@ class Explorer:
             self._plan()
         if not self._agenda:
             return None
+        self._confirm_at_once()
         item = self._agenda[0]
         if isinstance(item, Choice):
             arm, role = int(self.space.arm_of_plan[item.plan]), Role.EXPLORE
-            query, timeout = item.query, math.exp(item.log_timeout) * self._default(item.query)
+            query = item.query
+            # Something better may have been found since this was planned.
+            limit = min(item.log_timeout, float(self.seen.best_log_ratio[query]))
+            timeout = math.exp(limit) * self._default(query)
         elif self._candidate_s is None:
             query, role = item, Role.CANDIDATE
             arm, timeout = int(self.space.arm_of_plan[self.seen.best[item]]), self._full_timeout(item)
@@ -280,6 +286,7 @@ class Explorer:
             "evidence": [[query, pairs.to_dict()] for query, pairs in sorted(self._evidence.items())],
             "agenda": [as_dict(item) if isinstance(item, Choice) else item for item in self._agenda],
             "candidate_s": self._candidate_s,
+            "surveyed_from_s": self._surveyed_from_s,
             "fitted": self._fitted,
             "consulted": self._consulted,
         }
@@ -302,6 +309,8 @@ class Explorer:
         self._evidence = {int(query): PairEvidence.from_dict(pairs) for query, pairs in raw["evidence"]}
         self._agenda = [Choice(**item) if isinstance(item, dict) else int(item) for item in raw["agenda"]]
         self._candidate_s = None if raw["candidate_s"] is None else float(raw["candidate_s"])
+        begun = raw["surveyed_from_s"]
+        self._surveyed_from_s = None if begun is None else float(begun)
         self._fitted, self._consulted = int(raw["fitted"]), int(raw["consulted"])
 
     def _default(self, query: int) -> float:
@@ -313,7 +322,9 @@ class Explorer:
 
     def _plan(self) -> None:
         """Take the next few trials from the survey, and when it is done, from the model."""
-        if self.spent_s < self.settings.survey.share * self.space.workload_s:
+        if self._surveyed_from_s is None:
+            self._surveyed_from_s = self.spent_s
+        if self.spent_s - self._surveyed_from_s < self.settings.survey.share * self.space.workload_s:
             due = survey(self.space, self.seen, self.settings.survey, self._known, 4)
             if due:
                 self._agenda = [Choice(query, plan, limit, 0.0, 0.0) for query, plan, limit in due]
@@ -346,6 +357,15 @@ class Explorer:
         due = due[np.argsort(-rates[due], kind="stable")][: max(1, len(choices))]
         if due.size:
             self._agenda = [int(query) for query in due]
+
+    def _confirm_at_once(self) -> None:
+        """Between suggestions, confirm what pays for its confirmation within one run of the workload."""
+        item = self._agenda[0]
+        if isinstance(item, Choice) and item.rate == 0.0 and self.settings.confirm == "pairs":
+            rates = self._pair_rates()
+            due = int(np.argmax(rates))
+            if rates[due] >= 1.0:
+                self._agenda.insert(0, due)
 
     def _pair_rates(self) -> Floats:
         """Seconds gained per second by confirming a query's best plan in pairs; 0 if none is due."""

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+import threading
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from godb_fast.errors import InvalidInput
 
 DAY_S: Final = 86_400.0
+#: A window is kept in so many parts; what is older than a window leaves a part at a time.
+PARTS: Final = 96
 
 
 @dataclass
 class _Account:
-    total: deque[tuple[float, float]] = field(default_factory=deque)
-    lost: deque[tuple[float, float]] = field(default_factory=deque)
+    """Seconds (taken, lost) by part of the window, and seconds taken that nobody has saved yet."""
+
+    parts: dict[int, list[float]] = field(default_factory=dict)
+    unsaved_s: float = 0.0
 
 
 class Ledger:
-    """Losses and total time of each class in the last day.
+    """Losses and total time of each class in the last day. Thread-safe.
 
-    Steering of a class stops while its losses reach ``share`` of its time, and goes on when they have aged.
+    Steering of a class stops while its losses exceed ``share`` of its time, and goes on when they have aged.
     Times of day come from the caller. A clock that went backwards never frees a budget: entries are kept at
     the latest time seen.
 
@@ -31,6 +35,8 @@ class Ledger:
         The part of a class's time that regressions may cost.
     window_s : float
         Length of the window in seconds.
+    grace_s : float
+        Losses of less in all stop nothing: timer noise of short queries.
 
     Raises
     ------
@@ -38,13 +44,16 @@ class Ledger:
         If the share is negative or the window is not positive.
     """
 
-    def __init__(self, share: float = 0.05, window_s: float = DAY_S) -> None:
-        if not (math.isfinite(share) and share >= 0.0 and math.isfinite(window_s) and window_s > 0.0):
-            raise InvalidInput(f"share {share}, window {window_s} s: out of range")
+    def __init__(self, share: float = 0.05, window_s: float = DAY_S, grace_s: float = 0.05) -> None:
+        if not (share >= 0.0 and 0.0 < window_s < math.inf and grace_s >= 0.0):
+            raise InvalidInput(f"share {share}, window {window_s} s, grace {grace_s} s: out of range")
         self.share = share
+        self.grace_s = grace_s
         self.window_s = window_s
+        self._part_s = window_s / PARTS
         self._accounts: dict[str, _Account] = {}
         self._latest = -math.inf
+        self._lock = threading.Lock()
 
     def note(self, query_class: str, at_s: float, took_s: float, lost_s: float = 0.0) -> None:
         """An execution of a class: how long it took in all, and what of that steering has lost.
@@ -54,54 +63,52 @@ class Ledger:
         InvalidInput
             If a time is negative or not finite.
         """
-        for value in (took_s, lost_s):
-            if not (math.isfinite(value) and value >= 0.0):
-                raise InvalidInput(f"{value} is not a time in seconds")
-        self._latest = max(self._latest, at_s)
-        account = self._accounts.setdefault(query_class, _Account())
-        account.total.append((self._latest, took_s))
-        if lost_s:
-            account.lost.append((self._latest, lost_s))
+        if not (0.0 <= took_s < math.inf and 0.0 <= lost_s < math.inf):
+            raise InvalidInput(f"{took_s} and {lost_s} are not times in seconds")
+        with self._lock:
+            self._latest = max(self._latest, at_s)
+            account = self._accounts.setdefault(query_class, _Account())
+            account.unsaved_s += took_s
+            part = account.parts.setdefault(int(self._latest // self._part_s), [0.0, 0.0])
+            part[0] += took_s
+            part[1] += lost_s
 
-    def left_s(self, query_class: str, at_s: float) -> float:
-        """Seconds that steering of the class may still lose; 0 where nothing of it was seen yet."""
-        self._latest = max(self._latest, at_s)
-        account = self._accounts.get(query_class)
-        if account is None:
-            return 0.0
-        for entries in (account.total, account.lost):
-            while entries and entries[0][0] <= self._latest - self.window_s:
-                entries.popleft()
-        total = sum(seconds for _, seconds in account.total)
-        return max(0.0, self.share * total - sum(seconds for _, seconds in account.lost))
+    def standing(self, query_class: str, at_s: float) -> tuple[float, float]:
+        """Seconds that a class took, and those of them that steering has lost, in the window until now."""
+        with self._lock:
+            self._latest = max(self._latest, at_s)
+            account = self._accounts.get(query_class)
+            if account is None:
+                return 0.0, 0.0
+            oldest = int((self._latest - self.window_s) // self._part_s)
+            for part in [part for part in account.parts if part <= oldest]:
+                del account.parts[part]
+            took = math.fsum(part[0] for part in account.parts.values())
+            return took, math.fsum(part[1] for part in account.parts.values())
 
-    def may_steer(self, query_class: str, at_s: float) -> bool:
-        """Whether anything of the class's budget is left."""
-        return self.left_s(query_class, at_s) > 0.0
+    def spent(self, query_class: str, at_s: float) -> bool:
+        """Whether the class has lost more than its budget; one that was never seen has not."""
+        if query_class not in self._accounts:
+            return False
+        took, lost = self.standing(query_class, at_s)
+        return lost > max(self.share * took, self.grace_s)
+
+    def unsaved_s(self, query_class: str) -> float:
+        """Seconds that the class took since this was last asked."""
+        with self._lock:
+            account = self._accounts.get(query_class)
+            if account is None:
+                return 0.0
+            seconds, account.unsaved_s = account.unsaved_s, 0.0
+            return seconds
+
+    def restore(self, entries: list[tuple[str, float, float, float]]) -> None:
+        """Take in (class, time, seconds taken, seconds lost), as other processes have saved them."""
+        for query_class, at_s, took_s, lost_s in sorted(entries, key=lambda entry: entry[1]):
+            self.note(query_class, at_s, took_s, lost_s)
+            self._accounts[query_class].unsaved_s -= took_s
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "share": self.share,
-            "window_s": self.window_s,
-            "latest": None if self._latest == -math.inf else self._latest,
-            "accounts": {
-                name: {
-                    "total": [list(entry) for entry in account.total],
-                    "lost": [list(e) for e in account.lost],
-                }
-                for name, account in self._accounts.items()
-            },
-        }
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Ledger:
-        """What :meth:`to_dict` wrote."""
-        ledger = cls(float(raw["share"]), float(raw["window_s"]))
-        ledger._latest = -math.inf if raw["latest"] is None else float(raw["latest"])
-        for name, account in raw["accounts"].items():
-            ledger._accounts[name] = _Account(
-                deque((float(at), float(took)) for at, took in account["total"]),
-                deque((float(at), float(lost)) for at, lost in account["lost"]),
-            )
-        return ledger
+        """What each class took and lost, as plain data."""
+        return {name: dict(zip(("took_s", "lost_s"), self.standing(name, self._latest), strict=True))
+                for name in sorted(self._accounts)}  # fmt: skip

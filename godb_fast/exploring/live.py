@@ -27,9 +27,9 @@ from godb_fast.exploring.survey import SurveySettings
 from godb_fast.exploring.trials import MOST_ROWS, Baseline, LiveExecutor, Refusal
 from godb_fast.store import Explorations, SavedExploration
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 #: Queries beyond this share of the workload's time, the cheapest ones, are not worth asking about.
-TIME_SHARE: Final = 0.995
+TIME_SHARE: Final = 0.98
 #: Neither are those whose default takes less than this.
 LEAST_S: Final = 0.002
 #: Seconds that a run costs beside its own time: round trips, and ourselves.
@@ -45,6 +45,8 @@ SURVEY_SHARE: Final = 0.08
 #: else, and cut at that share of the original's time; so many of each query, the cheapest.
 PROMISING: Final = 0.5
 MOST_PROMISING: Final = 1
+#: So are the arms that come first, on queries that hold at least this share of the workload's time.
+DEAR: Final = 0.01
 
 #: What is being done, seconds spent, the budget in seconds, and the workload's time now over the default's.
 Progress = Callable[[str, float, float, float], None]
@@ -269,18 +271,16 @@ class LiveExploration:
             self.notes.append("plans have changed since the exploration was saved: their runs begin anew")
             spent = float(state["spent_s"])
             state = None
-        # The defaults' own runs are charged, but they are not what the survey may take.
-        before = sum(entry.spent_s for entry in self._baselines.values()) / space.workload_s
         settings = ExplorerSettings(
             choice=ChoiceSettings(overhead_s=RUN_OVERHEAD_S),
-            survey=SurveySettings(share=before + SURVEY_SHARE),
+            survey=SurveySettings(share=SURVEY_SHARE),
             seed=self.settings.seed,
         )
         self._arms, self._digests, self._candidates = arms, digests, found
         explorer = Explorer(space, settings, state=state)
         if state is None:
             explorer.charge(spent + time.perf_counter() - begun)
-            explorer.suggest(_promising(found, arms, [entry.seconds for entry in defaults]))
+            explorer.suggest(_promising(found, arms, [entry.seconds for entry in defaults], space))
         subjects = [self._subjects[number] for number in self._chosen]
         self._executor = self._executor.narrowed(self._chosen, subjects, found, arms)
         self._explorer = explorer
@@ -505,12 +505,15 @@ class LiveExploration:
 
 
 def _promising(
-    candidates: Sequence[Mapping[str, Candidate]], arms: Sequence[str], seconds: Sequence[float]
+    candidates: Sequence[Mapping[str, Candidate]],
+    arms: Sequence[str],
+    seconds: Sequence[float],
+    space: PlanSpace,
 ) -> list[tuple[int, int, float]]:
-    """Rewrites that the engine itself estimates to be much cheaper, of the dearest queries first.
+    """Rewrites that the engine itself estimates to be much cheaper, and arms that come first.
 
-    Only of rewrites does an engine's estimate tell anything: of all plans of one text it has chosen the one
-    that it takes for the cheapest.
+    The dearest queries come first. Only of rewrites does an engine's estimate tell anything: of all plans of
+    one text it has chosen the one that it takes for the cheapest.
     """
     number = {arm: place for place, arm in enumerate(arms)}
     tries: list[tuple[int, int, float]] = []
@@ -525,6 +528,9 @@ def _promising(
             and entry.cost <= PROMISING * own
         ]
         tries.extend((query, arm, PROMISING) for _, arm in sorted(cheaper)[:MOST_PROMISING])
+        if space.default_s[query] * space.weight[query] >= DEAR * space.workload_s:
+            early = (entry for entry in candidates[query].values() if entry.first)
+            tries.extend((query, number[entry.arm], PROMISING) for entry in early)
     return tries
 
 

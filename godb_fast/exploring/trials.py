@@ -26,11 +26,12 @@ from godb_fast.exploring.subjects import Subject
 #: A result of more rows is not explored: both answers would have to be held to compare them.
 MOST_ROWS: Final = 1_000_000
 #: A default that takes less is run twice, and the better run counts: the first one warms the caches.
-RUN_TWICE_S: Final = 5.0
+RUN_TWICE_S: Final = 0.5
 #: How often a run is repeated that something else than its plan has ended.
 ATTEMPTS: Final = 3
 #: Times the cap of a run that comparing the parts of one query may take.
 PARTS_SHARE: Final = 1.0
+LEAST_FOR_PARTS_S: Final = 10.0
 #: What a standby says of a query that it cancelled for replay.
 _CONFLICT: Final = "conflict with recovery"
 
@@ -235,7 +236,7 @@ class LiveExecutor:
             candidate.steering,
             self._undisturbed,
             limit_s=self.cap_s,
-            total_s=PARTS_SHARE * self.cap_s,
+            total_s=max(PARTS_SHARE * self.cap_s, LEAST_FOR_PARTS_S),
         )
         if found.differs is not None:
             return f"{found.differs}; for example: {found.example}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -141,9 +142,9 @@ def test_what_takes_too_long_is_given_up_in_every_process(server, store):
         (kept,) = store.explorations.remembered("postgresql", engine.environment())
     assert kept["reverify"]
     assert "allowance" in kept["evidence"]["note"]
-    ((query_class, _, _, lost_s),) = store.explorations.losses(0.0)
+    ((query_class, _, took_s, lost_s),) = store.explorations.losses(0.0)
     assert int(query_class, 16) == entry.key.fingerprint & (2**64 - 1)
-    assert lost_s > 0
+    assert took_s >= lost_s > 0
     with session(server, store) as opened:
         assert opened.optimize(SQL.format(500)).steering != NO_HASH
 
@@ -182,3 +183,37 @@ def test_a_damaged_store_does_not_stop_queries(server, tmp_path):
     with session(server, SqliteStore(path)) as opened:
         assert len(opened.execute(SQL.format(500)).fetchall()) == 40
         assert opened.optimizer.counters["not_recalled"] == 1
+
+
+def test_a_query_that_has_lost_its_budget_is_not_steered_until_it_has_aged(server, store, monkeypatch):
+    sql = SQL.format(500)
+    entry = prove(server, store, sql, NO_HASH)
+    query_class = f"{entry.key.fingerprint & (2**64 - 1):016x}"
+    store.explorations.lost(query_class, time.time() - 3600.0, 100.0, 6.0)
+    with session(server, store) as opened:
+        result = opened.execute(sql)
+        assert not result.observation.steered
+        assert "lost 6 s of the 100 s" in str(result.observation.fell_back)
+    with session(server, store, regression_budget=0.1) as opened:
+        assert opened.execute(sql).observation.steered
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 86_400.0)
+    with session(server, store) as opened:
+        assert opened.execute(sql).observation.steered
+
+
+def test_a_regression_is_charged_and_a_clock_that_goes_back_does_not_free_it(server, store, monkeypatch):
+    sql = SQL.format(500)
+    prove(server, store, sql, NO_HASH, default_s=1e-6)
+    now = time.time()
+    with session(server, store, regression_budget=0.05) as opened:
+        # It takes far longer than the default is said to take: nearly all of the run is lost.
+        assert opened.execute(sql).observation.steered
+        # A few milliseconds are within the grace of short queries.
+        assert opened.execute(sql).observation.steered
+        opened.optimizer.ledger.grace_s = 0.0
+        monkeypatch.setattr(time, "time", lambda: now - 7 * 86_400.0)
+        result = opened.execute(sql)
+        assert not result.observation.steered
+        assert "regression budget of 5%" in str(result.observation.fell_back)
+        assert result.fetchall() == list(opened.run_default(sql).rows)

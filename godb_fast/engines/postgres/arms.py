@@ -35,7 +35,8 @@ _ALONE: Final = ("max_parallel_workers_per_gather", "0")
 _MORE_MEMORY: Final = ("work_mem", f"{TIMES}4")
 
 ARMS: Final[tuple[Arm, ...]] = (
-    Arm("no nested loops", (_NO_LOOPS,), _LOOPS),
+    # Underestimated rows make loops out of what should be hashed: the best single arm on CEB, DSB and TPC-DS.
+    Arm("no nested loops", (_NO_LOOPS,), _LOOPS, first=True),
     Arm("no hash joins", (_NO_HASH,), _HASHES),
     Arm("no merge joins", (_NO_MERGE,), _MERGES),
     Arm("hash joins only", (_NO_LOOPS, _NO_MERGE), _LOOPS | _MERGES),

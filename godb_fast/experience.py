@@ -1,0 +1,222 @@
+"""What an Optimizer has learned from executions and explorations, and what it does about it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from godb_fast.engines.base import Engine, EngineResult, Parameters
+from godb_fast.errors import StoreError
+from godb_fast.exploring.ledger import Ledger
+from godb_fast.knowledge import KnownTemplate, Prepared, Scope
+from godb_fast.policy import Policy
+from godb_fast.sql import Fingerprint
+
+if TYPE_CHECKING:
+    from godb_fast.exploring.memo import MemoEntry
+    from godb_fast.store import Explorations, Store
+
+log = logging.getLogger("godb_fast")
+
+#: A steering is judged by the best of this many runs, and refused if that is this much slower than the best
+#: of the default's: several runs, because one may be disturbed.
+STEERED_RUNS: Final = 3
+SLOWER: Final = 1.1
+
+
+class Experience:
+    """The part of an :class:`~godb_fast.optimizer.Optimizer` that executions and explorations teach."""
+
+    def __init__(self, policy: Policy, store: Store | None) -> None:
+        self.policy = policy
+        self.store = store
+        #: What steering has lost in the last day, by query.
+        self.ledger = Ledger(policy.regression_budget)
+        self._restored = False
+        self._lock = threading.Lock()
+        self._logged: set[str] = set()
+        self._counters: dict[str, int] = {}
+
+    def scope(self, engine: Engine, epoch: str | None = None) -> Scope:
+        """The knowledge for an engine's current environment and epoch."""
+        raise NotImplementedError
+
+    @property
+    def records(self) -> Explorations | None:
+        """Where the store keeps what exploration proves; None if it does not."""
+        from godb_fast.store import KeepsExplorations
+
+        return self.store.explorations if isinstance(self.store, KeepsExplorations) else None
+
+    # -- what exploration proved --------------------------------------------------------------------
+
+    def recall(self, engine: Engine) -> None:
+        """Use what exploration has proved since the current scope was entered, in whatever process."""
+        scope = self.scope(engine)
+        self._recall(scope)
+        with scope.lock:
+            for _, known in list(scope.templates.values()):
+                if known.verified or known.template.fingerprint & (2**64 - 1) in scope.verified:
+                    self._attach(engine, scope, known)
+                    scope.forget_exact(known.template.fingerprint)
+
+    def _recall(self, scope: Scope) -> None:
+        records = self.records
+        if records is None:
+            return
+        from godb_fast import recall
+
+        try:
+            if not self._restored:
+                # Once: from then on the ledger knows more than the store.
+                self._restored = True
+                self.ledger.restore(records.losses(time.time() - self.ledger.window_s))
+            scope.verified = recall.load(records, scope.engine, scope.environment, scope.epoch)
+        except StoreError as error:
+            self.log_once("not_recalled", str(error))
+
+    def _attach(self, engine: Engine, scope: Scope, known: KnownTemplate) -> None:
+        from godb_fast import recall
+
+        if known.effects.pure and (known.effects.steerable or known.effects.checkable):
+            recall.attach(engine, known, scope.verified)
+
+    def _recalled(
+        self,
+        engine: Engine,
+        scope: Scope,
+        known: KnownTemplate,
+        print_: Fingerprint,
+        sql: str,
+        params: Parameters,
+        laps: dict[str, float],
+    ) -> Prepared | None:
+        from godb_fast import recall
+
+        return recall.recalled(engine, scope, known, print_, sql, params, laps)
+
+    def _recall_failed(self, scope: Scope, entry: MemoEntry, why: str) -> None:
+        from godb_fast import recall
+
+        if (records := self.records) is not None:
+            try:
+                recall.failed(records, scope, entry, why)
+            except StoreError as error:
+                self.log_once("not_recalled", str(error))
+
+    # -- what executions teach ----------------------------------------------------------------------
+
+    def in_rollout(self, fingerprint_: int) -> bool:
+        """Whether a template is among the share that may be steered."""
+        if self.policy.rollout >= 1.0:
+            return True
+        digest = hashlib.blake2b(fingerprint_.to_bytes(8, "little", signed=True), digest_size=4).digest()
+        return int.from_bytes(digest, "little") / 2**32 < self.policy.rollout
+
+    def allowance_s(self, prepared: Prepared) -> float | None:
+        """Seconds that a steered run may take; None without a bound on the default's time."""
+        bound = _default_ms(prepared)
+        if bound is None:
+            return None
+        return max(self.policy.allowance * bound, self.policy.allowance_floor_ms) / 1e3
+
+    def saw_default(self, prepared: Prepared, result: EngineResult) -> None:
+        """A complete run of the default plan; the fastest is the lower bound of its time."""
+        if prepared.known is not None:
+            seen, took = prepared.known.baseline_ms, result.latency_ms
+            seen[prepared.bucket] = min(took, seen.get(prepared.bucket, took))
+            prepared.known.columns = (result.columns, result.types)
+            if prepared.decision.steering:
+                self._charge(prepared, took / 1e3)
+
+    def saw_steered(self, scope: Scope, prepared: Prepared, latency_ms: float) -> None:
+        """A complete steered run; a steering that is slower than the default at its best is refused."""
+        known = prepared.known
+        if known is None:
+            return
+        key = (prepared.bucket, prepared.decision.steering.key)
+        runs, best = known.steered_ms.get(key, (0, latency_ms))
+        known.steered_ms[key] = runs, best = runs + 1, min(best, latency_ms)
+        default_ms = _default_ms(prepared)
+        lost_ms = 0.0 if default_ms is None else max(0.0, latency_ms - SLOWER * default_ms)
+        self._charge(prepared, latency_ms / 1e3, lost_ms / 1e3)
+        bound = known.baseline_ms.get(prepared.bucket)
+        if bound is not None and runs >= STEERED_RUNS and best > bound * SLOWER:
+            self.quarantine(
+                scope,
+                prepared,
+                f"slower than the engine's own plan: {best:.1f} ms at best in {runs} runs, "
+                f"not {bound:.1f} ms",
+            )
+
+    def quarantine(self, scope: Scope, prepared: Prepared, reason: str, lost_s: float = 0.0) -> None:
+        """Refuse this steering from now on; ``lost_s`` is what its discarded run took."""
+        if prepared.verified is not None:
+            self._recall_failed(scope, prepared.verified, reason)
+        if prepared.known is not None:
+            prepared.known.quarantine[prepared.decision.steering.key] = reason
+            scope.forget_exact(prepared.decision.fingerprint)
+        self.lost(prepared, lost_s)
+        self.count("quarantined")
+
+    # -- the regression budget ----------------------------------------------------------------------
+
+    def lost(self, prepared: Prepared, lost_s: float) -> None:
+        """A steered run that was discarded: all of it is lost."""
+        if lost_s > 0.0:
+            self._charge(prepared, lost_s, lost_s)
+
+    def over_budget(self, prepared: Prepared) -> str | None:
+        """Why the query is not steered now, if that has lost too much of its time in the last day."""
+        if not self.ledger.spent(query_class := class_of(prepared), now := time.time()):
+            return None
+        took, lost = self.ledger.standing(query_class, now)
+        return (
+            f"steering has lost {lost:.3g} s of the {took:.3g} s that this query took in the last day, more "
+            f"than its regression budget of {self.policy.regression_budget:.0%}"
+        )
+
+    def _charge(self, prepared: Prepared, took_s: float, lost_s: float = 0.0) -> None:
+        query_class, now = class_of(prepared), time.time()
+        self.ledger.note(query_class, now, took_s, lost_s)
+        if lost_s > 0.0 and (records := self.records) is not None:
+            try:
+                records.lost(query_class, now, self.ledger.unsaved_s(query_class), lost_s)
+            except StoreError as error:
+                self.log_once("not_recorded", str(error))
+
+    # -- counters -----------------------------------------------------------------------------------
+
+    def count(self, what: str) -> None:
+        """Count an event."""
+        with self._lock:
+            self._counters[what] = self._counters.get(what, 0) + 1
+
+    def log_once(self, what: str, reason: str) -> None:
+        """Count a fallback and log its reason, each reason once."""
+        self.count(what)
+        with self._lock:
+            first = (key := f"{what}:{reason}") not in self._logged
+            if first and len(self._logged) < 10_000:
+                self._logged.add(key)
+        if first:
+            log.warning("%s: %s", what.replace("_", " "), reason)
+
+
+def class_of(prepared: Prepared) -> str:
+    """The class of the regression budget that a query belongs to: its fingerprint."""
+    return f"{prepared.decision.fingerprint & (2**64 - 1):016x}"
+
+
+def _default_ms(prepared: Prepared) -> float | None:
+    """The lower bound of the default's time, in milliseconds; None if nothing is known of it."""
+    if prepared.known is None:
+        return None
+    bound = prepared.known.baseline_ms.get(prepared.bucket)
+    if prepared.verified is not None:
+        # Nothing has to be seen first: it was, when this was verified.
+        return max(bound or 0.0, prepared.verified.evidence.default_s * 1e3)
+    return bound

@@ -1,0 +1,63 @@
+"""What an Optimizer may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from godb_fast.errors import InvalidInput
+
+MODES: Final = ("off", "observe", "advise", "steer")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What an Optimizer may do.
+
+    Parameters
+    ----------
+    mode : str
+        ``off`` (pass everything through), ``observe`` (record only), ``advise`` (plan and say, do not
+        steer; the default) or ``steer``.
+    margin : float
+        A plan is proposed only if its estimated cost times this is below the default plan's.
+    allowance : float
+        A steered run is stopped at this many times the lower bound of the default's time.
+    allowance_floor_ms : float
+        Never stopped before this: below it timer noise decides.
+    regression_budget : float
+        Share of a query's time in the last day that steering may lose; while it has lost more, the query is
+        not steered. ``inf`` sets no limit.
+    rollout : float
+        Share of the templates, 0 to 1, that may be steered; a template is always in or always out.
+    max_buffered_rows : int
+        A steered result waits in memory until it is complete; past this many rows the default runs.
+    background : bool
+        ``execute()`` runs the engine's own plan at once while the statistics of a new template are sampled
+        on a second connection, where that takes more than a few milliseconds. Off, it waits for them.
+    """
+
+    mode: str = "advise"
+    margin: float = 1.25
+    allowance: float = 1.5
+    allowance_floor_ms: float = 25.0
+    regression_budget: float = 0.05
+    rollout: float = 1.0
+    max_buffered_rows: int = 2_000_000
+    background: bool = True
+
+    def __post_init__(self) -> None:
+        check_mode(self.mode)
+        if not self.margin >= 1.0 or not self.allowance >= 1.0:
+            raise InvalidInput(f"margin {self.margin} and allowance {self.allowance} must be at least 1")
+        if not self.regression_budget >= 0.0:
+            raise InvalidInput(f"regression budget {self.regression_budget} is not a share of at least 0")
+        if not 0.0 <= self.rollout <= 1.0:
+            raise InvalidInput(f"rollout {self.rollout} is not a share between 0 and 1")
+
+
+def check_mode(mode: str) -> str:
+    """The mode itself, or InvalidInput naming the four there are."""
+    if mode not in MODES:
+        raise InvalidInput(f"unknown mode {mode!r}; choose one of {', '.join(MODES)}")
+    return mode
