@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any, Final
 
 from godb_fast.core import NO_STEERING, Decision, LateDecision
+from godb_fast.experience import STEERED_RUNS
 from godb_fast.exploring.memo import MemoEntry
 from godb_fast.knowledge import Prepared
-from godb_fast.optimizer import STEERED_RUNS
 
 #: Weight of the newest measurement.
 _NEWEST: Final = 0.2

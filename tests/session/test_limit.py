@@ -9,7 +9,9 @@ import pytest
 from godb_fast.core import Steering
 from godb_fast.engines.registry import open_engine
 from godb_fast.exploring import Evidence, MemoEntry, MemoKey
+from godb_fast.exploring.candidates import candidates
 from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number, examine
+from godb_fast.exploring.trials import LiveExecutor
 from godb_fast.session import MOST_TIES, Optimizer, Policy, Session
 from godb_fast.store import SqliteStore
 
@@ -79,12 +81,23 @@ def test_a_cut_between_rows_that_tie_is_left_to_the_engine(server, store):
         assert not result.observation.steered
 
 
-def test_exploring_does_not_go_on_where_rows_tie(server, store):
-    with Session(Optimizer(store=store), open_engine(server), mode="steer") as session:
-        tied, clear = (session.explore([TOP.format(limit)], 5.0, cap_s=5.0) for limit in (5, 4))
-        assert any("tie where LIMIT 5 cuts" in refusal.why for refusal in tied.refusals), tied.to_dict()
-        assert not tied.promoted, tied.to_dict()
-        assert not clear.refusals
+@pytest.mark.parametrize("limit", [5, 4])
+def test_exploring_does_not_go_on_where_rows_tie(server, limit):
+    with open_engine(server) as engine:
+        subject = examine(engine, LiveQuery("top", TOP.format(limit)))
+        assert isinstance(subject, Subject)
+        found = candidates(engine, subject)
+        assert not any(candidate.rewritten for candidate in found.values())
+        executor = LiveExecutor(engine, [subject], [found], list(found), cap_s=60.0)
+        assert executor.baseline(0).rows == limit
+        assert executor.run(0, 1, 60.0).failed is (limit == 5)
+        again = executor.run(0, 2, 60.0)
+        # Where one answer was not certain, none is: nothing runs.
+        assert (again.failed, again.seconds == 0.0) == (limit == 5, limit == 5)
+        said = [refusal.why for refusal in executor.refusals]
+        assert said == (
+            ["rows tie where LIMIT 5 cuts, so which are kept depends on the plan"] if limit == 5 else []
+        )
 
 
 def test_a_driver_s_cursor_is_not_steered(server, store):
