@@ -14,12 +14,14 @@ from godb_fast.store.base import (
     default_path,
     open_store,
 )
+from godb_fast.store.corrections import KeptCorrections
 from godb_fast.store.explorations import Explorations, SavedExploration
 from godb_fast.store.sqlite import SqliteStore
 
 __all__ = [
     "Explorations",
     "KeepsExplorations",
+    "KeptCorrections",
     "LatencySummary",
     "SavedExploration",
     "SqliteStore",

@@ -52,6 +52,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             lost_s REAL NOT NULL)""",
         "CREATE INDEX ledger_by_time ON ledger (at)",
     ),
+    # What cardinality feedback has learned.
+    (
+        """CREATE TABLE corrections (
+            engine TEXT NOT NULL, database TEXT NOT NULL, state BLOB NOT NULL, at REAL NOT NULL,
+            PRIMARY KEY (engine, database)) WITHOUT ROWID""",
+    ),
 )
 VERSION: Final = len(MIGRATIONS)
 

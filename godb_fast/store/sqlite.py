@@ -15,6 +15,7 @@ from godb_fast.core import Decision, Observation
 from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.evidence import percentile
 from godb_fast.store.base import LatencySummary, StoredDecision, StoreHealth, TemplateRuns
+from godb_fast.store.corrections import KeptCorrections
 from godb_fast.store.explorations import Explorations
 from godb_fast.store.plans import plan_from_bytes, unpack
 from godb_fast.store.writer import BUSY_TIMEOUT_MS, GATE, Writer, connect, diagnose
@@ -56,6 +57,11 @@ class SqliteStore:
     def explorations(self) -> Explorations:
         """What exploration keeps in this file."""
         return Explorations(self.path)
+
+    @property
+    def corrections(self) -> KeptCorrections:
+        """What cardinality feedback keeps in this file."""
+        return KeptCorrections(self.path)
 
     # -- never raising ------------------------------------------------------------------------------
 

@@ -1,0 +1,24 @@
+"""From observations to better estimates: what executions showed of sub-plans corrects the next estimates.
+
+:mod:`shapes` hashes sub-plans, :mod:`evidence` keeps what was seen of each shape, :mod:`corrections` turns it
+into corrected estimates, :mod:`blocks` asks them about a block, :mod:`collector` reads complete row counts
+out of executed plans.
+"""
+
+from godb_fast.feedback.blocks import BlockShape
+from godb_fast.feedback.collector import ExecutionFeedbackCollector, SubplanRows, subplan_rows
+from godb_fast.feedback.corrections import Corrected, Corrections, SubplanQuery, Tuning
+from godb_fast.feedback.shapes import Edge, QueryShape
+
+__all__ = [
+    "BlockShape",
+    "Corrected",
+    "Corrections",
+    "Edge",
+    "ExecutionFeedbackCollector",
+    "QueryShape",
+    "SubplanQuery",
+    "SubplanRows",
+    "Tuning",
+    "subplan_rows",
+]

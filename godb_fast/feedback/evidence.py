@@ -1,0 +1,159 @@
+"""What was observed of each shape: the last few log ratios, with the parameters under which they were seen.
+
+Plain arrays with one row per shape and one column per observation, so that a whole query's evidence is one
+gather. Memory is bounded: a full shape forgets its oldest observation, a full table the shape that was not
+observed for the longest time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from godb_fast.feedback.shapes import MAX_WIDTH, Floats, Ints, Words
+
+#: Never observed.
+_NEVER: Final = -np.inf
+
+
+class Evidence:
+    """Log ratios by shape.
+
+    Parameters
+    ----------
+    max_shapes : int
+    per_shape : int
+        Observations that are kept of each shape.
+
+    Attributes
+    ----------
+    generation : int
+        Changes whenever a shape gets another row.
+    version : int64 array
+        Of each row; changes with each observation.
+    """
+
+    def __init__(self, max_shapes: int = 4096, per_shape: int = 32) -> None:
+        self.max_shapes, self.per_shape = max_shapes, per_shape
+        self.generation = 0
+        self.rows: dict[int, int] = {}
+        self._room(min(64, max_shapes))
+
+    def _room(self, rows: int) -> None:
+        """Arrays for so many shapes, with what there is."""
+        shape = (rows, self.per_shape)
+        fresh: dict[str, NDArray[Any]] = {
+            "ratio": np.zeros(shape),
+            "seen": np.full(shape, _NEVER),
+            "literal": np.zeros(shape, np.uint64),
+            "selectivity": np.zeros((*shape, MAX_WIDTH), np.float32),
+            "tokens": np.zeros((*shape, MAX_WIDTH), np.uint64),
+            "version": np.zeros(rows, np.int64),
+            "key": np.zeros(rows, np.uint64),
+        }
+        for name, array in fresh.items():
+            if hasattr(self, name):
+                array[: len(getattr(self, name))] = getattr(self, name)
+            setattr(self, name, array)
+
+    ratio: Floats
+    seen: Floats
+    literal: Words
+    selectivity: NDArray[np.float32]
+    tokens: Words
+    version: Ints
+    key: Words
+
+    def find(self, keys: Words) -> Ints:
+        """The row of each key, -1 where nothing was observed."""
+        rows = self.rows
+        return np.array([rows.get(key, -1) for key in keys.tolist()], np.int64)
+
+    def add(
+        self,
+        key: int,
+        ratio: float,
+        now: float,
+        literal: int,
+        selectivity: Floats,
+        tokens: Words,
+    ) -> float | None:
+        """Keep an observation; the former ratio under the same literals, which it replaces."""
+        row = self.rows.get(key)
+        if row is None:
+            row = self._new_row(key)
+        same = np.flatnonzero((self.literal[row] == np.uint64(literal)) & (self.seen[row] != _NEVER))
+        former = float(self.ratio[row, same[0]]) if same.size else None
+        column = int(same[0]) if same.size else int(self.seen[row].argmin())
+        width = len(selectivity)
+        self.ratio[row, column] = ratio
+        self.seen[row, column] = now
+        self.literal[row, column] = literal
+        self.selectivity[row, column] = 0.0
+        self.selectivity[row, column, :width] = selectivity
+        self.tokens[row, column] = 0
+        self.tokens[row, column, :width] = tokens
+        self.version[row] += 1
+        return former
+
+    def age(self, key: int, by: float, now: float) -> None:
+        """Let all observations of a shape but those made now count as older."""
+        row = self.rows[key]
+        older = self.seen[row] < now
+        self.seen[row, older] -= by
+        self.version[row] += 1
+
+    def _new_row(self, key: int) -> int:
+        row = len(self.rows)
+        if row >= len(self.version):
+            if len(self.version) < self.max_shapes:
+                self._room(min(2 * len(self.version), self.max_shapes))
+            else:
+                row = int(self.seen.max(axis=1).argmin())
+                del self.rows[int(self.key[row])]
+                self.seen[row] = _NEVER
+        self.rows[key] = row
+        self.key[row] = key
+        self.generation += 1
+        return row
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.rows.clear()
+        self.seen[:] = _NEVER
+        self.generation += 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; times as they are on the owner's clock."""
+        shapes = []
+        for key, row in self.rows.items():
+            entries = []
+            for column in np.flatnonzero(self.seen[row] != _NEVER).tolist():
+                entries.append(
+                    [
+                        float(self.ratio[row, column]),
+                        float(self.seen[row, column]),
+                        int(self.literal[row, column]),
+                        [round(float(value), 4) for value in self.selectivity[row, column]],
+                        self.tokens[row, column].tolist(),
+                    ]
+                )
+            shapes.append([key, entries])
+        return {"shapes": shapes}
+
+    def load(self, data: dict[str, Any]) -> None:
+        """What :meth:`to_dict` gave, added to what there is."""
+        for key, entries in data["shapes"]:
+            for ratio, seen, literal, selectivity, tokens in entries:
+                if not np.isfinite(ratio) or not np.isfinite(seen):
+                    continue
+                self.add(
+                    int(key),
+                    float(ratio),
+                    float(seen),
+                    int(literal),
+                    np.array(selectivity[:MAX_WIDTH], np.float64),
+                    np.array(tokens[:MAX_WIDTH], np.uint64),
+                )

@@ -1,0 +1,233 @@
+"""What corrections make of observations: recall, transfer, shrinkage, bounds, forgetting."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from godb_fast.core import QueryGraph
+from godb_fast.errors import InvalidInput, StoreError
+from godb_fast.feedback import Corrections, Edge, QueryShape, SubplanQuery, Tuning
+from godb_fast.planning.search import Planner
+from godb_fast.store import SqliteStore
+
+FILTERS = ["p = #", "", "q < #", ""]
+GRAPH = QueryGraph.from_edges(4, [(0, 1), (1, 2), (2, 3)])
+PLANNER = Planner(GRAPH)
+SETS = PLANNER.sets.tolist()
+SHAPE = QueryShape.of(
+    ["a", "b", "c", "d"],
+    FILTERS,
+    [Edge(i, i + 1, f"x{i}=y{i}", f"y{i}=x{i}") for i in range(3)],
+    PLANNER.sets,
+)
+#: ln rows: a of 100, b of 10 000, c of 1000, d of 10 000; joins are expected to keep the smaller side.
+SINGLES = np.log([100.0, 1e4, 1e3, 1e4])
+ESTIMATES = np.array([min(SINGLES[i] for i in range(4) if mask >> i & 1) for mask in SETS])
+
+
+def query(one: str = "1", two: str = "7", selectivity: float = -3.0) -> SubplanQuery:
+    return SubplanQuery.of(SHAPE, [selectivity, 0.0, -2.0, 0.0], [[one], [], [two], []], FILTERS)
+
+
+def at(mask: int) -> int:
+    return SETS.index(mask)
+
+
+def rows(corrections: Corrections, asked: SubplanQuery, mask: int) -> float:
+    return float(np.exp(corrections.correct(asked, ESTIMATES).log_rows[at(mask)]))
+
+
+def test_without_evidence_estimates_stay_as_they_are() -> None:
+    found = Corrections().correct(query(), ESTIMATES)
+    assert np.array_equal(found.log_rows, ESTIMATES)
+    assert not found.support.any()
+
+
+def test_what_was_observed_is_recalled_and_reaches_every_larger_subplan() -> None:
+    corrections = Corrections()
+    assert corrections.observe(query(), ESTIMATES, [0b0011], [50_000]) == 1
+    found = corrections.correct(query(), ESTIMATES)
+    assert found.log_rows[at(0b0011)] == pytest.approx(np.log(50_000), rel=0.01)
+    assert found.support[at(0b0011)] > 0.95
+    # A ratio of 500; sub-plans that hold a ⋈ b have it too, others do not.
+    for mask in (0b0111, 0b1111):
+        assert rows(corrections, query(), mask) == pytest.approx(500 * np.exp(ESTIMATES[at(mask)]), rel=0.15)
+    for mask in (0b0001, 0b0110, 0b1100, 0b1110):
+        assert rows(corrections, query(), mask) == pytest.approx(np.exp(ESTIMATES[at(mask)]))
+
+
+def test_a_join_seen_beside_others_is_recalled_where_it_stands_alone() -> None:
+    corrections = Corrections()
+    corrections.observe(query(), ESTIMATES, [0b0110], [300_000])
+    part = QueryShape.of(["c", "b"], ["q < #", ""], [Edge(0, 1, "y1=x1", "x1=y1")], [1, 2, 3])
+    asked = SubplanQuery.of(part, [-2.0, 0.0], [["7"], []], ["q < #", ""])
+    found = corrections.correct(asked, np.log([1e3, 1e4, 1e3]))
+    assert found.log_rows[2] == pytest.approx(np.log(300_000), rel=0.01)
+
+
+def test_neighbours_count_by_nearness_and_shrink_to_the_estimate() -> None:
+    corrections = Corrections()
+    corrections.observe(query("1", selectivity=-3.0), ESTIMATES, [0b0011], [10_000])
+    same = rows(corrections, query("1", selectivity=-3.0), 0b0011)
+    near = rows(corrections, query("2", selectivity=-3.1), 0b0011)
+    far = rows(corrections, query("3", selectivity=-9.0), 0b0011)
+    assert same > near > far > np.exp(ESTIMATES[at(0b0011)])
+    for literal in range(10, 30):
+        corrections.observe(query(str(literal), selectivity=-3.1), ESTIMATES, [0b0011], [10_000])
+    assert rows(corrections, query("2", selectivity=-3.1), 0b0011) > 2 * near
+
+
+def test_other_predicates_of_the_same_tables_are_a_start() -> None:
+    corrections = Corrections()
+    for literal in range(8):
+        corrections.observe(query(str(literal)), ESTIMATES, [1, 2, 0b0011], [100, 10_000, 20_000])
+    shape = QueryShape.of(["a", "b"], ["r like #", ""], [Edge(0, 1, "x0=y0", "y0=x0")], [1, 2, 3])
+    asked = SubplanQuery.of(shape, [-3.0, 0.0], [["%x"], []], ["r like #", ""])
+    found = corrections.correct(asked, np.log([100.0, 1e4, 100.0]))
+    assert np.log(100) + 1 < found.log_rows[2] < np.log(20_000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(SETS), st.floats(0, 1e15)), min_size=1, max_size=12))
+def test_no_subplan_exceeds_its_cross_product_nor_falls_below_a_row(
+    seen: list[tuple[int, float]],
+) -> None:
+    corrections = Corrections()
+    for mask, number in seen:
+        corrections.observe(query(), ESTIMATES, [mask], [number])
+    found = corrections.correct(query("other"), ESTIMATES).log_rows
+    assert (found >= 0).all()
+    for mask in SETS:
+        most = sum(found[at(1 << i)] for i in range(4) if mask >> i & 1)
+        assert found[at(mask)] <= most + 1e-9
+
+
+def test_broken_counts_teach_nothing() -> None:
+    corrections = Corrections()
+    masks = [0b0011, 0b0110, 0b1100, 0b0101]
+    assert corrections.observe(query(), ESTIMATES, masks, [np.nan, -1.0, np.inf, 10.0]) == 0
+    assert np.array_equal(corrections.correct(query(), ESTIMATES).log_rows, ESTIMATES)
+    with pytest.raises(InvalidInput, match="NaN"):
+        corrections.correct(query(), np.full(len(SETS), np.nan))
+
+
+def test_old_evidence_fades() -> None:
+    corrections = Corrections(Tuning(half_life=4.0))
+    corrections.observe(query("1"), ESTIMATES, [0b0011], [50_000])
+    before = rows(corrections, query("2"), 0b0011)
+    for _ in range(40):
+        corrections.observe(query("1"), ESTIMATES, [0b1100], [1000])
+    assert rows(corrections, query("2"), 0b0011) < before / 2
+
+
+def test_rows_that_moved_fourfold_age_what_was_seen_of_that_shape() -> None:
+    steady, moved = Corrections(), Corrections()
+    for corrections, now in ((steady, 50_000), (moved, 100)):
+        for literal in ("1", "2", "3", "4"):
+            corrections.observe(query(literal), ESTIMATES, [0b0011], [50_000])
+        corrections.observe(query("1"), ESTIMATES, [0b0011], [now])
+    assert rows(moved, query("1"), 0b0011) == pytest.approx(100, rel=0.1)
+    assert rows(moved, query("9"), 0b0011) < rows(steady, query("9"), 0b0011) / 2
+
+
+def test_another_epoch_forgets_everything() -> None:
+    corrections = Corrections()
+    assert not corrections.enter("1")
+    corrections.observe(query(), ESTIMATES, [0b0011], [50_000])
+    assert not corrections.enter("1")
+    assert rows(corrections, query(), 0b0011) > 10_000
+    assert corrections.enter("2")
+    assert np.array_equal(corrections.correct(query(), ESTIMATES).log_rows, ESTIMATES)
+
+
+def test_memory_is_bounded() -> None:
+    corrections = Corrections(max_shapes=8, per_shape=4)
+    for number in range(40):
+        shape = QueryShape.of([f"t{number}", "b"], ["p = #", ""], [Edge(0, 1, "x", "y")], [1, 2, 3])
+        for literal in range(6):
+            asked = SubplanQuery.of(shape, [-1.0, 0.0], [[str(literal)], []], ["p = #", ""])
+            corrections.observe(asked, np.zeros(3), [1, 3], [5, 500])
+    assert len(corrections.evidence.rows) == len(corrections.parents.rows) == 8
+    assert corrections.evidence.ratio.shape == (8, 4)
+    # The last one is still known.
+    assert corrections.correct(asked, np.zeros(3)).log_rows[2] > 1.0
+
+
+def test_an_unseen_query_leaves_its_default_plan_only_for_what_is_supported() -> None:
+    corrections = Corrections()
+    # Every join turned out a hundred times larger than estimated; a ⋈ b ⋈ c was never seen.
+    for literal in range(12):
+        small = QueryShape.of(["b", "c"], ["", "q < #"], [Edge(0, 1, "x1=y1", "y1=x1")], [1, 2, 3])
+        asked = SubplanQuery.of(small, [0.0, -2.0], [[], [str(literal)]], ["", "q < #"])
+        corrections.observe(asked, np.log([1e4, 1e3, 1e3]), [1, 2, 3], [1e4, 1e3, 1e5])
+    default = (0b0110, 0b0111, 0b1111)
+    found = corrections.correct(query(), ESTIMATES, default)
+    assert found.log_rows[at(0b0110)] > ESTIMATES[at(0b0110)] + 3
+    raised = found.guarded - found.log_rows
+    assert not raised[[at(mask) for mask in (*default, 1, 2, 4, 8)]].any()
+    assert raised[at(0b0011)] > 2
+    assert raised[at(0b1110)] > 2
+    # Its own executions let it explore.
+    for _ in range(20):
+        corrections.observe(query("new"), ESTIMATES, [0b1111], [100])
+    after = corrections.correct(query("new"), ESTIMATES, default)
+    assert (after.guarded - after.log_rows)[at(0b0011)] < raised[at(0b0011)] / 2
+
+
+def test_a_known_question_is_answered_without_computing() -> None:
+    corrections = Corrections()
+    corrections.observe(query(), ESTIMATES, [0b0011], [50_000])
+    first = corrections.correct(query(), ESTIMATES)
+    assert corrections.correct(query(), ESTIMATES.copy()) is first
+    assert corrections.correct(query(), ESTIMATES + 0.5) is not first
+    # What other shapes showed does not matter; what these did, does.
+    first = corrections.correct(query(), ESTIMATES)
+    other = QueryShape.of(["y", "z"], ["", ""], [Edge(0, 1, "x", "y")], [1, 2, 3])
+    corrections.observe(query(), ESTIMATES, [0b0011], [10])
+    assert rows(corrections, query(), 0b0011) < 20
+    asked = SubplanQuery.of(other, [0.0, 0.0], [[], []], ["", ""])
+    corrections.observe(asked, np.zeros(3), [3], [9])
+    found = corrections.correct(query(), ESTIMATES)
+    corrections.observe(asked, np.zeros(3), [3], [8])
+    assert corrections.correct(query(), ESTIMATES) is found
+
+
+def test_kept_in_the_store_without_literals(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    corrections = Corrections()
+    corrections.enter("7")
+    for literal in ("a secret", "another"):
+        corrections.observe(query(literal), ESTIMATES, [1, 0b0011, 0b1111], [70, 5000, 9])
+    state = corrections.to_dict()
+    assert "secret" not in json.dumps(state)
+    kept = SqliteStore(tmp_path / "s.sqlite").corrections
+    assert kept.saved("duckdb", "d") is None
+    assert not kept.path.exists()
+    kept.save("duckdb", "d", state)
+    again = Corrections.from_dict(kept.saved("duckdb", "d") or {})
+    assert again.epoch == "7"
+    for literal in ("a secret", "a third"):
+        one = corrections.correct(query(literal), ESTIMATES)
+        two = again.correct(query(literal), ESTIMATES)
+        for left, right in zip(one, two, strict=True):
+            np.testing.assert_allclose(left, right, atol=1e-3)
+    kept.forget("duckdb", "d")
+    assert kept.saved("duckdb", "d") is None
+
+
+def test_damaged_states_are_refused_by_name(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    state = Corrections().to_dict()
+    with pytest.raises(InvalidInput, match="format 99"):
+        Corrections.from_dict({**state, "format": 99})
+    with pytest.raises(InvalidInput, match="damaged"):
+        Corrections.from_dict({**state, "evidence": {"shapes": [[1, [["x"]]]]}})
+    kept = SqliteStore(tmp_path / "s.sqlite").corrections
+    kept.save("duckdb", "d", state)
+    with kept._using() as connection:
+        connection.execute("UPDATE corrections SET state = x'00'")
+    with pytest.raises(StoreError, match="damaged"):
+        kept.saved("duckdb", "d")
