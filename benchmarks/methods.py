@@ -17,7 +17,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from godb_fast.engines.base import Engine
+from benchmarks.matrices import Matrix
+from godb_fast.engines.base import Engine, Rendered
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, QueryTimeout
 from godb_fast.exploring import Executor, Explorer, ExplorerSettings, PlanSpace, Run
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates, render_for
@@ -197,6 +198,54 @@ class ConfirmingExplorer(OwnExplorer):
     confirm = "pairs"
 
 
+# -- stored runtimes --------------------------------------------------------------------------------------
+
+
+class _Stored:
+    """An executor that looks runs up."""
+
+    def __init__(self, seconds: Floats) -> None:
+        self._seconds = seconds
+
+    def run(self, query: int, arm: int, timeout_s: float) -> Run:
+        taken = float(self._seconds[query, arm])
+        return Run(taken) if taken < timeout_s else Run(timeout_s, censored=True)
+
+
+def replay(
+    matrix: Matrix, weight: Floats, name: str, seed: int, marks: Sequence[float]
+) -> tuple[list[float], float]:
+    """R of a method on stored runtimes after so many workload-times, and its worst choice's ratio at the end.
+
+    Its choices are asked for at each mark; the run under way then is cut and charged.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no such method, or it asks for what there is not.
+    """
+    method = named(name)
+    space = PlanSpace.of(matrix.seconds, matrix.default_s, weight=weight, groups=matrix.templates)
+    state = State(
+        matrix.queries,
+        tuple(f"arm {number}" for number in range(space.arms)),
+        ("",) * space.queries,
+        matrix.templates,
+        space.plans,
+        space.default_s,
+        space.weight,
+        marks[-1] * space.workload_s,
+        seed,
+    )
+    found, rows = [], np.arange(space.queries)
+    times = matrix.default_s
+    for mark in marks:
+        drive(method, state, _Stored(matrix.seconds), mark * space.workload_s)
+        times = matrix.seconds[rows, choices(method, state)]
+        found.append(float(times @ weight) / space.workload_s)
+    return found, float((times / matrix.default_s).max())
+
+
 # -- live -------------------------------------------------------------------------------------------------
 
 
@@ -224,8 +273,6 @@ class Explored:
             except (EngineError, InvalidInput):
                 # The new literals do not allow it, or the engine refuses it: as in the product.
                 timeout_s = max(1e-3, timeout_s - (time.perf_counter() - begun))
-        from godb_fast.engines.base import Rendered
-
         return self.engine.run(Rendered(query.sql, None), timeout_s=timeout_s)
 
 

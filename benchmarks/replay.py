@@ -1,5 +1,7 @@
 """Verified exploration, simulated on stored runtimes: ``python -m benchmarks.replay --matrix FILE…``.
 
+``--method module:Class`` lets a method of one's own compete (:mod:`benchmarks.methods`).
+
 The very code that explores live engines runs here; only its executor is a matrix of measured seconds, query ×
 arm. R after x workload-times is the time of one workload run under the arms promoted by then over that under
 default plans, exploration of x times the latter having been paid. Default times are known from the start (the
@@ -24,10 +26,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import methods
 from benchmarks.common import MissingData, Options, Report, main
 from benchmarks.matrices import Matrix, made_up, read
 from benchmarks.rival_explorers import RIVALS, Simulation
 from godb_fast.core import Steering
+from godb_fast.errors import InvalidInput
 from godb_fast.exploring import Evidence, Explorer, ExplorerSettings, Memo, MemoEntry, MemoKey, PlanSpace, Run
 
 Floats = NDArray[np.float64]
@@ -50,6 +54,7 @@ class Arguments:
     confirm: Sequence[str] = ("none", "pairs")
     templates: str = "names"
     halves: bool = False
+    methods: Sequence[str] = ()
 
 
 ARGUMENTS = Arguments()
@@ -213,6 +218,13 @@ def _compare(matrix: Matrix, options: Options, report: Report) -> None:
             for workload, seed in zip(workloads, seeds, strict=True)
         ]
         _row(report, table, name, marks, np.array(results))
+    for method in ARGUMENTS.methods:
+        played = [
+            methods.replay(matrix, workload.weight, method, seed, marks)
+            for workload, seed in zip(workloads, seeds, strict=True)
+        ]
+        _row(report, table, method, marks, np.array([r for r, _ in played]))
+        report.note(f"{matrix.name}: worst choice of {method}: {max(worst for _, worst in played):.2f} ×")
     for confirm in ARGUMENTS.confirm:
         outcomes = [
             explore(matrix, workload, confirm, seed, classes=ARGUMENTS.templates == "names", until=until)
@@ -301,6 +313,13 @@ def _extend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--templates", choices=("names", "none"), default="names", help="whether siblings are known as such"
     )
+    parser.add_argument(
+        "--method",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="a method of your own beside ours; see benchmarks/methods.py",
+    )
     parser.add_argument("--halves", action="store_true", help="also the even and the odd rows alone")
 
 
@@ -312,12 +331,16 @@ def _configure(parsed: argparse.Namespace) -> None:
         ("none", "pairs") if parsed.confirm is None else (parsed.confirm,),
         parsed.templates,
         parsed.halves,
+        tuple(parsed.method),
     )
+    for method in ARGUMENTS.methods:
+        # Better now than after minutes.
+        methods.named(method)
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main("replay", run, extend=_extend, configure=_configure))
-    except MissingData as missing:
-        print(missing, file=sys.stderr)
+    except (MissingData, InvalidInput) as wrong:
+        print(f"error: {wrong}", file=sys.stderr)
         sys.exit(2)

@@ -9,6 +9,7 @@ from typing import Any
 
 from godb_fast import __version__
 from godb_fast.cli import commands
+from godb_fast.cli.bench import bench
 from godb_fast.cli.explore import explore
 from godb_fast.cli.export import export
 from godb_fast.cli.slow import slow
@@ -172,6 +173,61 @@ def parser() -> argparse.ArgumentParser:
     )
     exploring.add_argument("--resume", action="store_true", help="go on with an earlier exploration of these")
     exploring.add_argument("--json", action="store_true", help="as JSON")
+
+    benching = add(
+        "bench",
+        "explore, measure what that brings on your own database and queries, and write a page about it",
+        "  godb-fast bench shop.duckdb queries.sql\n"
+        "  godb-fast bench postgresql://me@db.example/shop slow.sql --budget 300s --cap 20 --out june\n"
+        "  godb-fast bench shop.duckdb monday.sql --measure tuesday.sql --repetitions 5\n"
+        "  godb-fast bench shop.duckdb queries.sql --resume\n\n"
+        "First better plans are looked for, as godb-fast explore does. Then each statement runs interleaved\n"
+        "under the engine's plan, the engine's plan again (which shows the noise), and ours. The page is in\n"
+        "--out: report.html, report.md, their plots, every run in runs.csv, and result.json. Ctrl-C keeps\n"
+        "what was found and measured; --resume goes on. Statements that may write are not run.",
+        bench,
+    )
+    benching.add_argument("url", metavar="URL", help=URL_HELP)
+    benching.add_argument(
+        "files", metavar="FILE.sql", nargs="+", help="files of statements; - reads standard input"
+    )
+    benching.add_argument(
+        "--measure",
+        metavar="FILE.sql",
+        nargs="+",
+        help="other statements to measure, of the same templates say (those that were explored)",
+    )
+    benching.add_argument(
+        "--budget",
+        default="2x",
+        metavar="B",
+        help="2x is twice the time that one run of the statements takes; or 300s, 5m (2x)",
+    )
+    benching.add_argument(
+        "--cap",
+        type=_number(float, 0, above=True),
+        default=60.0,
+        metavar="S",
+        help="no run takes longer; one that does counts as this much, and is named (60)",
+    )
+    benching.add_argument(
+        "--repetitions",
+        type=_number(int, 1),
+        default=3,
+        metavar="R",
+        help="measured rounds per statement (3)",
+    )
+    benching.add_argument("--seed", type=_number(int, 0), default=0, help="of the order of runs")
+    benching.add_argument(
+        "--out", default="godb-fast-bench", metavar="DIR", help="where the page goes (godb-fast-bench)"
+    )
+    benching.add_argument(
+        "--raw",
+        metavar="FILE",
+        help="name of the file of all runs in --out; .parquet makes it Parquet (runs.csv)",
+    )
+    benching.add_argument("--resume", action="store_true", help="go on with an earlier benchmark of these")
+    benching.add_argument("--json", action="store_true", help="print everything as JSON too")
 
     exporting = add(
         "export",
