@@ -83,6 +83,12 @@ class Experience:
 
         if known.effects.pure and (known.effects.steerable or known.effects.checkable):
             recall.attach(engine, known, scope.verified)
+            if known.verified and (records := self.records) is not None:
+                try:
+                    entries = [served.entry.to_dict() for served in known.verified]
+                    records.used(scope.engine, scope.environment, entries)
+                except StoreError as error:
+                    self.log_once("not_recorded", str(error))
 
     def _recalled(
         self,

@@ -6,11 +6,12 @@ work at run time, so that equal digests mean equal executions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final
 
-from godb_fast.core import PhysicalPlan, Plan, Steering
+from godb_fast.core import NO_STEERING, PhysicalPlan, Plan, Steering
 from godb_fast.engines.base import Engine, ExplainsSteered, HasArms, KeepsComments, Rendered
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
 from godb_fast.exploring.subjects import Subject
@@ -19,6 +20,8 @@ from godb_fast.sql.cut import widened
 
 #: The engine may plan a candidate for this long.
 EXPLAIN_LIMIT_S: Final = 2.0
+#: Further arms with their steerings, given the digest of the default plan.
+More = Callable[[str], Iterable[tuple[str, Steering]]]
 DEFAULT_ARM: Final = "default"
 
 
@@ -27,7 +30,7 @@ class Candidate:
     """One way to run one query; ``arm`` is its name, the same for all queries.
 
     ``cost`` is the engine's own estimate; between candidates under other settings it says nothing. ``first``
-    says that it is worth a run before anything is known.
+    says that it is worth a run before anything is known. ``trees`` asks for the join trees of the default.
     """
 
     arm: str
@@ -36,6 +39,7 @@ class Candidate:
     digest: str
     cost: float | None = None
     first: bool = False
+    trees: Steering = NO_STEERING
 
     @property
     def rewritten(self) -> bool:
@@ -72,8 +76,10 @@ def render_for(
     return engine.with_comments(sent, sql) if isinstance(engine, KeepsComments) else sent
 
 
-def candidates(engine: Engine, subject: Subject) -> dict[str, Candidate]:
+def candidates(engine: Engine, subject: Subject, more: More | None = None) -> dict[str, Candidate]:
     """Candidates by arm, the default first; those whose plan another has already are left out.
+
+    ``more`` names further ones, given the digest of the default plan.
 
     Raises
     ------
@@ -85,13 +91,21 @@ def candidates(engine: Engine, subject: Subject) -> dict[str, Candidate]:
     digest = plan.digest()
     found = {
         DEFAULT_ARM: Candidate(
-            DEFAULT_ARM, Steering(), Rendered(query.sql, query.params), digest, plan.total_cost
+            DEFAULT_ARM,
+            Steering(),
+            Rendered(query.sql, query.params),
+            digest,
+            plan.total_cost,
+            trees=_own_trees(engine, subject, plan),
         )
     }
     if not isinstance(engine, ExplainsSteered):
         return found
     digests = {digest}
-    for arm, steering, at_run_time, first in _proposed(engine, subject, plan):
+    others = [(arm, steering, "", False) for arm, steering in more(digest)] if more is not None else []
+    for arm, steering, at_run_time, first in chain(_proposed(engine, subject, plan), others):
+        if any(steering == entry.steering for entry in found.values()):
+            continue
         try:
             sent = rendered(engine, subject, steering)
             planned = engine.explain_steered(sent, timeout_s=EXPLAIN_LIMIT_S)
@@ -123,6 +137,16 @@ def _proposed(
     for rewrite in rewrites(subject.template, engine.schema()):
         yield f"rewrite {rewrite.name}", Steering(rewrites=(rewrite.name,)), "", False
     yield from ((arm, steering, "", False) for arm, steering in _join_trees(engine, subject, plan))
+
+
+def _own_trees(engine: Engine, subject: Subject, plan: PhysicalPlan) -> Steering:
+    """What asks for the join trees of the engine's own plan."""
+    if subject.planner is None:
+        return NO_STEERING
+    trees = engine.default_trees(subject.template, plan, subject.literals)
+    return Steering(
+        join_trees=tuple(sorted((at, tree) for at, tree in trees.items() if isinstance(tree, tuple)))
+    )
 
 
 def _join_trees(engine: Engine, subject: Subject, plan: PhysicalPlan) -> Iterator[tuple[str, Steering]]:

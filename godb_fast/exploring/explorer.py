@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from godb_fast.errors import InvalidInput
 from godb_fast.exploring.choice import Calibration, Choice, ChoiceSettings, as_dict, choose
 from godb_fast.exploring.latency_model import LatencyModel, ModelSettings
-from godb_fast.exploring.observations import Observations
+from godb_fast.exploring.observations import REFUSED, Observations
 from godb_fast.exploring.promotion import DEFAULT_CUT, PairEvidence, PairRule, Standing
 from godb_fast.exploring.space import Floats, PlanSpace
 from godb_fast.exploring.survey import SurveySettings, survey
@@ -259,6 +259,17 @@ class Explorer:
             self.record(trial, run)
             if progress is not None:
                 progress(self, trial, run)
+
+    def refused(self) -> set[tuple[int, int]]:
+        """(query, arm) of what failed, or lost its confirmation."""
+        plans = np.nonzero(self.seen.kind == REFUSED)[0]
+        space = self.space
+        return {
+            (int(query), arm)
+            for query in set(space.query_of_plan[plans].tolist())
+            for arm in range(space.arms)
+            if int(space.plans[query, arm]) in set(plans.tolist())
+        }
 
     def promotions(self) -> list[Promotion]:
         """Arms that have beaten the default, by query."""

@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from godb_fast.engines.base import Engine
@@ -19,12 +19,15 @@ from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, Missin
 from godb_fast.exploring.budget import Budget
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.choice import ChoiceSettings
+from godb_fast.exploring.earlier import Earlier, FormerPlan
 from godb_fast.exploring.explorer import Explorer, ExplorerSettings, Promotion, Run
 from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
+from godb_fast.exploring.openings import arm_of, openings
+from godb_fast.exploring.outcome import ExplorationReport, QueryOutcome
 from godb_fast.exploring.space import PlanSpace
 from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number, examine
 from godb_fast.exploring.survey import SurveySettings
-from godb_fast.exploring.trials import MOST_ROWS, Baseline, LiveExecutor, Refusal
+from godb_fast.exploring.trials import MOST_ROWS, Baseline, LiveExecutor
 from godb_fast.store import Explorations, SavedExploration
 
 STATE_VERSION: Final = 2
@@ -41,13 +44,6 @@ SAVE_EVERY_S: Final = 0.25
 LEAST_CLASS: Final = 4
 #: The survey may take this share of one run of the workload.
 SURVEY_SHARE: Final = 0.08
-#: A rewrite that the engine estimates to cost at most this share of the original is tried before anything
-#: else, and cut at that share of the original's time; so many of each query, the cheapest.
-PROMISING: Final = 0.5
-MOST_PROMISING: Final = 1
-#: So are the arms that come first, on queries that hold at least this share of the workload's time.
-DEAR: Final = 0.01
-
 #: What is being done, seconds spent, the budget in seconds, and the workload's time now over the default's.
 Progress = Callable[[str, float, float, float], None]
 
@@ -69,82 +65,6 @@ class LiveSettings:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.cap_s) and self.cap_s > 0.0):
             raise InvalidInput(f"the cap of a run is {self.cap_s} s; give seconds above 0")
-
-
-@dataclass(frozen=True)
-class QueryOutcome:
-    """What exploration came to for one query.
-
-    ``reason`` says why it was left alone, where it was; ``arm`` is the promoted one, with its evidence;
-    ``best_s`` the best time that any candidate was seen to take, proved or not.
-    """
-
-    name: str
-    default_s: float = 0.0
-    unfinished: bool = False
-    plans: int = 0
-    reason: str = ""
-    arm: str | None = None
-    entry: MemoEntry | None = None
-    best_s: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "name": self.name,
-            "default_s": self.default_s,
-            "unfinished": self.unfinished,
-            "plans": self.plans,
-            "reason": self.reason,
-            "arm": self.arm,
-            "best_s": self.best_s,
-            "promoted": None if self.entry is None else self.entry.to_dict(),
-        }
-
-
-@dataclass
-class ExplorationReport:
-    """What an exploration found, and what it cost.
-
-    Parameters
-    ----------
-    workload_s, now_s : float
-        One run of the workload under default plans, and under what was promoted (as measured on the way:
-        a fair comparison is another run).
-    """
-
-    queries: list[QueryOutcome]
-    budget_s: float
-    spent_s: float
-    workload_s: float
-    now_s: float
-    runs: int
-    refusals: list[Refusal] = field(default_factory=list)
-    interrupted: bool = False
-    exhausted: bool = False
-    curve: list[tuple[float, float]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def promoted(self) -> list[QueryOutcome]:
-        """Queries for which something better was proved."""
-        return [entry for entry in self.queries if entry.entry is not None]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "queries": [entry.to_dict() for entry in self.queries],
-            "budget_s": self.budget_s,
-            "spent_s": self.spent_s,
-            "workload_s": self.workload_s,
-            "now_s": self.now_s,
-            "runs": self.runs,
-            "refusals": [vars(entry) for entry in self.refusals],
-            "interrupted": self.interrupted,
-            "exhausted": self.exhausted,
-            "curve": self.curve,
-            "notes": self.notes,
-        }
 
 
 class LiveExploration:
@@ -195,6 +115,7 @@ class LiveExploration:
         self._entries: dict[int, tuple[int, MemoEntry]] = {}
         self._budget_s = 0.0
         self._exhausted = False
+        self._earlier = Earlier(records, engine.name, self.database)
         self._examined = [examine(engine, query, backend) for query in self._queries]
         self._subjects = [entry for entry in self._examined if isinstance(entry, Subject)]
         self._executor = LiveExecutor(
@@ -230,6 +151,7 @@ class LiveExploration:
                 self._drive(self._explorer)
         except KeyboardInterrupt:
             interrupted = True
+        self._forget_refuted()
         self._save()
         return self._report(budget, interrupted)
 
@@ -255,10 +177,11 @@ class LiveExploration:
         found: list[dict[str, Candidate]] = []
         for number in self._chosen:
             self._progress(f"candidates of {self._subjects[number].query.name}", 0.0, math.inf, 1.0)
-            found.append(candidates(self.engine, self._subjects[number]))
+            found.append(self._candidates_of(self._subjects[number]))
         arms = list(dict.fromkeys(arm for entry in found for arm in entry))
         digests = [[entry.get(arm, entry[DEFAULT_ARM]).digest for arm in arms] for entry in found]
         defaults = [self._baselines[number] for number in self._chosen]
+        subjects = [self._subjects[number] for number in self._chosen]
         space = PlanSpace.of(
             digests,
             [entry.seconds for entry in defaults],
@@ -280,12 +203,34 @@ class LiveExploration:
         explorer = Explorer(space, settings, state=state)
         if state is None:
             explorer.charge(spent + time.perf_counter() - begun)
-            explorer.suggest(_promising(found, arms, [entry.seconds for entry in defaults], space))
-        subjects = [self._subjects[number] for number in self._chosen]
+            explorer.suggest(list(openings(subjects, found, arms, space, self._earlier)))
+            self._note_default_plans(subjects, found, defaults)
         self._executor = self._executor.narrowed(self._chosen, subjects, found, arms)
         self._explorer = explorer
         self._note_promotions(explorer)
         self._save()
+
+    def _candidates_of(self, subject: Subject) -> dict[str, Candidate]:
+        return candidates(self.engine, subject, lambda digest: self._earlier.steerings(subject, digest))
+
+    def _note_default_plans(
+        self,
+        subjects: Sequence[Subject],
+        found: Sequence[Mapping[str, Candidate]],
+        defaults: Sequence[Baseline],
+    ) -> None:
+        """Say where the engine's own plans got worse since they were last seen, and keep those of now."""
+        for subject, entries, baseline in zip(subjects, found, defaults, strict=True):
+            default = entries[DEFAULT_ARM]
+            former = self._earlier.regression(subject, default.digest, baseline.seconds)
+            if former is not None:
+                self.notes.append(
+                    f"{subject.query.name}: the engine's own plan has changed, and takes "
+                    f"{baseline.seconds:.3g} s instead of {former.seconds:.3g} s; the former one is tried"
+                )
+            self._earlier.keep_plan(
+                subject, FormerPlan(default.digest, baseline.seconds, default.trees, self._clock())
+            )
 
     def _classes(self) -> list[int]:
         """Templates with several queries are classes of their own; all others are one."""
@@ -376,6 +321,22 @@ class LiveExploration:
                 self._records.remember(self.engine.name, self.database, entry.to_dict())
             kept = True
         return kept
+
+    def _forget_refuted(self) -> None:
+        """What was proved earlier, and lost now, steers nothing any more."""
+        if self._explorer is None:
+            return
+        refused = self._explorer.refused()
+        for row, subject in enumerate(self._executor.subjects):
+            entry = self._earlier.entry(subject)
+            if entry is None or row in self._entries:
+                continue
+            arm = arm_of(self._candidates[row].values(), entry.steering)
+            if arm is not None and (row, self._arms.index(arm)) in refused:
+                self._earlier.forget(entry)
+                self.notes.append(
+                    f"{subject.query.name}: what was proved earlier ({arm}) does not hold any more"
+                )
 
     def _entry(self, promotion: Promotion) -> MemoEntry:
         subject = self._executor.subjects[promotion.query]
@@ -502,36 +463,6 @@ class LiveExploration:
             return replace(outcome, reason="nothing better was proved")
         entry = known[1]
         return replace(outcome, arm=entry.evidence.note.partition(";")[0], entry=entry)
-
-
-def _promising(
-    candidates: Sequence[Mapping[str, Candidate]],
-    arms: Sequence[str],
-    seconds: Sequence[float],
-    space: PlanSpace,
-) -> list[tuple[int, int, float]]:
-    """Rewrites that the engine itself estimates to be much cheaper, and arms that come first.
-
-    The dearest queries come first. Only of rewrites does an engine's estimate tell anything: of all plans of
-    one text it has chosen the one that it takes for the cheapest.
-    """
-    number = {arm: place for place, arm in enumerate(arms)}
-    tries: list[tuple[int, int, float]] = []
-    for query in sorted(range(len(candidates)), key=lambda query: -seconds[query]):
-        own = candidates[query][DEFAULT_ARM].cost
-        cheaper = [
-            (entry.cost, number[entry.arm])
-            for entry in candidates[query].values()
-            if entry.rewritten
-            and own is not None
-            and entry.cost is not None
-            and entry.cost <= PROMISING * own
-        ]
-        tries.extend((query, arm, PROMISING) for _, arm in sorted(cheaper)[:MOST_PROMISING])
-        if space.default_s[query] * space.weight[query] >= DEAR * space.workload_s:
-            early = (entry for entry in candidates[query].values() if entry.first)
-            tries.extend((query, number[entry.arm], PROMISING) for entry in early)
-    return tries
 
 
 __all__ = ["ExplorationReport", "LiveExploration", "LiveSettings", "Progress", "QueryOutcome"]

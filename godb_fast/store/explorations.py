@@ -10,15 +10,18 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from godb_fast.core.identity import random_id
 from godb_fast.errors import StoreError
 from godb_fast.store.plans import pack, unpack
 from godb_fast.store.writer import GATE, connect, diagnose
+
+#: Verified steerings, and default plans, that one store keeps; those used longest ago are forgotten first.
+MOST_KEPT: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,18 @@ class Explorations:
                     time.time(),
                 ),
             )  # fmt: skip
+            _bound(connection, "memo")
+
+    def used(self, engine: str, database: str, entries: Sequence[dict[str, Any]]) -> None:
+        """Note that verified steerings are in use: those that are not make room first."""
+        with self._writing() as connection:
+            connection.executemany(
+                "UPDATE memo SET at = ? WHERE engine = ? AND database = ? AND fingerprint = ? AND bucket = ?",
+                [
+                    (time.time(), engine, database, str(entry["fingerprint"]), str(entry["bucket"]))
+                    for entry in entries
+                ],
+            )
 
     def forget(self, engine: str, database: str, entry: dict[str, Any]) -> None:
         """Drop a verified steering; nothing happens if there is none."""
@@ -78,6 +93,31 @@ class Explorations:
                 (engine, database),
             ).fetchall()
         return [unpack(row[0]) for row in rows]
+
+    # -- the engine's own plans ----------------------------------------------------------------------
+
+    def keep_default_plan(
+        self, engine: str, database: str, fingerprint: str, bucket: str, plan: dict[str, Any]
+    ) -> None:
+        """Keep the engine's own plan of a query in place of the former one."""
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO default_plans (engine, database, fingerprint, bucket, plan, at) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (engine, database, fingerprint, bucket, pack(plan), time.time()),
+            )
+            _bound(connection, "default_plans")
+
+    def default_plans(self, engine: str, database: str) -> list[tuple[str, str, dict[str, Any]]]:
+        """(fingerprint, bucket, plan) of all queries of a database."""
+        if not self.path.exists():
+            return []
+        with self._writing() as connection:
+            rows = connection.execute(
+                "SELECT fingerprint, bucket, plan FROM default_plans WHERE engine = ? AND database = ?",
+                (engine, database),
+            ).fetchall()
+        return [(str(row[0]), str(row[1]), unpack(row[2])) for row in rows]
 
     # -- the state of explorations ------------------------------------------------------------------
 
@@ -151,3 +191,9 @@ class Explorations:
                 yield connection
         except (sqlite3.Error, OSError) as error:
             raise StoreError(diagnose(error, self.path)[1]) from error
+
+
+def _bound(connection: sqlite3.Connection, table: str) -> None:
+    """Forget what was used longest ago, beyond :data:`MOST_KEPT`."""
+    kept = f"(SELECT at FROM {table} ORDER BY at DESC LIMIT 1 OFFSET {MOST_KEPT - 1})"
+    connection.execute(f"DELETE FROM {table} WHERE at < {kept}")

@@ -58,6 +58,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             engine TEXT NOT NULL, database TEXT NOT NULL, state BLOB NOT NULL, at REAL NOT NULL,
             PRIMARY KEY (engine, database)) WITHOUT ROWID""",
     ),
+    # The engine's own plans as explorations saw them: when they change and are slower, that is noticed.
+    (
+        """CREATE TABLE default_plans (
+            engine TEXT NOT NULL, database TEXT NOT NULL, fingerprint TEXT NOT NULL, bucket TEXT NOT NULL,
+            plan BLOB NOT NULL, at REAL NOT NULL,
+            PRIMARY KEY (engine, database, fingerprint, bucket)) WITHOUT ROWID""",
+    ),
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from godb_fast.core import Steering
 from godb_fast.errors import StoreError
 from godb_fast.exploring import Evidence, MemoEntry, MemoKey
-from godb_fast.store import Explorations, KeepsExplorations, SqliteStore
+from godb_fast.store import Explorations, KeepsExplorations, SqliteStore, explorations
 
 
 @pytest.fixture
@@ -59,3 +61,22 @@ def test_losses_are_kept_by_time(records):
     records.lost("q", 10.0, 1.0, 0.0)
     records.lost("q", 20.0, 2.0, 0.5)
     assert records.losses(15.0) == [("q", 20.0, 2.0, 0.5)]
+
+
+def test_what_was_used_longest_ago_makes_room(records, monkeypatch):
+    monkeypatch.setattr(explorations, "MOST_KEPT", 3)
+    now = itertools.count(1.0)
+    monkeypatch.setattr(explorations.time, "time", lambda: next(now))
+    for number in (1, 2, 3):
+        records.remember("postgresql", "db", entry(number))
+    records.used("postgresql", "db", [entry(1)])
+    records.remember("postgresql", "db", entry(4))
+    assert {int(kept["fingerprint"], 16) for kept in records.remembered("postgresql", "db")} == {1, 3, 4}
+
+
+def test_default_plans_replace_each_other(records):
+    assert records.default_plans("duckdb", "db") == []
+    for digest in ("one", "two"):
+        records.keep_default_plan("duckdb", "db", "0f", "3", {"digest": digest})
+    assert records.default_plans("duckdb", "db") == [("0f", "3", {"digest": "two"})]
+    assert records.default_plans("duckdb", "other") == []

@@ -1,0 +1,85 @@
+"""What a live exploration came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from godb_fast.exploring.memo import MemoEntry
+from godb_fast.exploring.trials import Refusal
+
+
+@dataclass(frozen=True)
+class QueryOutcome:
+    """What exploration came to for one query.
+
+    ``reason`` says why it was left alone, where it was; ``arm`` is the promoted one, with its evidence;
+    ``best_s`` the best time that any candidate was seen to take, proved or not.
+    """
+
+    name: str
+    default_s: float = 0.0
+    unfinished: bool = False
+    plans: int = 0
+    reason: str = ""
+    arm: str | None = None
+    entry: MemoEntry | None = None
+    best_s: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "name": self.name,
+            "default_s": self.default_s,
+            "unfinished": self.unfinished,
+            "plans": self.plans,
+            "reason": self.reason,
+            "arm": self.arm,
+            "best_s": self.best_s,
+            "promoted": None if self.entry is None else self.entry.to_dict(),
+        }
+
+
+@dataclass
+class ExplorationReport:
+    """What an exploration found, and what it cost.
+
+    Parameters
+    ----------
+    workload_s, now_s : float
+        One run of the workload under default plans, and under what was promoted (as measured on the way:
+        a fair comparison is another run).
+    """
+
+    queries: list[QueryOutcome]
+    budget_s: float
+    spent_s: float
+    workload_s: float
+    now_s: float
+    runs: int
+    refusals: list[Refusal] = field(default_factory=list)
+    interrupted: bool = False
+    exhausted: bool = False
+    curve: list[tuple[float, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def promoted(self) -> list[QueryOutcome]:
+        """Queries for which something better was proved."""
+        return [entry for entry in self.queries if entry.entry is not None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "queries": [entry.to_dict() for entry in self.queries],
+            "budget_s": self.budget_s,
+            "spent_s": self.spent_s,
+            "workload_s": self.workload_s,
+            "now_s": self.now_s,
+            "runs": self.runs,
+            "refusals": [vars(entry) for entry in self.refusals],
+            "interrupted": self.interrupted,
+            "exhausted": self.exhausted,
+            "curve": self.curve,
+            "notes": self.notes,
+        }
