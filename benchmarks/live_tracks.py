@@ -26,7 +26,7 @@ from godb_fast.exploring.subjects import LiveQuery
 from godb_fast.report import Comparison, Query, Settings, compare
 from godb_fast.report.comparison import Arm, Extras
 from godb_fast.report.gain import Gain, gain_of
-from godb_fast.report.raw import RawRuns
+from godb_fast.report.raw import RawRuns, part_of
 from godb_fast.session import Optimizer, Policy, Session
 from godb_fast.store import SqliteStore
 
@@ -161,6 +161,7 @@ def _measure(
     arms: Mapping[str, Arm],
 ) -> Gain:
     records = session.optimizer.records
+    key = part_of(queries, plan.cap_s, part)
     begun = time.time()
     comparison: Comparison = compare(
         session,
@@ -173,8 +174,8 @@ def _measure(
             count_cut=True,
         ),
         extras=Extras(
-            known={} if raw is None else raw.known(part),
-            on_run=None if raw is None else lambda *run: raw.write(part, *run),
+            known={} if raw is None else raw.known(key),
+            on_run=None if raw is None else lambda *run: raw.write(key, *run),
             arms=arms,
         ),
     )

@@ -20,6 +20,7 @@ GENERATED = ("tpch", "tpcds")
 #: Statements of a smaller run: those that take longest on one of the engines, and a few others.
 QUICK = {"tpch": (1, 3, 9, 17, 18, 20, 21), "tpcds": (1, 3, 6, 17, 25, 42, 72, 81)}
 QUICK_SCALE = 0.01
+QUICK_SITE_SCALE = 0.1
 
 
 @dataclass
@@ -66,6 +67,8 @@ def load(stack: ExitStack, wanted: Wanted, options: Options, server: Mapping[str
         If data, texts or a generator are missing.
     """
     if wanted.workload == "demo":
+        return _site(stack, wanted, options)
+    if wanted.workload == "demo-full":
         return _demo(stack, wanted, options)
     if wanted.workload in GENERATED:
         return _generated(stack, wanted, options, server)
@@ -86,6 +89,53 @@ def _read(path: str) -> list[LiveQuery]:
 
 def _queries(found: list[LiveQuery]) -> list[Query]:
     return [Query(entry.name, entry.sql) for entry in found]
+
+
+#: Literals of the short demo's statements, and what else each may be.
+_SITE_LITERALS = {
+    "'moderator'": [f"'{level}'" for level in ("new", "regular", "trusted", "editor")],
+    "c.score > 2": [f"c.score > {score}" for score in (1, 3, 4)],
+    "v.kind = 2": [f"v.kind = {kind}" for kind in (0, 1, 3)],
+    "SELECT 2 * avg": ["SELECT 1.5 * avg", "SELECT 1.8 * avg"],
+    "p.views > 900": [f"p.views > {views}" for views in (800, 850, 950)],
+    "'user 17'": [f"'user {number}'" for number in range(18, 60)],
+}
+
+
+def _site(stack: ExitStack, wanted: Wanted, options: Options) -> Loaded:
+    """The site of ``godb-fast demo``, with its heavy account."""
+    from godb_fast.demo.site import HEAVY_SHARE, QUERIES, load_site, load_site_postgres
+
+    scale = min(wanted.scale, QUICK_SITE_SCALE) if options.quick else wanted.scale
+    rng = random.Random(options.seed)
+    explored = [LiveQuery(name, text.strip()) for name, text in QUERIES.items()]
+    measured, redrawn = [], 0
+    for query in explored:
+        swaps = {old: rng.choice(new) for old, new in _SITE_LITERALS.items() if old in query.sql}
+        fresh = tpch_parameters.swapped(query.sql, swaps) if swaps else query.sql
+        assert fresh is not None
+        redrawn += fresh != query.sql
+        measured.append(Query(query.name, fresh))
+    notes = [f"measured with new literals: {redrawn} of {len(measured)} statements; the others have none"]
+    if wanted.url is not None:
+        url = wanted.url
+    elif wanted.engine == "postgres":
+        import psycopg
+
+        from godb_fast.demo.postgres import TUNED
+        from godb_fast.demo.postgres_server import running_server
+
+        url = stack.enter_context(running_server(settings=TUNED)).url
+        with psycopg.connect(url, autocommit=True) as connection:
+            load_site_postgres(connection, HEAVY_SHARE, scale)
+    else:
+        import duckdb
+
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="godb_fast-steering-"))
+        url = str(Path(folder) / "site.duckdb")
+        with duckdb.connect(url) as connection:
+            load_site(connection, HEAVY_SHARE, scale)
+    return Loaded(url, explored, measured, notes)
 
 
 def _demo(stack: ExitStack, wanted: Wanted, options: Options) -> Loaded:

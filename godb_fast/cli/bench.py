@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shlex
 import sys
@@ -94,22 +93,22 @@ def _measure(
 ) -> Comparison:
     from godb_fast.report import Query, Settings, compare
     from godb_fast.report.comparison import Extras
+    from godb_fast.report.raw import part_of
 
     assert raw is not None
-    # Runs of other statements, or cut elsewhere, that lie in the same file are not taken for these.
-    texts = repr((options.cap, [(query.name, query.sql) for query in queries]))
-    part = hashlib.blake2b(texts.encode(), digest_size=4).hexdigest()
+    compared = [Query(query.name, query.sql) for query in queries]
+    part = part_of(compared, options.cap)
     done = 0
     with progress_bar("measuring") as bar:
 
         def progress(query: Query) -> None:
             nonlocal done
-            bar(query.name, done / len(queries))
+            bar(query.name, done / len(compared))
             done += 1
 
         return compare(
             session,
-            [Query(query.name, query.sql) for query in queries],
+            compared,
             Settings(
                 repetitions=options.repetitions,
                 timeout_s=options.cap,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
 from godb_fast.errors import InvalidInput, MissingDependency
-from godb_fast.report.comparison import Known, Timed
+from godb_fast.report.comparison import Known, Query, Timed
 
 COLUMNS: Final = ("part", "query", "round", "arm", "seconds", "cut", "steered")
 
@@ -118,6 +119,15 @@ def _pyarrow() -> tuple[Any, Any]:
             "Parquet needs pyarrow: pip install pyarrow, or name a file that ends in .csv"
         ) from error
     return pyarrow, pyarrow.parquet
+
+
+def part_of(queries: Iterable[Query], limit_s: float, label: str = "") -> str:
+    """A name for the measuring of these statements, cut at this limit.
+
+    Runs of other statements, or cut elsewhere, that lie in the same file are not taken for these.
+    """
+    texts = repr((limit_s, [(query.name, query.sql) for query in queries]))
+    return f"{label} {hashlib.blake2b(texts.encode(), digest_size=4).hexdigest()}".strip()
 
 
 @contextmanager
