@@ -274,7 +274,7 @@ def _extend(parser: argparse.ArgumentParser) -> None:
         "--workload",
         default="demo",
         metavar="W",
-        help="demo (the site of godb-fast demo, with a heavy account), demo-full (that of demo --full), tpch, "
+        help="demo (the site of godb-fast demo, with a heavy account), demo-full (of demo --full), tpch, "
         "tpcds, or a file of statements (demo); TPC-H and TPC-DS need their texts (--data)",
     )
     parser.add_argument("--scale", type=float, help="of the data (0.2 for demo-full, else 1)")
