@@ -24,7 +24,13 @@ from godb_fast.core.predicates import (
 )
 from godb_fast.core.rewrite import Guard, Rewrite
 from godb_fast.core.schema import Schema, Table
-from godb_fast.core.statistics import ColumnKind, ColumnStatistics, Statistics
+from godb_fast.core.statistics import (
+    ColumnKind,
+    ColumnStatistics,
+    HasJointStatistics,
+    JointStatistics,
+    Statistics,
+)
 from godb_fast.core.steering import NO_STEERING, JoinTree, Steering
 from godb_fast.core.template import Block, Cut, LiteralSlot, Relation, Segments, Template
 
@@ -45,10 +51,12 @@ __all__ = [
     "Cut",
     "Decision",
     "Guard",
+    "HasJointStatistics",
     "JoinKind",
     "JoinOperator",
     "JoinPredicate",
     "JoinTree",
+    "JointStatistics",
     "LateDecision",
     "LazyCandidates",
     "LiteralSlot",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, runtime_checkable
@@ -66,6 +67,39 @@ class ColumnStatistics:
         shares = np.asarray(self.common_shares, np.float64)
         if shares.shape != (len(self.common_values),) or not (np.isfinite(shares) & (shares >= 0)).all():
             raise InvalidInput("each common value needs a finite share that is not negative")
+
+
+@dataclass(frozen=True, eq=False)
+class JointStatistics:
+    """What an engine knows of several columns of one table together.
+
+    Parameters
+    ----------
+    columns : tuple of str
+    distinct : mapping of frozenset of str to float
+        Distinct combinations of values, by the columns that they are of.
+    dependencies : mapping of (frozenset of str, str) to float
+        Share of the rows in which the values of the first columns determine that of the last, 0 to 1.
+    common_values : tuple of tuple of Value or None
+        Most common combinations, in the order of ``columns``; None is NULL.
+    common_shares : float64 array
+        Their shares of all rows.
+    """
+
+    columns: tuple[str, ...]
+    distinct: Mapping[frozenset[str], float] = field(default_factory=dict)
+    dependencies: Mapping[tuple[frozenset[str], str], float] = field(default_factory=dict)
+    common_values: tuple[tuple[Value | None, ...], ...] = ()
+    common_shares: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+
+@runtime_checkable
+class HasJointStatistics(Protocol):
+    """Statistics that know of several columns together."""
+
+    def joint(self, table: str) -> Sequence[JointStatistics]:
+        """What is known of columns of a table together; empty where there is nothing."""
+        ...
 
 
 @runtime_checkable

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from godb_fast.core import ColumnKind, ColumnStatistics, Statistics
+from godb_fast.core import ColumnKind, ColumnStatistics, HasJointStatistics, JointStatistics, Statistics
 from godb_fast.errors import InvalidInput, MissingStatistics
 from godb_fast.planning.distribution import Distribution
 
@@ -86,6 +86,13 @@ class Distributions:
             statistics = None if rows is None else self.statistics.column(table, name)
             found = self._columns[key] = Distribution(statistics, UNKNOWN_ROWS if rows is None else rows)
         return found
+
+    def joint(self, table: str) -> Sequence[JointStatistics]:
+        """What is known of columns of a table together."""
+        statistics = self.statistics
+        if not isinstance(statistics, HasJointStatistics) or self.rows(table) is None:
+            return ()
+        return statistics.joint(table)
 
 
 def derived_column(column: Distribution, rows: float, unique: bool) -> Distribution:

@@ -73,11 +73,11 @@ def comparison(predicate: Comparison, column: Distribution) -> Term:
     if operator == "in":
         return _in_list(predicate, column, fold)
     if operator in ("like", "ilike"):
-        return _like(column, _reader(predicate, 0, to_text), fold or operator == "ilike")
+        return _like(column, reader(predicate, 0, to_text), fold or operator == "ilike")
     return constant(UNKNOWN_RANGE, GUESSED)
 
 
-def _reader(predicate: Comparison, position: int, convert: Callable[[Any], Placed]) -> Read:
+def reader(predicate: Comparison, position: int, convert: Callable[[Any], Placed]) -> Read:
     """Reads an operand, in the column's domain."""
     operand = predicate.operands[position]
     shift = predicate.shift
@@ -116,7 +116,7 @@ def complement(term: Term, filled: float) -> Term:
 
 
 def _equal(predicate: Comparison, column: Distribution, fold: bool) -> Term:
-    read = _reader(predicate, 0, to_text if fold else column.convert)
+    read = reader(predicate, 0, to_text if fold else column.convert)
     equal = _folded_match(column) if fold else column.equal
     average = column.average()
 
@@ -145,7 +145,7 @@ def _folded_match(column: Distribution) -> Callable[[Any], Estimate]:
 
 
 def _null_safe(predicate: Comparison, column: Distribution) -> Term:
-    read = _reader(predicate, 0, column.convert)
+    read = reader(predicate, 0, column.convert)
     equal, average = column.equal, column.average()
     nulls = max(column.null_share, TINY)
     distinct = predicate.operator == "is_distinct"
@@ -293,9 +293,9 @@ def interval_term(column: Distribution, group: list[Comparison]) -> Term:
 
 
 def _sides(predicate: Comparison, column: Distribution) -> list[tuple[bool, bool, Read]]:
-    first = _reader(predicate, 0, column.convert)
+    first = reader(predicate, 0, column.convert)
     if predicate.operator == "between":
-        return [(True, True, first), (False, True, _reader(predicate, 1, column.convert))]
+        return [(True, True, first), (False, True, reader(predicate, 1, column.convert))]
     return [(predicate.operator[0] == ">", predicate.operator in ("<=", ">="), first)]
 
 
@@ -303,7 +303,7 @@ def _year_sides(predicate: Comparison) -> list[tuple[bool, bool, Read]]:
     """``year(column) operator value`` as an interval of the column, from New Year to New Year."""
 
     def new_year(position: int, later: int) -> Read:
-        read = _reader(predicate, position, to_number)
+        read = reader(predicate, position, to_number)
 
         def read_new_year(values: Values) -> Placed:
             year = read(values)

@@ -39,6 +39,7 @@ from godb_fast.planning.joins import (
     inequality,
     opaque_join,
 )
+from godb_fast.planning.joint import log_combinations
 from godb_fast.planning.result_rows import (
     LEAST_LOG_ROWS,
     joins_share,
@@ -219,9 +220,21 @@ class BlockEstimator:
         self._prepare_relations(block, unknown)
         self._prepare_joins(block.graph)
         self._joined = joins_share(block.graph, self.log_distinct, self.log_selectivity)
-        self._group_columns = [self.column(column.relation, column.name) for column in block.group_by]
+        self._log_groups = self._combinations(block)
 
     # -- once per template ----------------------------------------------------------------------------
+
+    def _combinations(self, block: Block) -> float:
+        """ln of the distinct combinations of what a block groups by."""
+        by_relation: dict[int, dict[str, float]] = {}
+        for column in block.group_by:
+            distinct = self.column(column.relation, column.name).distinct
+            by_relation.setdefault(column.relation, {})[column.name] = distinct
+        total = 0.0
+        for relation, columns in by_relation.items():
+            table = block.relations[relation].table
+            total += log_combinations(columns, () if table is None else self._distributions.joint(table))
+        return total
 
     def column(self, relation: int, name: str) -> Distribution:
         """Distribution of a column of one of the block's relations."""
@@ -291,7 +304,8 @@ class BlockEstimator:
             fixed.append((base, base, base, spread))
             filters = block.filters[i] if i < len(block.filters) else ()
             if filters:
-                conjunction = Conjunction(filters, self._columns_of(i))
+                joint = () if relation.table is None else self._distributions.joint(relation.table)
+                conjunction = Conjunction(filters, self._columns_of(i), joint)
                 self._typical_shares[i] = math.exp(conjunction.evaluate(unknown)[0])
                 filtered.append((i, native_terms(conjunction, self._columns_of(i), self._kernels)))
         self.missing = tuple(missing)
@@ -410,8 +424,7 @@ class BlockEstimator:
             return np.asarray(total)
         if not self.block.group_by:
             return np.zeros_like(total)
-        groups = min(sum(math.log(column.distinct) for column in self._group_columns), MAX_LOG_ROWS)
-        return log_cardenas(groups, total)
+        return log_cardenas(min(self._log_groups, MAX_LOG_ROWS), total)
 
 
 def _columns_used(template: Template) -> dict[str, set[str]]:

@@ -15,10 +15,10 @@ correlation) are scenarios of their own, so that a plan can be judged under all 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
-from godb_fast.core import And, Comparison, Not, Opaque, Or, Predicate
+from godb_fast.core import And, Comparison, JointStatistics, Not, Opaque, Or, Predicate
 from godb_fast.planning.comparisons import (
     Term,
     Values,
@@ -38,6 +38,7 @@ from godb_fast.planning.distribution import (
     Estimate,
 )
 from godb_fast.planning.joins import equality
+from godb_fast.planning.joint import joint_term, known_together
 
 Columns: TypeAlias = Callable[[str], Distribution]
 #: Natural logarithms of selectivity: (back-off, product, most selective alone, spread).
@@ -77,11 +78,14 @@ class Conjunction:
     What the kernel ``filters`` computes from literals' texts, for all forms of predicates and values.
     """
 
-    __slots__ = ("_first", "filters", "terms")
+    __slots__ = ("_first", "filters", "joint", "terms")
 
-    def __init__(self, filters: Iterable[Predicate], columns: Columns) -> None:
+    def __init__(
+        self, filters: Iterable[Predicate], columns: Columns, joint: Sequence[JointStatistics] = ()
+    ) -> None:
         self.filters = tuple(filters)
-        self.terms = _conjuncts(self.filters, columns)
+        self.joint = joint
+        self.terms = _conjuncts(self.filters, columns, joint)
         self._first = self.terms[0] if len(self.terms) == 1 else None
 
     def evaluate(self, values: Values) -> Combined:
@@ -116,11 +120,15 @@ class Conjunction:
         return backed, product, logs[0], math.sqrt(variance + gap * gap)
 
 
-def _conjuncts(filters: Iterable[Predicate], columns: Columns) -> tuple[Term, ...]:
-    """Terms of a conjunction."""
+def _conjuncts(
+    filters: Iterable[Predicate], columns: Columns, joint: Sequence[JointStatistics] = ()
+) -> tuple[Term, ...]:
+    """Terms of a conjunction: intervals, other predicates, and those that are estimated together."""
     intervals, others = grouped(filters, columns)
+    together, others = known_together(others, joint)
     terms = [interval_term(columns(group[0].column.name), group) for group in intervals]
     terms.extend(compile_predicate(predicate, columns) for predicate in others)
+    terms.extend(joint_term(known, group, columns) for known, group in together)
     return tuple(terms)
 
 

@@ -7,9 +7,10 @@ from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 from godb_fast import backend as backends
-from godb_fast.core import And, ColumnKind, Comparison, Not, Opaque, Or, Predicate, Slot
+from godb_fast.core import And, ColumnKind, Comparison, JointStatistics, Not, Opaque, Or, Predicate, Slot
 from godb_fast.planning.comparisons import Term as Closure
 from godb_fast.planning.distribution import GUESSED, KNOWN, TINY, Distribution
+from godb_fast.planning.joint import known_together
 from godb_fast.planning.selectivity import Columns, Conjunction, alternatives, grouped, positive
 
 #: A kernel's term.
@@ -32,14 +33,21 @@ def native_terms(
     conjunction: Conjunction, columns: Columns, kernels: Kernels
 ) -> list[tuple[Native | None, Closure]]:
     """Per conjunct the kernel's term, if it knows the form, and the closure of the same predicate."""
-    return list(zip(_conjuncts(conjunction.filters, columns, kernels), conjunction.terms, strict=True))
+    natives = _conjuncts(conjunction.filters, columns, kernels, conjunction.joint)
+    return list(zip(natives, conjunction.terms, strict=True))
 
 
-def _conjuncts(filters: Sequence[Predicate], columns: Columns, kernels: Kernels) -> list[Native | None]:
+def _conjuncts(
+    filters: Sequence[Predicate],
+    columns: Columns,
+    kernels: Kernels,
+    joint: Sequence[JointStatistics] = (),
+) -> list[Native | None]:
     intervals, others = grouped(filters, columns)
+    together, others = known_together(others, joint)
     found = [_interval(group, columns(group[0].column.name), kernels) for group in intervals]
     found.extend(_term(predicate, columns, kernels) for predicate in others)
-    return found
+    return [*found, *[None for _ in together]]
 
 
 def _term(predicate: Predicate, columns: Columns, kernels: Kernels) -> Native | None:

@@ -13,6 +13,7 @@ correlation with the order of storage, statistics of array elements and expressi
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from godb_fast.core import ColumnKind, ColumnStatistics, Table
+from godb_fast.core import ColumnKind, ColumnStatistics, JointStatistics, Table
 from godb_fast.engines.postgres.catalogue import PostgresSchema
 from godb_fast.engines.postgres.connection import Ask
 from godb_fast.errors import MissingStatistics
@@ -93,6 +94,27 @@ SELECT w.of::int8, w.name::text, t.base, t.enumerated, s.null_frac::float8, s.n_
 """
 
 
+#: One row per statistics object on several columns, of tables of this role: its columns with their base types,
+#: and what was counted. Objects on expressions tell of their columns only.
+_JOINT: Final = """
+SELECT c.oid::int8, a.numbers, a.names, a.types, a.enumerated, s.exprs IS NULL, s.n_distinct::text,
+       s.dependencies::text, s.most_common_vals::text[], s.most_common_freqs::float8[]
+  FROM pg_catalog.pg_stats_ext s
+       JOIN pg_catalog.pg_namespace n ON n.nspname = s.schemaname
+       JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename, LATERAL (
+       SELECT pg_catalog.array_agg(b.attnum::int4 ORDER BY k.place) AS numbers,
+              pg_catalog.array_agg(b.attname::text ORDER BY k.place) AS names,
+              pg_catalog.array_agg(t.typname::text ORDER BY k.place) AS types,
+              pg_catalog.array_agg(t.typtype = 'e' ORDER BY k.place) AS enumerated
+         FROM pg_catalog.unnest(s.attnames) WITH ORDINALITY AS k(name, place)
+              JOIN pg_catalog.pg_attribute b ON b.attrelid = c.oid AND b.attname = k.name
+              JOIN pg_catalog.pg_type t ON t.oid = b.atttypid) a
+ WHERE c.oid = ANY (%s::oid[])
+ ORDER BY c.oid, s.statistics_name
+"""
+_COUNTED: Final = re.compile(r'"([^"]+)": ([0-9.eE+-]+)')
+
+
 def _converted(values: str) -> str:
     """SQL that makes an array of texts of a statistics column, times as seconds since 1970."""
     moments = "\n".join(
@@ -142,6 +164,7 @@ class PostgresStatistics:
         self._generation = 0
         self._sizes: dict[str, _Size] = {}
         self._columns: dict[tuple[str, str], ColumnStatistics | None] = {}
+        self._joint: dict[str, tuple[JointStatistics, ...]] = {}
 
     # -- the protocol -------------------------------------------------------------------------------
 
@@ -177,8 +200,15 @@ class PostgresStatistics:
                 self.load({table: (column,)})
             return self._columns[table, column]
 
+    def joint(self, table: str) -> tuple[JointStatistics, ...]:
+        """Extended statistics of a table; PostgreSQL shows them to the table's owner and that role's members."""
+        with self._lock:
+            if table not in self._joint:
+                self._load_joint([table])
+            return self._joint[table]
+
     def load(self, wanted: Mapping[str, Iterable[str]]) -> None:
-        """Read statistics of the given columns (by table), all in one statement."""
+        """Read statistics of the given columns (by table): of all columns, and of all tables together."""
         with self._lock:
             missing = [name for name in wanted if name not in self._sizes]
             if missing:
@@ -191,6 +221,9 @@ class PostgresStatistics:
             ]
             if new:
                 self._load(new)
+            unread = [name for name in wanted if name not in self._joint]
+            if unread:
+                self._load_joint(unread)
 
     # -- rows ---------------------------------------------------------------------------------------
 
@@ -204,6 +237,7 @@ class PostgresStatistics:
             before, now = self._sizes.pop(name), measured.get(name)
             if now is not None:
                 self._sizes[name] = now.after(before)
+            self._joint.pop(name, None)
         for key in [key for key in self._columns if key[0] in stale]:
             del self._columns[key]
 
@@ -261,6 +295,15 @@ class PostgresStatistics:
             self._columns[name, column] = _statistics(
                 found, self._sizes[name].rows, (column,) in table.unique
             )
+
+    def _load_joint(self, names: Sequence[str]) -> None:
+        by_oid = {
+            relation.oid: name for name in names if (relation := self.schema.relation(name)) is not None
+        }
+        found: dict[str, list[JointStatistics]] = {name: [] for name in names}
+        for oid, *row in self._ask(_JOINT, (list(by_oid),)) if by_oid else ():
+            found[by_oid[int(oid)]].append(_joint_statistics(row))
+        self._joint.update((name, tuple(entries)) for name, entries in found.items())
 
 
 @dataclass(frozen=True)
@@ -359,6 +402,31 @@ def _statistics(row: Sequence[Any], rows: float, unique: bool) -> ColumnStatisti
         common_shares=np.array(frequencies, np.float64),
         histogram=tuple(histogram),
         unique=unique,
+    )
+
+
+def _joint_statistics(row: Sequence[Any]) -> JointStatistics:
+    numbers, columns, types, enumerated, plain, distinct, dependencies, values, shares = row
+    names = {str(number): str(name) for number, name in zip(numbers, columns, strict=True)}
+    combinations: dict[frozenset[str], float] = {}
+    for key, count in _COUNTED.findall(distinct or ""):
+        places = key.split(", ")
+        # Expressions have negative numbers.
+        if all(place in names for place in places):
+            combinations[frozenset(names[place] for place in places)] = float(count)
+    implied: dict[tuple[frozenset[str], str], float] = {}
+    for key, degree in _COUNTED.findall(dependencies or ""):
+        some, _, one = key.partition(" => ")
+        if one in names and all(place in names for place in some.split(", ")):
+            implied[frozenset(names[place] for place in some.split(", ")), names[one]] = float(degree)
+    kinds = [kind_of(base, is_enum) for base, is_enum in zip(types, enumerated, strict=True)]
+    common: dict[tuple[float | str | None, ...], float] = {}
+    if plain and values and not {ColumnKind.TIME, ColumnKind.OTHER} & set(kinds):
+        for entry, share in zip(values, shares, strict=True):
+            placed = [_placed(text, kind, base) for text, kind, base in zip(entry, kinds, types, strict=True)]
+            common[tuple(placed)] = float(share)
+    return JointStatistics(
+        tuple(columns), combinations, implied, tuple(common), np.array(list(common.values()), np.float64)
     )
 
 
