@@ -94,8 +94,8 @@ SELECT w.of::int8, w.name::text, t.base, t.enumerated, s.null_frac::float8, s.n_
 """
 
 
-#: One row per statistics object on several columns, of tables of this role: its columns with their base types,
-#: and what was counted. Objects on expressions tell of their columns only.
+#: One row per statistics object on several columns, of tables of this role: its columns with their types, and
+#: what was counted. Objects on expressions tell of their columns only.
 _JOINT: Final = """
 SELECT c.oid::int8, a.numbers, a.names, a.types, a.enumerated, s.exprs IS NULL, s.n_distinct::text,
        s.dependencies::text, s.most_common_vals::text[], s.most_common_freqs::float8[]
@@ -201,7 +201,7 @@ class PostgresStatistics:
             return self._columns[table, column]
 
     def joint(self, table: str) -> tuple[JointStatistics, ...]:
-        """Extended statistics of a table; PostgreSQL shows them to the table's owner and that role's members."""
+        """Extended statistics of a table, which PostgreSQL shows to its owner and that role's members."""
         with self._lock:
             if table not in self._joint:
                 self._load_joint([table])
