@@ -55,6 +55,7 @@ class Settings:
     cap_s: float = 20.0
     rounds: int = 3
     methods: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     store: Path | None = None
     raw: Path | None = None
     resume: bool = False
@@ -78,6 +79,8 @@ def run(options: Options, report: Report) -> None:
         for label, server in _servers(settings):
             with ExitStack() as stack:
                 loaded = workloads.load(stack, settings.wanted, options, server)
+                if settings.only:
+                    loaded = loaded.only(settings.only)
                 for note in loaded.notes:
                     if note not in report.notes:
                         report.note(note)
@@ -247,7 +250,7 @@ def _hold(report: Report, gain: Gain, settings: Settings, options: Options) -> N
     known = FLOORS.get((settings.engine, settings.workload))
     if known is not None:
         floor, least_scale = known
-        if wanted.scale >= least_scale and not options.quick:
+        if wanted.scale >= least_scale and not options.quick and not settings.only:
             report.floor(f"R, {settings.workload} on {settings.engine}", r, floor)
         else:
             report.note(f"the floor, R ≤ {floor}, is for scale {least_scale:g} or more and all statements")
@@ -307,6 +310,9 @@ def _extend(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:CLASS",
         help="a method of your own beside ours, with the same budget; see benchmarks/methods.py",
     )
+    parser.add_argument(
+        "--only", metavar="NAMES", help="only statements of these names: q1,q6 (floors are for all of them)"
+    )
     parser.add_argument("--store", type=Path, metavar="FILE", help="keeps what is proved, for --resume")
     parser.add_argument(
         "--raw", type=Path, metavar="FILE", help="every measured run: CSV, or Parquet (.parquet)"
@@ -324,8 +330,9 @@ def _configure(parsed: argparse.Namespace) -> None:
         methods.named(method)
     SETTINGS = Settings(
         parsed.engine, parsed.workload, parsed.scale, parsed.url, parsed.measure, parsed.track, parsed.stock,
-        parsed.cache, parsed.budget, parsed.cap, parsed.rounds, tuple(parsed.method), parsed.store,
-        parsed.raw, parsed.resume,
+        parsed.cache, parsed.budget, parsed.cap, parsed.rounds, tuple(parsed.method),
+        tuple(name for name in (parsed.only or "").split(",") if name), parsed.store, parsed.raw,
+        parsed.resume,
     )  # fmt: skip
     if SETTINGS.stock and len(list(_servers(SETTINGS))) == 2 and next(_servers(SETTINGS))[0] != "tuned":
         raise InvalidInput("--stock is for a PostgreSQL server of our own: --engine postgres, no --url")

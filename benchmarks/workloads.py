@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,21 @@ class Loaded:
     explored: list[LiveQuery]
     measured: list[Query]
     notes: list[str] = field(default_factory=list)
+
+    def only(self, names: Sequence[str]) -> Loaded:
+        """The statements of these names.
+
+        Raises
+        ------
+        MissingData
+            If there is none of a name.
+        """
+        unknown = set(names) - {entry.name for entry in self.explored}
+        if unknown:
+            raise MissingData(f"no statement is named {', '.join(sorted(unknown))}")
+        explored = [entry for entry in self.explored if entry.name in names]
+        measured = [entry for entry in self.measured if entry.name in names]
+        return Loaded(self.url, explored, measured, self.notes)
 
 
 def load(stack: ExitStack, wanted: Wanted, options: Options, server: Mapping[str, str]) -> Loaded:

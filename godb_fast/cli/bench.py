@@ -160,6 +160,9 @@ def _command(options: argparse.Namespace) -> str:
         parts += ["--measure", *options.measure]
     parts += ["--budget", options.budget, "--cap", f"{options.cap:g}", "--out", options.out]
     parts += ["--repetitions", str(options.repetitions), "--seed", str(options.seed)]
+    for name in ("store", "raw"):
+        if getattr(options, name, None):
+            parts += [f"--{name}", getattr(options, name)]
     return shlex.join(parts)
 
 
