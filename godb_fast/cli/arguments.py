@@ -244,6 +244,13 @@ def parser() -> argparse.ArgumentParser:
     exporting.add_argument(
         "--ticket", action="store_true", help="a change request per statement, in Markdown"
     )
+    exporting.add_argument(
+        "--try-statistics",
+        action="store_true",
+        help="with --ticket, on PostgreSQL: find out whether CREATE STATISTICS or n_distinct would give the "
+        "verified plan. Each try makes them, analyzes the table and rolls back. It needs the tables' owner; "
+        "VACUUM, DDL and other ANALYZE of the table wait meanwhile, reads and writes do not",
+    )
 
     explain = add(
         "explain",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
+from godb_fast.cli.remedies import remedies, without_us
 from godb_fast.errors import EngineError, InvalidInput, SqlError
 
 if TYPE_CHECKING:
     from godb_fast.engines.base import Engine
-    from godb_fast.exploring.memo import MemoEntry
+    from godb_fast.exploring.subjects import LiveQuery
     from godb_fast.knowledge import Prepared
 
 
@@ -22,6 +22,8 @@ def export(options: argparse.Namespace) -> int:
     from godb_fast.session import Optimizer, Session
     from godb_fast.store import open_store
 
+    if options.try_statistics and not options.ticket:
+        raise InvalidInput("--try-statistics is for change requests: give --ticket too")
     queries = read_queries(options.files)
     store = open_store(getattr(options, "store", "default"))
     if store is None:
@@ -38,8 +40,10 @@ def export(options: argparse.Namespace) -> int:
             if prepared.verified is None:
                 continue
             found += 1
-            write = _ticket if options.ticket else _script
-            write(query.name, query.sql, prepared, prepared.verified, session.engine, sys.stdout)
+            if options.ticket:
+                _ticket(query, prepared, session.engine, options)
+            else:
+                _script(query, prepared, session.engine)
     if not found:
         print(
             "note: nothing was proved of these statements on this database as it is now; "
@@ -49,46 +53,22 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
-def without_us(prepared: Prepared, engine: Engine) -> Iterator[str]:
-    """The statements that do the same without us."""
-    sent = prepared.rendered
-    text = sent.sql.strip().rstrip(";")
-    if not sent.before:
-        yield f"{text};"
-        return
-    if engine.dialect == "postgres":
-        # Within the transaction only: nobody else's plans change.
-        yield "BEGIN READ ONLY;"
-        yield from (f"{statement};" for statement in sent.before)
-        yield f"{text};"
-        yield "COMMIT;"
-        return
-    yield "-- these settings hold for the whole instance until they are reset"
-    yield from (f"{statement};" for statement in sent.before)
-    yield f"{text};"
-    yield from (f"RESET {name};" for name in _names(sent.before))
-
-
-def _names(before: tuple[str, ...]) -> Iterator[str]:
-    for statement in before:
-        words = statement.replace("=", " ").split()
-        yield words[2] if words[1].upper() in ("LOCAL", "GLOBAL", "SESSION") else words[1]
-
-
-def _script(name: str, sql: str, prepared: Prepared, entry: MemoEntry, engine: Engine, out: TextIO) -> None:
-    print(f"-- {name}: {_one_line(prepared.decision.reason)}", file=out)
+def _script(query: LiveQuery, prepared: Prepared, engine: Engine) -> None:
+    print(f"-- {query.name}: {_one_line(prepared.decision.reason)}")
     for line in without_us(prepared, engine):
-        print(line, file=out)
-    print(file=out)
+        print(line)
+    print()
 
 
-def _ticket(name: str, sql: str, prepared: Prepared, entry: MemoEntry, engine: Engine, out: TextIO) -> None:
-    proof, sent = entry.evidence, prepared.rendered
-    postgres = engine.dialect == "postgres"
-    changed = sent.sql.strip().rstrip(";") != sql.strip().rstrip(";")
-    explain = "EXPLAIN (ANALYZE, BUFFERS, SETTINGS)" if postgres else "EXPLAIN ANALYZE"
+def _ticket(query: LiveQuery, prepared: Prepared, engine: Engine, options: argparse.Namespace) -> None:
+    entry = prepared.verified
+    assert entry is not None
+    proof, sql = entry.evidence, query.sql.strip().rstrip(";")
+    ways = remedies(query.sql, prepared, engine, options.url, trying=options.try_statistics)
+    explain = "EXPLAIN (ANALYZE, BUFFERS, SETTINGS)" if engine.dialect == "postgres" else "EXPLAIN ANALYZE"
+    sent = f"{prepared.rendered.sql.strip().rstrip(';')};"
     lines = [
-        f"# Change request: {name}",
+        f"# Change request: {query.name}",
         "",
         "## Evidence",
         "",
@@ -99,45 +79,46 @@ def _ticket(name: str, sql: str, prepared: Prepared, entry: MemoEntry, engine: E
         "",
         "## Change",
         "",
-        "The statement's text changes; its answer does not." if changed else "The text stays as it is.",
+        "One of these, the least intrusive first." if len(ways) > 1 else "There is one way.",
         "",
-        "```sql",
-        *without_us(prepared, engine),
-        "```",
-        "",
-        "## Risk",
-        "",
+    ]
+    offered = [way for way in ways if way.change]
+    for way in ways:
+        number = f"{offered.index(way) + 1}. " if way.change else ""
+        lines += [f"### {number}{_capital(way.title)}", "", way.standing, ""]
+        if way.change:
+            lines += ["```sql", *way.change, "```", ""]
+    lines += ["## Risk", ""]
+    lines += [f"- {place}: {way.risk}" for place, way in enumerate(offered, 1)]
+    lines += [
         "- Verified for literals of about this selectivity, and for tables of about this size: verify again "
         "after a growth of a tenth or a new version.",
-    ]
-    if sent.before and postgres:
-        lines.append("- SET LOCAL ends with the transaction: no other statement's plan changes.")
-    elif sent.before:
-        lines.append("- The settings hold for the whole instance: others that run meanwhile change.")
-    lines += [
         "",
         "## Undo",
         "",
-        "Send the statement as it was, without anything around it:",
-        "",
         "```sql",
-        f"{sql.strip().rstrip(';')};",
+    ]
+    for place, way in enumerate(offered, 1):
+        lines += [f"-- {place}", *way.undo]
+    lines += [
         "```",
         "",
         "## Check afterwards",
         "",
-        "Run both a few times in turn, and compare the times and the rows:",
+        "Run both a few times in turn, and compare the times and the rows. After any change but the last, "
+        "the first has to show the plan that the second has.",
         "",
         "```sql",
-        f"{explain} {sql.strip().rstrip(';')};",
-        *[
-            f"{explain} {line}" if line == f"{sent.sql.strip().rstrip(';')};" else line
-            for line in without_us(prepared, engine)
-        ],
+        f"{explain} {sql};",
+        *[f"{explain} {line}" if line == sent else line for line in without_us(prepared, engine)],
         "```",
         "",
     ]
-    print("\n".join(lines), file=out)
+    print("\n".join(lines))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _one_line(text: str) -> str:

@@ -176,7 +176,7 @@ def _best(shown: Shown) -> Row | None:
 
 def _alone(session: Session, row: Row) -> list[str]:
     """What ``godb-fast export`` prints of a query."""
-    from godb_fast.cli.export import without_us
+    from godb_fast.cli.remedies import without_us
 
     engine = session.engine
     prepared = session.optimizer.decide(engine, session.optimizer.scope(engine), row.sql)

@@ -15,9 +15,9 @@ from godb_fast.store import SqliteStore
 SQL = "SELECT a.k, count(*) AS n FROM a JOIN b ON a.k = b.k WHERE a.n < 500 GROUP BY a.k ORDER BY a.k"
 
 
-def prove(url: str, store: str, steering: Steering) -> None:
+def prove(url: str, store: str, steering: Steering, sql: str = SQL) -> None:
     with open_engine(url, read_only=True) as engine:
-        subject = examine(engine, LiveQuery("q", SQL))
+        subject = examine(engine, LiveQuery("q", sql))
         assert isinstance(subject, Subject)
         key = MemoKey(subject.template.fingerprint, bucket_number(subject.region))
         proof = Evidence(5, 0.4, 0.3, 0.6, 0.0, "by hand", 1.5)
@@ -83,3 +83,102 @@ def test_nothing_proved(tmp_path, file, capsys):
     assert printed.out == ""
     assert "nothing was proved" in printed.err
     assert main(["export", path, file, "--store", "off"]) == 2
+
+
+CORRELATED = "SELECT count(*) AS n FROM a JOIN b ON b.k = a.k WHERE a.city = 5 AND a.zip = 5"
+MULTIPLIED = "SELECT count(*) AS n FROM few JOIN many ON many.k = few.k"
+
+
+@pytest.fixture
+def misjudged(postgres_server):
+    """Two queries that get nested loops: of columns that depend on each other, and of a wrong n_distinct."""
+    import psycopg
+
+    with postgres_server.database() as url, psycopg.connect(url, autocommit=True) as connection:
+        for statement in (
+            "CREATE TABLE a AS SELECT i AS k, i % 100 AS city, i % 100 AS zip FROM generate_series(1, 40000) r(i)",
+            "CREATE TABLE b AS SELECT i % 40000 AS k, repeat('x', 100) AS pad FROM generate_series(1, 80000) r(i)",
+            "CREATE INDEX ON b (k)",
+            "CREATE TABLE few AS SELECT i AS k, repeat('x', 500) AS pad FROM generate_series(1, 100) r(i)",
+            "CREATE TABLE many AS SELECT i % 200 AS k, repeat('x', 200) AS pad FROM generate_series(1, 40000) r(i)",
+            "CREATE INDEX ON many (k)",
+            "ALTER TABLE many ALTER COLUMN k SET (n_distinct = -1)",
+            "ANALYZE",
+        ):
+            connection.execute(statement)
+        yield url, connection
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [(CORRELATED, "CREATE STATISTICS"), (MULTIPLIED, "SET (n_distinct = 200)")],
+)
+def test_statistics_are_proposed_where_trying_shows_that_they_help(
+    sql, expected, misjudged, tmp_path, capsys
+):
+    url, connection = misjudged
+
+    def plan():
+        return "\n".join(row[0] for row in connection.execute(f"EXPLAIN {sql}").fetchall())
+
+    assert "Nested Loop" in plan()
+    before = connection.execute("SELECT relpages, reltuples FROM pg_class WHERE relname = 'a'").fetchall()
+    store, path = str(tmp_path / "s.sqlite"), tmp_path / "q.sql"
+    path.write_text(f"{sql};")
+    prove(url, store, Steering(settings=(("enable_nestloop", "off"),)), sql)
+    arguments = ["export", url, str(path), "--ticket", "--store", store]
+    assert main(arguments) == 0
+    untried = capsys.readouterr().out
+    assert ("Untried suggestion" in untried) == (sql is CORRELATED)
+    assert main([*arguments, "--try-statistics"]) == 0
+    ticket = capsys.readouterr().out
+    changes = [part.partition("```")[0] for part in ticket.partition("## Risk")[0].split("```sql\n")[1:]]
+    # The least intrusive first.
+    for change, what in zip(
+        changes, (expected, "ALTER ROLE postgres IN DATABASE", "hint_plan.hints", "SET LOCAL"), strict=True
+    ):
+        assert what in change
+    assert "Set(enable_nestloop off)" in changes[2]
+    assert "rolled back: with it the engine's own plan is the verified one" in ticket
+    # Nothing stays of the trials.
+    assert "Nested Loop" in plan()
+    assert connection.execute("SELECT count(*) FROM pg_statistic_ext").fetchone() == (0,)
+    assert (
+        connection.execute("SELECT relpages, reltuples FROM pg_class WHERE relname = 'a'").fetchall()
+        == before
+    )
+    connection.execute(changes[0])
+    assert "Hash Join" in plan()
+    undo = ticket.partition("## Undo\n\n```sql\n-- 1\n")[2].partition("-- 2")[0]
+    connection.execute(undo)
+
+
+def test_what_cannot_be_tried_says_why(misjudged, tmp_path, capsys, postgres_server):
+    url, connection = misjudged
+    connection.execute("DROP ROLE IF EXISTS reader")
+    connection.execute(
+        "CREATE ROLE reader LOGIN PASSWORD 'r'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader"
+    )
+    store, path = str(tmp_path / "s.sqlite"), tmp_path / "q.sql"
+    path.write_text(f"{CORRELATED};")
+    database = url.rpartition("/")[2]
+    theirs = postgres_server.database_url(database, user="reader", password="r")
+    prove(theirs, store, Steering(settings=(("enable_nestloop", "off"),)), CORRELATED)
+    try:
+        assert main(["export", theirs, str(path), "--ticket", "--try-statistics", "--store", store]) == 0
+        assert "Could not be tried: must be owner of table a" in capsys.readouterr().out
+        assert main(["export", theirs, str(path), "--try-statistics"]) == 2
+        assert "give --ticket too" in capsys.readouterr().err
+    finally:
+        connection.execute("DROP OWNED BY reader; DROP ROLE reader")
+
+
+def test_a_join_order_becomes_a_hint(misjudged, tmp_path, capsys):
+    url, _ = misjudged
+    store, path = str(tmp_path / "s.sqlite"), tmp_path / "q.sql"
+    path.write_text(f"{MULTIPLIED};")
+    prove(url, store, Steering(join_trees=((0, (1, 0)),)), MULTIPLIED)
+    assert main(["export", url, str(path), "--ticket", "--store", store]) == 0
+    ticket = capsys.readouterr().out
+    assert "Leading((many few))" in ticket
+    assert "ALTER ROLE" not in ticket

@@ -74,7 +74,7 @@ pieces = st.sampled_from(
 
 
 @given(st.lists(st.lists(pieces, min_size=1, max_size=8).map("".join), max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_semicolons_between_statements_are_the_only_ones_that_split(parts):
     found = split(";".join(parts))
     alone = [entry for part in parts for entry in split(part)]
@@ -82,7 +82,7 @@ def test_semicolons_between_statements_are_the_only_ones_that_split(parts):
 
 
 @given(st.text(alphabet="'\"$-/*;\\eE a\n", max_size=30))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_text_is_split_or_refused(text):
     try:
         found = split(text)
