@@ -16,10 +16,12 @@ from godb_fast.store.base import (
 )
 from godb_fast.store.corrections import KeptCorrections
 from godb_fast.store.explorations import Explorations, SavedExploration
+from godb_fast.store.features import FeatureStore, TrainingRows
 from godb_fast.store.sqlite import SqliteStore
 
 __all__ = [
     "Explorations",
+    "FeatureStore",
     "KeepsExplorations",
     "KeptCorrections",
     "LatencySummary",
@@ -29,6 +31,7 @@ __all__ = [
     "StoreHealth",
     "StoredDecision",
     "TemplateRuns",
+    "TrainingRows",
     "default_path",
     "open_store",
 ]

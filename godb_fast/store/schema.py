@@ -65,6 +65,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             plan BLOB NOT NULL, at REAL NOT NULL,
             PRIMARY KEY (engine, database, fingerprint, bucket)) WITHOUT ROWID""",
     ),
+    # Feature vectors as they were served.
+    (
+        """CREATE TABLE features (
+            execution_id TEXT PRIMARY KEY, at TEXT NOT NULL, version INTEGER NOT NULL,
+            vector BLOB NOT NULL) WITHOUT ROWID""",
+    ),
 )
 VERSION: Final = len(MIGRATIONS)
 

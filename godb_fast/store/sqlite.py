@@ -17,6 +17,7 @@ from godb_fast.evidence import percentile
 from godb_fast.store.base import LatencySummary, StoredDecision, StoreHealth, TemplateRuns
 from godb_fast.store.corrections import KeptCorrections
 from godb_fast.store.explorations import Explorations
+from godb_fast.store.features import FeatureStore
 from godb_fast.store.plans import plan_from_bytes, unpack
 from godb_fast.store.writer import BUSY_TIMEOUT_MS, GATE, Writer, connect, diagnose
 
@@ -62,6 +63,11 @@ class SqliteStore:
     def corrections(self) -> KeptCorrections:
         """What cardinality feedback keeps in this file."""
         return KeptCorrections(self.path)
+
+    @property
+    def features(self) -> FeatureStore:
+        """Feature vectors as they were served."""
+        return FeatureStore(self.path)
 
     # -- never raising ------------------------------------------------------------------------------
 
@@ -241,6 +247,7 @@ class SqliteStore:
         with self._guarded(), contextlib.closing(connect(self.path)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             gone = connection.execute("DELETE FROM observations WHERE at < ?", (before,)).rowcount
+            connection.execute("DELETE FROM features WHERE at < ?", (before,))
             gone += connection.execute(
                 "DELETE FROM decisions WHERE at < ? AND NOT EXISTS "
                 "(SELECT 1 FROM observations o WHERE o.decision_id = decisions.id)",

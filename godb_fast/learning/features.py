@@ -1,0 +1,127 @@
+"""The table of features: what a model may read, in the order of its input.
+
+A row says the feature's name, unit, category, source, the version that brought it, and the range in which
+sound values lie. Sources: ``plan`` is computed per plan by the kernel ``features``; ``template`` once per
+block; ``estimates`` per query; ``system``, ``history`` and ``workload`` are read from what was observed
+*before* the decision. Changing a row raises :data:`FEATURES_VERSION`: models of another version are refused
+by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+#: Versions of the table as a whole.
+FEATURES_VERSION: Final = 1
+
+CATEGORIES: Final = ("structure", "data", "system", "history", "workload")
+SOURCES: Final = ("plan", "template", "estimates", "system", "history", "workload")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of a model's input.
+
+    ``ln`` units are ln(1 + x) of the named quantity.
+    """
+
+    name: str
+    unit: str
+    category: str
+    source: str
+    least: float
+    most: float
+    version: int = 1
+
+
+_LOG: Final = 700.0
+_COUNT: Final = 1e4
+
+#: Columns that the kernel writes, in its order.
+PLAN_COLUMNS: Final[tuple[Feature, ...]] = (
+    Feature("plan_scans", "count", "structure", "plan", 1, _COUNT),
+    Feature("plan_hash_joins", "count", "structure", "plan", 0, _COUNT),
+    Feature("plan_index_joins", "count", "structure", "plan", 0, _COUNT),
+    Feature("plan_merge_joins", "count", "structure", "plan", 0, _COUNT),
+    Feature("plan_cross_products", "count", "structure", "plan", 0, _COUNT),
+    Feature("plan_depth", "joins", "structure", "plan", 0, _COUNT),
+    Feature("plan_bushy_joins", "count", "structure", "plan", 0, _COUNT),
+    Feature("plan_built_joins", "count", "structure", "plan", 0, _COUNT),
+    Feature("plan_pipelines", "count", "structure", "plan", 1, _COUNT),
+    Feature("plan_growing_joins", "count", "data", "plan", 0, _COUNT),
+    Feature("scanned_rows", "ln rows", "data", "plan", 0, _LOG),
+    Feature("largest_scan_rows", "ln rows", "data", "plan", 0, _LOG),
+    Feature("joined_rows", "ln rows", "data", "plan", 0, _LOG),
+    Feature("largest_join_rows", "ln rows", "data", "plan", 0, _LOG),
+    Feature("smallest_join_rows", "ln rows", "data", "plan", 0, _LOG),
+    Feature("built_rows", "ln rows", "data", "plan", 0, _LOG),
+    Feature("largest_build_rows", "ln rows", "data", "plan", 0, _LOG),
+    Feature("probed_rows", "ln rows", "data", "plan", 0, _LOG),
+    Feature("built_bytes", "ln bytes", "data", "plan", 0, _LOG),
+    Feature("largest_build_bytes", "ln bytes", "data", "plan", 0, _LOG),
+    Feature("spilled_bytes", "ln bytes", "data", "plan", 0, _LOG),
+    Feature("largest_growth", "ln rows per row", "data", "plan", 0, _LOG),
+    Feature("moved_bytes", "ln bytes", "data", "plan", 0, _LOG),
+    Feature("plan_cost", "ln cost", "data", "plan", 0, _LOG),
+)
+
+FEATURES: Final[tuple[Feature, ...]] = (
+    *PLAN_COLUMNS,
+    Feature("relations", "count", "structure", "template", 1, _COUNT),
+    Feature("inner_edges", "count", "structure", "template", 0, _COUNT),
+    Feature("left_joins", "count", "structure", "template", 0, _COUNT),
+    Feature("semi_joins", "count", "structure", "template", 0, _COUNT),
+    Feature("anti_joins", "count", "structure", "template", 0, _COUNT),
+    Feature("cycles", "count", "structure", "template", 0, _COUNT),
+    Feature("equality_filters", "count", "structure", "template", 0, _COUNT),
+    Feature("range_filters", "count", "structure", "template", 0, _COUNT),
+    Feature("pattern_filters", "count", "structure", "template", 0, _COUNT),
+    Feature("list_filters", "count", "structure", "template", 0, _COUNT),
+    Feature("null_filters", "count", "structure", "template", 0, _COUNT),
+    Feature("opaque_filters", "count", "structure", "template", 0, _COUNT),
+    Feature("disjunctions", "count", "structure", "template", 0, _COUNT),
+    Feature("block_depth", "blocks", "structure", "template", 0, _COUNT),
+    Feature("blocks", "count", "structure", "template", 1, _COUNT),
+    Feature("set_operands", "count", "structure", "template", 0, _COUNT),
+    Feature("aggregated", "flag", "structure", "template", 0, 1),
+    Feature("grouping_columns", "count", "structure", "template", 0, _COUNT),
+    Feature("distinct", "flag", "structure", "template", 0, 1),
+    Feature("self_joined", "relations", "structure", "template", 0, _COUNT),
+    Feature("filtered_share", "ln share", "data", "estimates", -_LOG, 0.0),
+    Feature("most_filtered_share", "ln share", "data", "estimates", -_LOG, 0.0),
+    Feature("table_rows", "ln rows", "data", "estimates", 0, _LOG),
+    Feature("largest_table_rows", "ln rows", "data", "estimates", 0, _LOG),
+    Feature("distinct_values", "ln values", "data", "estimates", 0, _LOG),
+    Feature("corrected_by", "ln rows per row", "data", "estimates", -_LOG, _LOG),
+    Feature("support", "share", "data", "estimates", 0, 1),
+    Feature("least_support", "share", "data", "estimates", 0, 1),
+    Feature("processors", "count", "system", "system", 1, 1e5),
+    Feature("load", "runnable per processor", "system", "system", 0, 1e4),
+    Feature("memory", "ln bytes", "system", "system", 0, _LOG),
+    Feature("memory_available", "share", "system", "system", 0, 1),
+    Feature("io_wait", "share", "system", "system", 0, 1),
+    Feature("buffer_hits", "share", "system", "system", 0, 1),
+    Feature("concurrency", "statements", "system", "system", 0, 1e5),
+    Feature("past_runs", "ln runs", "history", "history", 0, _LOG),
+    Feature("past_latency", "ln ms", "history", "history", 0, _LOG),
+    Feature("past_deviation", "ln ratio", "history", "history", 0, _LOG),
+    Feature("past_recency", "ln s", "history", "history", 0, _LOG),
+    Feature("neighbour_runs", "ln runs", "history", "history", 0, _LOG),
+    Feature("neighbour_latency", "ln ms", "history", "history", 0, _LOG),
+    Feature("frequency", "ln per hour", "workload", "workload", 0, _LOG),
+    Feature("burst", "ln ratio", "workload", "workload", 0, _LOG),
+    Feature("hour_sine", "of the day", "workload", "workload", -1, 1),
+    Feature("hour_cosine", "of the day", "workload", "workload", -1, 1),
+    Feature("weekend", "flag", "workload", "workload", 0, 1),
+    Feature("reporting_class", "flag", "workload", "workload", 0, 1),
+)
+
+#: Position of each feature.
+COLUMN: Final = {feature.name: position for position, feature in enumerate(FEATURES)}
+
+
+def columns(source: str) -> slice:
+    """The columns of one source; they stand side by side."""
+    positions = [position for position, feature in enumerate(FEATURES) if feature.source == source]
+    return slice(positions[0], positions[-1] + 1)

@@ -1,0 +1,126 @@
+"""Feature vectors as they were served, for training: versioned, and correct in time.
+
+A vector is kept when the decision is made and never computed again, so that training sees what serving saw.
+It is joined with the outcome of its own execution, and only where it was computed before that outcome was
+known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from godb_fast.errors import InvalidInput, StoreError
+from godb_fast.store.writer import GATE, connect, diagnose
+
+Floats = NDArray[np.float64]
+
+#: Little-endian doubles, on every platform.
+_STORED: Final = np.dtype("<f8")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRows:
+    """Vectors with their outcomes, the oldest first.
+
+    Attributes
+    ----------
+    vectors : float64 array, shape (N, F)
+    latencies_ms : float64 array, shape (N,)
+    censored : bool array, shape (N,)
+        The run was stopped: its latency is a lower bound.
+    fingerprints : int64 array, shape (N,)
+        To split by.
+    """
+
+    vectors: Floats
+    latencies_ms: Floats
+    censored: NDArray[np.bool_]
+    fingerprints: NDArray[np.int64]
+
+
+class FeatureStore:
+    """The table of feature vectors in one store file.
+
+    Every method raises :class:`~godb_fast.errors.StoreError` if the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def keep(self, execution_id: str, at: datetime, version: int, vector: Floats) -> None:
+        """Keep the vector of the plan that an execution runs, as it was served; the first one stays.
+
+        Raises
+        ------
+        InvalidInput
+            If the vector is not one row of finite numbers, or ``at`` has no time zone.
+        """
+        row = np.asarray(vector, np.float64)
+        if row.ndim != 1 or not np.isfinite(row).all():
+            raise InvalidInput(f"a feature vector is one row of finite numbers, not of shape {row.shape}")
+        with self._using() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO features (execution_id, at, version, vector) VALUES (?, ?, ?, ?)",
+                (execution_id, _utc(at), version, row.astype(_STORED).tobytes()),
+            )
+
+    def training(self, version: int, until: datetime) -> TrainingRows:
+        """What could be learned from by a moment: vectors of one version whose outcomes were known by then.
+
+        Left out are vectors computed after their outcome, runs that failed or fell back to another plan.
+        """
+        rows: list[tuple[bytes, float, str, int]] = []
+        if self.path.exists():
+            with self._using() as connection:
+                rows = connection.execute(
+                    "SELECT f.vector, o.latency_ms, o.outcome, o.fingerprint FROM features f "
+                    "JOIN observations o ON o.execution_id = f.execution_id "
+                    "WHERE f.version = ? AND f.at <= o.at AND o.at <= ? AND o.fell_back IS NULL "
+                    "AND o.outcome IN ('ok', 'timeout') ORDER BY o.at, o.execution_id",
+                    (version, _utc(until)),
+                ).fetchall()
+        vectors = [np.frombuffer(row[0], _STORED) for row in rows]
+        if len({len(vector) for vector in vectors}) > 1:
+            raise StoreError(
+                f"the features of version {version} in store {self.path} have different lengths; "
+                "delete them with FeatureStore.forget()"
+            )
+        return TrainingRows(
+            np.array(vectors) if vectors else np.zeros((0, 0)),
+            np.array([row[1] for row in rows], np.float64),
+            np.array([row[2] == "timeout" for row in rows], np.bool_),
+            np.array([row[3] for row in rows], np.int64),
+        )
+
+    def forget(self, before: datetime | None = None) -> int:
+        """Delete vectors (those older than a moment); how many."""
+        if not self.path.exists():
+            return 0
+        limit = None if before is None else _utc(before)
+        with self._using() as connection:
+            return connection.execute("DELETE FROM features WHERE ?1 IS NULL OR at < ?1", (limit,)).rowcount
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        try:
+            # A connection per question: a fork never shares one.
+            with GATE.inside(), contextlib.closing(connect(self.path)) as connection:
+                yield connection
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(diagnose(error, self.path)[1]) from error
+
+
+def _utc(moment: datetime) -> str:
+    """The store's times: texts that sort as the moments do."""
+    if moment.tzinfo is None:
+        raise InvalidInput(f"{moment} has no time zone; give UTC")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
