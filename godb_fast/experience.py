@@ -30,8 +30,9 @@ SLOWER: Final = 1.1
 class Experience:
     """The part of an :class:`~godb_fast.optimizer.Optimizer` that executions and explorations teach."""
 
-    def __init__(self, policy: Policy, store: Store | None) -> None:
+    def __init__(self, policy: Policy, store: Store | None, backend: str | None) -> None:
         self.policy = policy
+        self.backend = backend
         self.store = store
         #: What steering has lost in the last day, by query.
         self.ledger = Ledger(policy.regression_budget)
@@ -82,7 +83,7 @@ class Experience:
         from godb_fast import recall
 
         if known.effects.pure and (known.effects.steerable or known.effects.checkable):
-            recall.attach(engine, known, scope.verified)
+            recall.attach(engine, known, scope.verified, self.backend)
             if known.verified and (records := self.records) is not None:
                 try:
                     entries = [served.entry.to_dict() for served in known.verified]
@@ -164,6 +165,10 @@ class Experience:
             self._recall_failed(scope, prepared.verified, reason)
         if prepared.known is not None:
             prepared.known.quarantine[prepared.decision.steering.key] = reason
+            if prepared.known.proved is not None:
+                from godb_fast import recall
+
+                prepared.known.proved = recall.short_way(prepared.known, self.backend)
             scope.forget_exact(prepared.decision.fingerprint)
         self.lost(prepared, lost_s)
         self.count("quarantined")

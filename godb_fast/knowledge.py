@@ -60,6 +60,8 @@ class KnownTemplate:
     margin: float = 1.25
     #: The short way of new literals to a decision, once a default plan is known.
     route: Any = None
+    #: The short way to what was proved of it (``kernels.routes.Proved``), where that asks for settings alone.
+    proved: Any = None
     #: How often the engine's EXPLAIN took too long.
     slow_explains: int = 0
     #: The engine's own plans by bucket.
@@ -85,7 +87,7 @@ class KnownTemplate:
 class Prepared:
     """A decision with what its execution needs."""
 
-    __slots__ = ("_rendered", "bucket", "decision", "known", "literals", "params", "text", "verified")
+    __slots__ = ("_rendered", "bucket", "decision", "known", "literals", "params", "served", "text")
 
     def __init__(
         self,
@@ -106,11 +108,20 @@ class Prepared:
         self.literals = literals
         self.params = params
         #: What was proved of the decision's steering, where it was explored.
-        self.verified: MemoEntry | None = None
+        self.served: Served | None = None
+
+    @property
+    def verified(self) -> MemoEntry | None:
+        """What was proved of the decision's steering, where it was explored."""
+        return None if self.served is None else self.served.entry
 
     @property
     def rendered(self) -> Rendered:
         """The statement to send: under the decision's steering, or as it is."""
+        if self._rendered is None and (served := self.served) is not None and served.before is not None:
+            self._rendered = Rendered(
+                self.decision.sql, self.params, served.before, steering=served.entry.steering
+            )
         return self._rendered or Rendered(self.decision.sql, self.params)
 
 

@@ -12,11 +12,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from godb_fast import backend as backends
 from godb_fast.core import NO_STEERING, Decision, LateDecision, LazyCandidates, Steering
-from godb_fast.engines.base import ChecksStatements, Effects, Engine, KeepsComments, Parameters
+from godb_fast.engines.base import ChecksStatements, Effects, Engine, KeepsComments, Parameters, offers
 from godb_fast.engines.positions import located
 from godb_fast.errors import (
     EngineError,
@@ -81,8 +81,7 @@ class Optimizer(Experience):
     def __init__(
         self, *, policy: Policy | None = None, store: Store | None = None, backend: str | None = None
     ) -> None:
-        super().__init__(policy or Policy(), store)
-        self.backend = backend
+        super().__init__(policy or Policy(), store, backend)
         self._scopes: OrderedDict[tuple[str, str, str], Scope] = OrderedDict()
         #: Decisions by routes of scopes that were forgotten.
         self._decided = 0
@@ -275,8 +274,8 @@ class Optimizer(Experience):
         if steering is not NO_STEERING:
             begun = time.perf_counter_ns()
             rendered = engine.render(known.template, literals, steering, params)
-            if isinstance(engine, KeepsComments):
-                rendered = engine.with_comments(rendered, sql)
+            if offers(engine, KeepsComments):
+                rendered = cast("KeepsComments", engine).with_comments(rendered, sql)
             sent = rendered.sql
             laps["render"] = (time.perf_counter_ns() - begun) / 1e3
         values = {
@@ -434,6 +433,16 @@ def _made(
     Without a draft, ``planned`` is what a route came to; else the times of its steps.
     """
     laps = planned
+    if draft is None and planned.served is not None:
+        return {
+            "reason": planned.served[2].reason,
+            "block_reasons": (),
+            "candidates": (),
+            "scenarios": (),
+            "engine": scope.engine,
+            "epoch": scope.epoch,
+            "timings_us": planned.timings_us,
+        }
     if draft is None:
         draft, laps = _drafted(planned), planned.timings_us
     if field in ("reason", "block_reasons"):

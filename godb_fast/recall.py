@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from godb_fast import backend as backends
 from godb_fast.core import Decision
 from godb_fast.engines.base import Engine, HasArms, Parameters, Rendered
 from godb_fast.errors import GodbError, InvalidInput, MissingStatistics
@@ -50,16 +51,36 @@ def load(records: Explorations, engine: str, database: str, epoch: str) -> Verif
     return found
 
 
-def attach(engine: Engine, known: KnownTemplate, verified: Verified) -> None:
+def attach(engine: Engine, known: KnownTemplate, verified: Verified, backend: str | None = None) -> None:
     """Give a template what was verified of it, unless its tables have grown too much since."""
     entries = verified.get(known.template.fingerprint & _UNSIGNED, ())
     known.verified = tuple(_served(engine, known, entry) for entry in entries if not _outgrown(engine, entry))
-    # The short way knows nothing of it.
+    # The short way of planning knows nothing of it.
     known.route = None
+    known.proved = short_way(known, backend)
     if any(served.entry.steering.rewrites for served in known.verified):
         from godb_fast.rewriting import rewrites
 
         rewrites(known.template, engine.schema())
+
+
+def short_way(known: KnownTemplate, backend: str | None = None) -> Any:
+    """What finds, in one native call, which of the proved steerings serves a text.
+
+    None where they ask for more than settings, or where the region of a text is not told that way.
+    """
+    entries = [served for served in known.verified if served.key not in known.quarantine]
+    if not entries or any(served.before is None for served in entries):
+        return None
+    route = None
+    if any(served.region for served in entries):
+        route = None if known.planner is None else known.planner.route(known, known.margin)
+        if route is None:
+            return None
+    natives = backends.kernels("routes", backend)
+    return natives.Proved(
+        known, route, [(served.region, served.entry.steering, served) for served in entries], NEAR
+    )
 
 
 def _served(engine: Engine, known: KnownTemplate, entry: MemoEntry) -> Served:
@@ -122,7 +143,7 @@ def recalled(
         timings_us=laps,
     )
     prepared = Prepared(decision, sent, known, region, print_.literals, params)
-    prepared.verified = served.entry
+    prepared.served = served
     return prepared
 
 

@@ -1,5 +1,5 @@
 cdef class Planned:
-    cdef readonly object fingerprint, literals, bucket, outcome, plan
+    cdef readonly object fingerprint, literals, bucket, outcome, plan, served
     cdef readonly long long chosen
     cdef Route route
     cdef object values
@@ -11,7 +11,16 @@ cdef class Route:
     cdef long long slots
     cdef list pool
     cdef dict own
+    cdef Planned _estimated(self, object found, long long begun, list natives)
     cdef Planned _plan(self, object found, long long begun)
+
+
+cdef class Proved:
+    cdef object owner
+    cdef Route route
+    cdef list entries
+    cdef long long near
+    cdef Planned _find(self, object found, long long begun)
 
 
 cdef class Routes:
@@ -19,3 +28,4 @@ cdef class Routes:
     cdef object scan, decision, prepared, steering, make
     cdef dict templates, exact
     cdef long long most
+    cdef object _made(self, object sql, object owner, Planned planned)

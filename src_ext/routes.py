@@ -53,11 +53,10 @@ class Route:
         self.own[bucket] = own
 
     @cython.cfunc
-    def _plan(self, found, begun: cython.longlong) -> Planned:
-        """None where the longer way has to be taken."""
+    def _estimated(self, found, begun: cython.longlong, natives: list) -> Planned:
+        """The region of a text's literals; None where the longer way has to be taken."""
         planned: Planned = Planned.__new__(Planned)
-        natives: list
-        replanner: Replanner
+        replanner: Replanner = natives[0]
         literals = found.literals
         if len(literals) != self.slots:
             return None
@@ -66,11 +65,23 @@ class Route:
         planned.literals = literals
         planned.route = self
         planned.values = None
+        planned.served = None
+        planned.plan = None
         planned.read = perf_counter_ns()
-        natives = self.pool.pop() if self.pool else self.lend()
-        replanner = natives[0]
         planned.bucket = replanner.estimate(literals, planned, None)
         planned.estimated = perf_counter_ns()
+        return planned
+
+    @cython.cfunc
+    def _plan(self, found, begun: cython.longlong) -> Planned:
+        """None where the longer way has to be taken."""
+        planned: Planned
+        natives: list = self.pool.pop() if self.pool else self.lend()
+        replanner: Replanner = natives[0]
+        planned = self._estimated(found, begun, natives)
+        if planned is None:
+            self.pool.append(natives)
+            return None
         own = self.own.get(planned.bucket)
         if own is None:
             self.pool.append(natives)
@@ -82,11 +93,92 @@ class Route:
             with numpy.errstate(all="ignore"):
                 planned.outcome = replanner.choose(own, self.rule)
         planned.chosen = planned.outcome[1]
-        planned.plan = None
         if planned.chosen >= 0:
             planned.plan = replanner.plan(planned.chosen)
         self.pool.append(natives)
         planned.searched = perf_counter_ns()
+        return planned
+
+
+@cython.final
+@cython.cclass
+class Proved:
+    """What exploration proved of a template that is steered by settings alone. Shared by all threads.
+
+    Parameters
+    ----------
+    owner : object
+        Whose it is.
+    route : Route or None
+        Tells the region of a text's literals; None where regions do not matter.
+    entries : list of (bytes, object, object)
+        The region that it was proved in (empty: everywhere), the steering, and what is handed back.
+    near : int
+        Steps, per relation, within which what was proved in a region serves.
+    """
+
+    def __init__(self, owner, route, entries, near):
+        self.owner = owner
+        self.route = route
+        self.entries = entries
+        self.near = near
+
+    @cython.cfunc
+    def _find(self, found, begun: cython.longlong) -> Planned:
+        """What serves a text: the nearest; None if nothing does."""
+        planned: Planned
+        natives: list
+        entry: tuple
+        there: bytes
+        here: bytes
+        most: cython.longlong
+        sum_: cython.longlong
+        step: cython.longlong
+        at: cython.Py_ssize_t
+        best: cython.longlong = -1
+        if self.route is None:
+            planned = Planned.__new__(Planned)
+            planned.begun = begun
+            planned.fingerprint = found
+            planned.literals = found.literals
+            planned.route = None
+            planned.values = None
+            planned.plan = None
+            planned.bucket = b""
+            planned.read = planned.estimated = perf_counter_ns()
+        else:
+            natives = self.route.pool.pop() if self.route.pool else self.route.lend()
+            planned = self.route._estimated(found, begun, natives)
+            self.route.pool.append(natives)
+            if planned is None:
+                return None
+        here = planned.bucket
+        served = None
+        for entry in self.entries:
+            there = entry[0]
+            most = sum_ = 0
+            if len(there) != 0:
+                if len(there) != len(here):
+                    continue
+                for at in range(len(there)):
+                    step = there[at]
+                    step -= here[at]
+                    if step < 0:
+                        step = -step
+                    sum_ += step
+                    if step > most:
+                        most = step
+                if most > self.near:
+                    continue
+            if best < 0 or sum_ < best:
+                best = sum_
+                served = entry
+        if served is None:
+            return None
+        planned.served = served
+        planned.chosen = -1
+        planned.outcome = None
+        planned.searched = planned.estimated
         return planned
 
 
@@ -109,13 +201,15 @@ class Planned:
         Number of the chosen plan, -1 for the engine's own.
     plan : PLAN_NODE array or None
         The chosen plan.
+    served : tuple or None
+        The entry of :class:`Proved` that serves.
     """
 
     @property
     def owner(self):
-        """Whose route it was."""
+        """Whose route it was; None where no route was needed."""
         route: Route = self.route
-        return route.owner
+        return None if route is None else route.owner
 
     @property
     def timings_us(self):
@@ -144,8 +238,9 @@ class Routes:
     scan : callable
         ``Lexer.scan`` of the dialect.
     templates : dict
-        (hash, casing) → (key of the fingerprint, an object whose ``route`` is a Route or None). The caller
-        fills it. Keys are compared, so that a collision of hashes never mixes two queries.
+        (hash, casing) → (key of the fingerprint, an object whose ``route`` is a Route or None, and whose
+        ``proved`` is a Proved or None). The caller fills it. Keys are compared, so that a collision of hashes
+        never mixes two queries.
     exact : dict
         Text → what was made for it. Filled here, too.
     most : int
@@ -154,7 +249,8 @@ class Routes:
         Made without its ``__init__``, of a dictionary with ``fingerprint``, ``sql``, ``steering`` and
         ``_make``.
     prepared : callable
-        Called with the decision, None, the owner, the bucket and the literals.
+        Called with the decision, None, the owner, the bucket and the literals. What was proved is put into
+        its ``served``.
     steering : object
         Of the decision: nothing is steered.
     make : callable
@@ -178,7 +274,7 @@ class Routes:
         self.decided = 0
 
     def find(self, sql):
-        """What was made for a text before, or is made now, of its route, if nothing is to be steered.
+        """What is made for a text of its route, if nothing is to be steered, or of what was proved of it.
 
         Else the :class:`Planned` that steers; the Fingerprint of a text without a route; None if it cannot
         be read.
@@ -187,6 +283,7 @@ class Routes:
         route: Route
         planned: Planned
         entry: tuple
+        proved: Proved
         if len(self.exact) >= self.most:
             return None
         try:
@@ -199,6 +296,12 @@ class Routes:
         if entry is None or entry[0] != found.key:
             return found
         owner = entry[1]
+        if owner.proved is not None:
+            proved = owner.proved
+            planned = proved._find(found, begun)
+            if planned is not None:
+                return self._made(sql, owner, planned)
+            return found
         route = owner.route
         if route is None:
             return found
@@ -207,13 +310,23 @@ class Routes:
             return found
         if planned.chosen >= 0:
             return planned
+        return self._made(sql, owner, planned)
+
+    @cython.cfunc
+    def _made(self, sql, owner, planned: Planned):
+        """The decision, made as far as it is always read, kept under its text."""
         decision = self.decision.__new__(self.decision)
         values: dict = decision.__dict__
-        values["fingerprint"] = found.hash
+        values["fingerprint"] = planned.fingerprint.hash
         values["sql"] = sql
         values["steering"] = self.steering
+        if planned.served is not None:
+            values["steering"] = planned.served[1]
+            values["action"] = "steer"
         values["_make"] = partial(self.make, planned)
         made = self.prepared(decision, None, owner, planned.bucket, planned.literals)
+        if planned.served is not None:
+            made.served = planned.served[2]
         self.exact[sql] = made
         self.decided += 1
         return made

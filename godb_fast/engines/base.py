@@ -399,3 +399,15 @@ class HasArms(ExplainsSteered, Protocol):
             If the steering holds anything else, or what this server does not allow.
         """
         ...
+
+
+_offers: dict[tuple[type, Any], bool] = {}
+
+
+def offers(engine: object, protocol: Any) -> bool:
+    """Whether an engine has the methods of a protocol; looked at once per class, which takes microseconds."""
+    kinds = (type(engine), protocol)
+    known = _offers.get(kinds)
+    if known is None:
+        known = _offers[kinds] = isinstance(engine, protocol)
+    return known

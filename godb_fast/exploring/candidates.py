@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from godb_fast.core import NO_STEERING, PhysicalPlan, Plan, Steering
-from godb_fast.engines.base import Engine, ExplainsSteered, HasArms, KeepsComments, Rendered
+from godb_fast.engines.base import Engine, ExplainsSteered, HasArms, KeepsComments, Rendered, offers
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
 from godb_fast.exploring.subjects import Subject
 from godb_fast.rewriting import rewrites
@@ -65,15 +65,15 @@ def render_for(
     """The same, for whoever holds a query in other pieces."""
     if not steering:
         return Rendered(sql, params)
-    if not (steering.join_trees or steering.rewrites or steering.hints) and isinstance(engine, HasArms):
-        cut = template.cut
+    if not (steering.join_trees or steering.rewrites or steering.hints) and offers(engine, HasArms):
+        under, cut = cast("HasArms", engine).under, template.cut
         if cut is None:
-            return engine.under(sql, params, steering)
-        return replace(engine.under(widened(sql, engine.dialect, cut), params, steering), cut=cut)
+            return under(sql, params, steering)
+        return replace(under(widened(sql, engine.dialect, cut), params, steering), cut=cut)
     if template.order_sensitive is not None:
         raise InvalidInput(template.order_sensitive)
     sent = engine.render(template, literals, steering, params)
-    return engine.with_comments(sent, sql) if isinstance(engine, KeepsComments) else sent
+    return cast("KeepsComments", engine).with_comments(sent, sql) if offers(engine, KeepsComments) else sent
 
 
 def candidates(engine: Engine, subject: Subject, more: More | None = None) -> dict[str, Candidate]:

@@ -23,6 +23,7 @@ class Owner:
     """A known template."""
 
     route: Any = None
+    proved: Any = None
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Made:
     known: Owner
     bucket: bytes
     literals: tuple[str, ...]
+    served: Any = None
 
 
 class Ways:
@@ -65,6 +67,8 @@ class Ways:
 
     def make(self, planned: Any, field: str) -> dict[str, Any]:
         self.asked.append(field)
+        if planned.served is not None:
+            return {"timings_us": planned.timings_us}
         draft = self.drafted(planned)
         reason, block_reasons = draft.reasons()
         return {
@@ -187,3 +191,42 @@ def test_threads_share_routes():
     ways.exact.clear()
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(ask, values)) == alone
+
+
+def proved(ways: Ways, backend: Any, *entries: tuple[bytes, str], near: int = 1) -> None:
+    ways.owner.proved = backends.kernels("routes", backend).Proved(
+        ways.owner, ways.owner.route, [(region, f"steer {name}", name) for region, name in entries], near
+    )
+
+
+def test_what_was_proved_serves_the_nearest_region(backend):
+    ways = Ways(GOOD, backend)
+    region = ways.slow(("1", "2")).bucket
+    step, far = (bytes([region[0] ^ 1, *region[1:]]), bytes([(region[0] + 9) % 250, *region[1:]]))
+    proved(ways, backend, (far, "far"), (step, "step"))
+    made = ways.routes.find(SQL.format(1, 2))
+    assert (made.served, made.decision.steering, made.decision.action) == ("step", "steer step", "steer")
+    assert (made.bucket, made.literals) == (region, ("1", "2"))
+    assert ways.exact[SQL.format(1, 2)] is made
+    assert made.decision.fingerprint == fingerprint(SQL.format(1, 2)).hash
+    ways.exact.clear()
+    proved(ways, backend, (step, "step"), (region, "here"))
+    assert ways.routes.find(SQL.format(1, 2)).served == "here"
+
+
+def test_far_from_what_was_proved_the_longer_way_decides(backend):
+    ways = Ways(GOOD, backend)
+    ways.learn(("1", "2"))
+    region = ways.slow(("1", "2")).bucket
+    proved(ways, backend, (bytes([(region[0] + 9) % 250, *region[1:]]), "far"), (b"\0", "another length"))
+    assert ways.routes.find(SQL.format(1, 2)).key == fingerprint(SQL.format(1, 2)).key
+    assert not ways.exact
+
+
+def test_without_regions_what_was_proved_serves_everywhere(backend):
+    ways = Ways(GOOD, backend)
+    ways.owner.route = None
+    proved(ways, backend, (b"", "everywhere"))
+    made = ways.routes.find(SQL.format(7, 2))
+    assert (made.served, made.bucket, made.known) == ("everywhere", b"", ways.owner)
+    assert set(made.decision.timings_us) == {"fingerprint", "estimates", "search"}

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Final
 
 from godb_fast.core import JoinTree, PhysicalPlan, Steering, Template
@@ -421,13 +422,7 @@ class DuckDBEngine:
 
         if steering.hints:
             raise InvalidInput("DuckDB takes no hints")
-        settings = dict(steering.settings)
-        if steering.join_trees:
-            for name, value in JOIN_TREE_SETTINGS:
-                asked = [part for part in settings.get(name, "").split(",") if part]
-                settings[name] = ",".join(dict.fromkeys([*value.split(","), *asked]))
-        before = tuple(setting_statement(name, value) for name, value in settings.items())
-        parse_settings(before)
+        before = _before(steering)
         if before and not self.capabilities.join_trees:
             raise InvalidInput(self.capabilities.reason)
         sql = render(template, literals, steering)
@@ -577,3 +572,22 @@ class DuckDBEngine:
             native=native,
             conversions=CONVERSIONS,
         )
+
+
+@lru_cache(maxsize=1024)
+def _before(steering: Steering) -> tuple[str, ...]:
+    """The settings that make DuckDB follow a steering.
+
+    Raises
+    ------
+    InvalidInput
+        If one cannot be put back.
+    """
+    settings = dict(steering.settings)
+    if steering.join_trees:
+        for name, value in JOIN_TREE_SETTINGS:
+            asked = [part for part in settings.get(name, "").split(",") if part]
+            settings[name] = ",".join(dict.fromkeys([*value.split(","), *asked]))
+    before = tuple(setting_statement(name, value) for name, value in settings.items())
+    parse_settings(before)
+    return before
