@@ -6,6 +6,7 @@ client sends in one go, before it hears anything, is one round trip however many
 
 from __future__ import annotations
 
+import queue
 import socket
 import threading
 import time
@@ -53,21 +54,31 @@ class Proxy:
                 threading.Thread(target=self._forward, args=(source, sink, who, speaker), daemon=True).start()
 
     def _forward(self, source: socket.socket, sink: socket.socket, who: str, speaker: list[str]) -> None:
+        # A line carries several pieces at once: each waits from when it came, not until the one before is there.
+        pieces: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+        carrier = threading.Thread(target=self._carry, args=(pieces, sink), daemon=True)
+        carrier.start()
         try:
             while piece := source.recv(_CHUNK):
                 with self._lock:
                     if who == "client" and speaker[0] == "server":
                         self.round_trips += 1
                     speaker[0] = who
-                if self.delay_s:
-                    time.sleep(self.delay_s)
-                sink.sendall(piece)
+                pieces.put((time.monotonic() + self.delay_s, piece))
         except OSError:
             pass  # either end has closed: so does the other
         finally:
+            pieces.put((0.0, b""))
+            carrier.join()
             for end in (source, sink):
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
+
+    def _carry(self, pieces: queue.SimpleQueue[tuple[float, bytes]], sink: socket.socket) -> None:
+        with suppress(OSError):
+            while (entry := pieces.get())[1]:
+                time.sleep(max(entry[0] - time.monotonic(), 0.0))
+                sink.sendall(entry[1])
 
     def cut(self) -> None:
         """Drop every connection, as a network does."""

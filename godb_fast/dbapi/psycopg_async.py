@@ -1,7 +1,9 @@
 """psycopg's asynchronous connections: observed, and advised on from a thread beside them.
 
-Nothing is steered on them: looking at plans and falling back would need round trips of ours between the
-application's own. In mode ``steer`` they are advised on, which the counter ``not_steered`` says.
+Nothing is steered on them. A steered statement alone would need no more than its own round trip, but deciding
+on one may ask the server (for the plan of new literals, for statistics), and what decides is synchronous: it
+would hold up the application's event loop. In mode ``steer`` they are advised on, which the counter
+``not_steered`` says; an application that is to be steered calls a synchronous connection in a worker thread.
 """
 
 from __future__ import annotations

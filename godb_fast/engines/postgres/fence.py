@@ -95,7 +95,7 @@ def run_on_cursor(
     psycopg = import_psycopg()
     synchronous = isinstance(raw, psycopg.Connection) and psycopg.Pipeline.is_supported()
     alone = raw.autocommit and raw.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
-    before, after, undo = _around(parse(statement.before), timeout_s, alone)
+    before, after, undo = _around(parse(statement.before), timeout_s, alone, synchronous)
     pipeline: AbstractContextManager[Any] = raw.pipeline() if synchronous else nullcontext()
     with _unprepared(raw):
         helper = connection.cursor()
@@ -113,7 +113,8 @@ def run_on_cursor(
                     _send(helper, after, one_by_one=synchronous)
             except BaseException:
                 status = psycopg.pq.TransactionStatus
-                if not raw.closed and raw.pgconn.transaction_status in (status.INERROR, status.INTRANS):
+                left = raw.pgconn.transaction_status
+                if undo and not raw.closed and left in (status.INERROR, status.INTRANS):
                     _send(helper, undo, one_by_one=False)
                 raise
         finally:
@@ -147,10 +148,13 @@ def _unprepared(raw: Any) -> Iterator[None]:
 
 
 def _around(
-    settings: Sequence[tuple[str, str]], timeout_s: float | None, alone: bool
+    settings: Sequence[tuple[str, str]], timeout_s: float | None, alone: bool, pipelined: bool
 ) -> tuple[list[str], list[str], list[str]]:
     """What goes before, what after, and what puts things back after an error."""
     wanted = {name: f"'{value}'" for name, value in settings}
+    if alone and pipelined:
+        # A pipeline is one implicit transaction, which takes the settings with it.
+        wanted["transaction_read_only"] = "'on'"
     if timeout_s is not None:
         limit = max(1, round(timeout_s * 1e3))
         now = "pg_catalog.current_setting('statement_timeout')"
@@ -160,6 +164,8 @@ def _around(
         )
     calls = [f"pg_catalog.set_config('{name}', {value}, true)" for name, value in wanted.items()]
     impose = [f"SELECT {', '.join(calls)}"] if calls else []
+    if alone and pipelined:
+        return impose, [], []
     if alone:
         return ["BEGIN READ ONLY", *impose], ["COMMIT"], ["ROLLBACK"]
     # Releasing a savepoint keeps what was set within it: the old values wait in settings of ours.
