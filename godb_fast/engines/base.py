@@ -348,6 +348,15 @@ class ValidatesInPassing(Protocol):
 
 
 @runtime_checkable
+class Guards(Protocol):
+    """An engine that can limit what a trial takes beside its time."""
+
+    def guarded(self, statement: Rendered) -> Rendered:
+        """A steered statement with such limits, as far as they can be asked for here."""
+        ...
+
+
+@runtime_checkable
 class KeepsComments(Protocol):
     """An engine on whose server comments in front of a statement are read (tracing, monitoring)."""
 

@@ -101,29 +101,61 @@ def candidates(engine: Engine, subject: Subject, more: More | None = None) -> di
     }
     if not isinstance(engine, ExplainsSteered):
         return found
-    digests = {digest}
     others = [(arm, steering, "", False) for arm, steering in more(digest)] if more is not None else []
     for arm, steering, at_run_time, first in chain(_proposed(engine, subject, plan), others):
-        if any(steering == entry.steering for entry in found.values()):
-            continue
-        try:
-            sent = rendered(engine, subject, steering)
-            planned = engine.explain_steered(sent, timeout_s=EXPLAIN_LIMIT_S)
-        except ConnectionFailed:
-            raise
-        except (InvalidInput, EngineError):
-            # It cannot be asked for here, or takes too long to plan: not worth a run.
-            continue
-        digest = planned.digest() + (f"/{at_run_time}" if at_run_time else "")
-        if digest in digests:
-            continue
-        if steering.join_trees and (
-            engine.obeyed(subject.template, steering, planned, subject.literals) is False
-        ):
-            continue
-        digests.add(digest)
-        found[arm] = Candidate(arm, steering, sent, digest, planned.total_cost, first)
+        _add(found, engine, subject, arm, steering, at_run_time, first)
+    for arm, steering in _combined(engine, plan, found):
+        _add(found, engine, subject, arm, steering)
     return found
+
+
+def _add(
+    found: dict[str, Candidate],
+    engine: Any,
+    subject: Subject,
+    arm: str,
+    steering: Steering,
+    at_run_time: str = "",
+    first: bool = False,
+) -> None:
+    """Add a candidate, unless another one has its steering or its plan, or it cannot be asked for here."""
+    if any(steering == entry.steering for entry in found.values()):
+        return
+    try:
+        sent = rendered(engine, subject, steering)
+        planned = engine.explain_steered(sent, timeout_s=EXPLAIN_LIMIT_S)
+    except ConnectionFailed:
+        raise
+    except (InvalidInput, EngineError):
+        # Also where it takes too long to plan: not worth a run.
+        return
+    digest = planned.digest() + (f"/{at_run_time}" if at_run_time else "")
+    if any(digest == entry.digest for entry in found.values()):
+        return
+    if steering.join_trees and (
+        engine.obeyed(subject.template, steering, planned, subject.literals) is False
+    ):
+        return
+    found[arm] = Candidate(arm, steering, sent, digest, planned.total_cost, first)
+
+
+def _combined(
+    engine: Engine, plan: PhysicalPlan, found: dict[str, Candidate]
+) -> Iterator[tuple[str, Steering]]:
+    """The rewrite that the engine estimates to be the cheapest, under the arms that come first.
+
+    A rewrite that pays has a plan of its own, whose estimates may be as wrong as those of the original.
+    """
+    own = found[DEFAULT_ARM].cost
+    rewritten = [entry for entry in found.values() if entry.rewritten and entry.cost is not None]
+    if own is None or not rewritten or not isinstance(engine, HasArms):
+        return
+    best = min(rewritten, key=lambda entry: entry.cost or 0.0)
+    if best.cost is None or best.cost > own:
+        return
+    for arm in engine.arms(plan):
+        if arm.first:
+            yield f"{best.arm}, {arm.name}", replace(best.steering, settings=arm.settings)
 
 
 def _proposed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from godb_fast.core import Template
@@ -11,6 +11,7 @@ from godb_fast.errors import GodbError, MissingStatistics
 from godb_fast.planning.calibration import cost_model
 from godb_fast.planning.proposal import TemplatePlanner
 from godb_fast.sql import beyond_limits, fingerprint, parse_template
+from godb_fast.sql.reading_part import reading_part
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,14 @@ def region_of(bucket: int) -> bytes:
 def examine(engine: Engine, query: LiveQuery, backend: str | None = None) -> Subject | str:
     """What is known of a query, or why it is not explored.
 
-    Statements that may write, and those whose answer depends on the plan, are never explored.
+    Statements that may write, and those whose answer depends on the plan, are never explored. Of one that
+    writes what a query gives (CREATE … AS, INSERT … SELECT, COPY (…)) that query is explored alone.
     """
     try:
         print_ = fingerprint(query.sql, engine.dialect, backend=backend)
+        inside = reading_part(query.sql, engine.dialect)
+        if inside is not None:
+            return examine(engine, replace(query, name=f"{query.name}, its query", sql=inside), backend)
         beyond = beyond_limits(print_)
         if beyond is not None:
             return beyond

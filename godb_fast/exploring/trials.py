@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
-from godb_fast.engines.base import Engine, EngineResult, Rendered
+from godb_fast.engines.base import Engine, EngineResult, Guards, Rendered, offers
 from godb_fast.engines.cutting import kept, uncertain
 from godb_fast.errors import (
     ConnectionFailed,
@@ -154,7 +154,10 @@ class LiveExecutor:
         """
         name = self.arms[arm]
         candidate = self.candidates[query].get(name)
-        sent = self._plain(query) if candidate is None or arm == 0 else candidate.rendered
+        trial = candidate is not None and arm != 0
+        sent = candidate.rendered if candidate is not None and trial else self._plain(query)
+        if trial and offers(self.engine, Guards):
+            sent = cast("Guards", self.engine).guarded(sent)
         if arm and query in self._tied:
             return Run(0.0, failed=True)
         begun = time.perf_counter()

@@ -8,7 +8,8 @@ import duckdb
 import pytest
 
 from godb_fast.core import Steering
-from godb_fast.engines.base import HasArms
+from godb_fast.engines.base import HasArms, Rendered
+from godb_fast.engines.postgres.engine import PostgresEngine
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, StoreError
 from godb_fast.exploring.budget import Budget
@@ -282,3 +283,26 @@ def test_a_rewrite_that_the_engine_finds_cheaper_is_tried_first(server):
     assert outcome.entry.steering.rewrites
     assert str(outcome.arm).startswith("rewrite decorrelate_aggregate@1")
     assert outcome.entry.evidence.ratio < 0.5
+
+
+def test_of_a_statement_that_writes_its_query_is_explored_alone(server):
+    writing = LiveQuery("writing", f"CREATE TABLE made AS {COUNTED.sql}")
+    with open_engine(server) as engine:
+        subject = examine(engine, writing)
+        assert isinstance(subject, Subject)
+        assert (subject.query.name, subject.query.sql) == ("writing, its query", COUNTED.sql)
+        report = LiveExploration(engine, [writing], LiveSettings(cap_s=5.0)).run(Budget(seconds=5.0))
+        assert report.queries[0].default_s > 0.0
+        assert engine.run(Rendered("SELECT to_regclass('made')")).rows == [(None,)]
+
+
+def test_the_temporary_files_of_a_trial_are_limited_where_the_role_may_ask(server):
+    steering = Steering(settings=(("enable_hashjoin", "off"),))
+    with open_engine(server) as engine:
+        assert isinstance(engine, PostgresEngine)
+        sql = "SELECT current_setting('temp_file_limit')"
+        assert engine.run(engine.guarded(engine.under(sql, None, steering))).rows == [("10GB",)]
+        assert engine.run(Rendered(sql)).rows == [("-1",)]
+        # As an ordinary role sees it.
+        del engine.steering_settings().allowed["temp_file_limit"]
+        assert engine.guarded(engine.under(sql, None, steering)) == engine.under(sql, None, steering)

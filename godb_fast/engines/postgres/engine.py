@@ -64,6 +64,8 @@ _SETTINGS: Final = (
 _ENVIRONMENT: Final = Command(f"SELECT {_SETTINGS}", own=True)
 #: Parameters without values: unknown to EXPLAIN, or missing when it is bound.
 _UNBOUND: Final = ("42P02", UNBOUND)
+#: What the temporary files of a trial may take.
+TEMP_FILES_MOST_KB: Final = 10 * 1024 * 1024
 #: EXPLAIN (GENERIC_PLAN) came with 16.
 _GENERIC_PLANS: Final = 160000
 
@@ -451,6 +453,17 @@ class PostgresEngine:
         checked = self.steering_settings().check(steering.settings)
         before = tuple(setting_statement(name, value) for name, value in checked)
         return Rendered(sql, params, before, steering=steering)
+
+    def guarded(self, statement: Rendered) -> Rendered:
+        """A steered statement whose temporary files are limited, where this role may ask for that.
+
+        Elsewhere its time limit, and the bounds of its memory, have to do.
+        """
+        now = self.steering_settings().allowed.get("temp_file_limit")
+        if now is None or 0.0 <= float(now) <= TEMP_FILES_MOST_KB:
+            return statement
+        limit = setting_statement("temp_file_limit", f"{TEMP_FILES_MOST_KB}kB")
+        return replace(statement, before=(*statement.before, limit))
 
     # -- execution ----------------------------------------------------------------------------------
 

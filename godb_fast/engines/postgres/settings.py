@@ -71,6 +71,7 @@ KNOBS: Final[Mapping[str, Knob]] = {
     "from_collapse_limit": Knob("integer", 1, 64),
     "geqo_threshold": Knob("integer", 2, 1000),
     "work_mem": Knob("memory"),
+    "temp_file_limit": Knob("memory"),
     "hash_mem_multiplier": Knob("real", 1.0, HASH_MEM_MOST),
     "random_page_cost": Knob("real", 0.01, 1000.0),
     "seq_page_cost": Knob("real", 0.01, 1000.0),
