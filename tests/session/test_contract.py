@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -45,13 +46,17 @@ QUERY = (
 )
 
 
+#: Runs of a few milliseconds on a busy machine take as long as they take: what the watchdog does has tests of its own.
+CALM = Policy(margin=1.0, allowance_floor_ms=10_000.0, regression_budget=math.inf)
+
+
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
     path = tmp_path / "site.duckdb"
     with duckdb.connect(str(path)) as connection:
         connection.execute(SETUP)
     # Margin 1: the rules are tested here, not the size of a gain.
-    with godb_fast.connect(f"duckdb:///{path}", mode="steer", policy=Policy(margin=1.0)) as opened:
+    with godb_fast.connect(f"duckdb:///{path}", mode="steer", policy=CALM) as opened:
         yield opened
 
 
