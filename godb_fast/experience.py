@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from godb_fast.engines.base import Engine, EngineResult, Parameters
 from godb_fast.errors import StoreError
 from godb_fast.exploring.ledger import Ledger
-from godb_fast.knowledge import KnownTemplate, Prepared, Scope
+from godb_fast.knowledge import KnownTemplate, Prepared, Scope, Served
 from godb_fast.policy import Policy
 from godb_fast.sql import Fingerprint
 
@@ -114,6 +114,14 @@ class Experience:
             except StoreError as error:
                 self.log_once("not_recalled", str(error))
 
+    def _split(self, scope: Scope, known: KnownTemplate, served: Served, region: bytes) -> None:
+        from godb_fast import recall
+
+        try:
+            recall.split(self.records, scope, known, served, region)
+        except StoreError as error:
+            self.log_once("not_recorded", str(error))
+
     # -- what executions teach ----------------------------------------------------------------------
 
     def in_rollout(self, fingerprint_: int) -> bool:
@@ -157,18 +165,30 @@ class Experience:
                 prepared,
                 f"slower than the engine's own plan: {best:.1f} ms at best in {runs} runs, "
                 f"not {bound:.1f} ms",
+                slow=True,
             )
 
-    def quarantine(self, scope: Scope, prepared: Prepared, reason: str, lost_s: float = 0.0) -> None:
-        """Refuse this steering from now on; ``lost_s`` is what its discarded run took."""
-        if prepared.verified is not None:
-            self._recall_failed(scope, prepared.verified, reason)
-        if prepared.known is not None:
-            prepared.known.quarantine[prepared.decision.steering.key] = reason
-            if prepared.known.proved is not None:
+    def quarantine(
+        self, scope: Scope, prepared: Prepared, reason: str, lost_s: float = 0.0, *, slow: bool = False
+    ) -> None:
+        """Refuse this steering from now on; ``lost_s`` is what its discarded run took.
+
+        One that was merely slow beside the region of selectivities in which it was proved is refused in the
+        region of this call alone.
+        """
+        known, served = prepared.known, prepared.served
+        if slow and known is not None and served is not None and served.region not in (b"", prepared.bucket):
+            self._split(scope, known, served, prepared.bucket)
+        else:
+            if served is not None:
+                self._recall_failed(scope, served.entry, reason)
+            if known is not None:
+                known.quarantine[prepared.decision.steering.key] = reason
+        if known is not None:
+            if known.proved is not None:
                 from godb_fast import recall
 
-                prepared.known.proved = recall.short_way(prepared.known, self.backend)
+                known.proved = recall.short_way(known, self.backend)
             scope.forget_exact(prepared.decision.fingerprint)
         self.lost(prepared, lost_s)
         self.count("quarantined")

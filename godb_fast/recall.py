@@ -19,7 +19,7 @@ from godb_fast.engines.base import Engine, HasArms, Parameters, Rendered
 from godb_fast.errors import GodbError, InvalidInput, MissingStatistics
 from godb_fast.exploring.candidates import render_for
 from godb_fast.exploring.memo import MemoEntry
-from godb_fast.exploring.subjects import region_of
+from godb_fast.exploring.subjects import bucket_number, region_of
 from godb_fast.knowledge import KnownTemplate, Prepared, Scope, Served
 from godb_fast.sql import Fingerprint
 from godb_fast.store import Explorations
@@ -79,7 +79,10 @@ def short_way(known: KnownTemplate, backend: str | None = None) -> Any:
             return None
     natives = backends.kernels("routes", backend)
     return natives.Proved(
-        known, route, [(served.region, served.entry.steering, served) for served in entries], NEAR
+        known,
+        route,
+        [(served.region, served.entry.steering, served, served.apart) for served in entries],
+        NEAR,
     )
 
 
@@ -94,7 +97,8 @@ def _served(engine: Engine, known: KnownTemplate, entry: MemoEntry) -> Served:
             known.quarantine[steering.key] = f"cannot be asked for here: {error}"
     # Exploration saw the engine follow it.
     known.obeyed.add(steering.key)
-    return Served(entry, region_of(entry.key.bucket), reason_of(entry), steering.key, before)
+    apart = frozenset(region_of(bucket) for bucket in entry.apart)
+    return Served(entry, region_of(entry.key.bucket), reason_of(entry), steering.key, before, apart)
 
 
 def _outgrown(engine: Engine, entry: MemoEntry) -> bool:
@@ -159,7 +163,7 @@ def _region(known: KnownTemplate, print_: Fingerprint, params: Parameters) -> by
 def _nearest(known: KnownTemplate, region: bytes) -> Served | None:
     best: tuple[int, Served] | None = None
     for served in known.verified:
-        if served.key in known.quarantine:
+        if served.key in known.quarantine or region in served.apart:
             continue
         there = served.region
         if not there:
@@ -184,6 +188,23 @@ def reason_of(entry: MemoEntry) -> str:
         f"verified on {day}: {proof.ratio:.2f} × the time of the engine's own plan "
         f"(interval {proof.low:.2f} to {proof.high:.2f}) in {proof.pairs} interleaved pairs; {proof.note}"
     )
+
+
+def split(
+    records: Explorations | None, scope: Scope, known: KnownTemplate, served: Served, region: bytes
+) -> None:
+    """Where a steering failed beside the region that it was proved in, it serves no more; at home it does.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written. In this process it holds all the same.
+    """
+    entry = replace(served.entry, apart=(*served.entry.apart, bucket_number(region)))
+    now = replace(served, entry=entry, apart=served.apart | {region})
+    known.verified = tuple(now if each is served else each for each in known.verified)
+    if records is not None:
+        records.remember(scope.engine, scope.environment, entry.to_dict())
 
 
 def failed(records: Explorations, scope: Scope, entry: MemoEntry, why: str) -> None:

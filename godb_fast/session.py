@@ -523,6 +523,7 @@ class Session:
         assert prepared.known is not None
         known, steering = prepared.known, prepared.decision.steering
         unverified = steering.key not in known.obeyed
+        slow = False
         begun = time.perf_counter()
         try:
             result = self.engine.run(
@@ -540,7 +541,7 @@ class Session:
             self.optimizer.log_once("fell_back", str(error))
             return None, str(error)
         except QueryTimeout:
-            why = f"stopped after its allowance of {allowance * 1e3:.0f} ms"
+            why, slow = f"stopped after its allowance of {allowance * 1e3:.0f} ms", True
         except ResultTooLarge as error:
             why = str(error)
         except EngineError as error:
@@ -568,7 +569,7 @@ class Session:
         lost_s = time.perf_counter() - begun
         if self._changed(outlook):
             raise SchemaChanged(f"the schema changed since the decision; {why}")
-        self.optimizer.quarantine(self._scope or self._valid_scope(), prepared, why, lost_s)
+        self.optimizer.quarantine(self._scope or self._valid_scope(), prepared, why, lost_s, slow=slow)
         self.optimizer.log_once("fell_back", why)
         return None, why
 

@@ -111,8 +111,9 @@ class Proved:
         Whose it is.
     route : Route or None
         Tells the region of a text's literals; None where regions do not matter.
-    entries : list of (bytes, object, object)
-        The region that it was proved in (empty: everywhere), the steering, and what is handed back.
+    entries : list of (bytes, object, object, frozenset of bytes)
+        The region that it was proved in (empty: everywhere), the steering, what is handed back, and regions
+        in which it does not serve.
     near : int
         Steps, per relation, within which what was proved in a region serves.
     """
@@ -155,6 +156,8 @@ class Proved:
         here = planned.bucket
         served = None
         for entry in self.entries:
+            if here in entry[3]:
+                continue
             there = entry[0]
             most = sum_ = 0
             if len(there) != 0:

@@ -251,7 +251,8 @@ class PostgresConnection(Passing):
                 why = f"the steered run was disturbed: {str(error).strip()}"
                 self.optimizer.log_once("fell_back", why)
                 return why
-            if sqlstate(error) == STOPPED:
+            slow = sqlstate(error) == STOPPED
+            if slow:
                 why = f"stopped after its allowance of {(limit or 0) * 1e3:.0f} ms"
             else:
                 why = f"the steered run failed: {str(error).strip() or type(error).__name__}"
@@ -272,11 +273,11 @@ class PostgresConnection(Passing):
                     obeyed=(steering.key in known.obeyed) or None,
                 )
                 return None
-            why = "the steered result has other columns"
+            why, slow = "the steered result has other columns", False
         took = time.perf_counter() - begun
         if session.changed(outlook):
             raise SchemaChanged(f"the schema changed since the decision; {why}")
-        self.optimizer.quarantine(session.scope_now, prepared, why, took)
+        self.optimizer.quarantine(session.scope_now, prepared, why, took, slow=slow)
         self.optimizer.log_once("fell_back", why)
         return why
 

@@ -53,7 +53,8 @@ class Evidence:
 class MemoEntry:
     """A steering that has beaten the default, and the epoch it was verified in.
 
-    ``reverify`` marks one of an epoch gone by: it is not steered to until it has been confirmed again.
+    ``reverify`` marks one of an epoch gone by: it is not steered to until it has been confirmed again. ``apart``
+    are neighbouring buckets in which it failed while it holds in its own: they are split off.
     """
 
     key: MemoKey
@@ -61,6 +62,7 @@ class MemoEntry:
     epoch: str
     evidence: Evidence
     reverify: bool = False
+    apart: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -71,6 +73,7 @@ class MemoEntry:
             "epoch": self.epoch,
             "evidence": asdict(self.evidence),
             "reverify": self.reverify,
+            "apart": list(self.apart),
         }
 
     @classmethod
@@ -82,6 +85,7 @@ class MemoEntry:
             str(raw["epoch"]),
             _evidence(raw["evidence"]),
             bool(raw["reverify"]),
+            tuple(int(bucket) for bucket in raw.get("apart", ())),
         )
 
 

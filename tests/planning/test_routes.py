@@ -193,9 +193,18 @@ def test_threads_share_routes():
         assert list(pool.map(ask, values)) == alone
 
 
-def proved(ways: Ways, backend: Any, *entries: tuple[bytes, str], near: int = 1) -> None:
+def proved(
+    ways: Ways,
+    backend: Any,
+    *entries: tuple[bytes, str],
+    near: int = 1,
+    apart: frozenset[bytes] = frozenset(),
+) -> None:
     ways.owner.proved = backends.kernels("routes", backend).Proved(
-        ways.owner, ways.owner.route, [(region, f"steer {name}", name) for region, name in entries], near
+        ways.owner,
+        ways.owner.route,
+        [(region, f"steer {name}", name, apart) for region, name in entries],
+        near,
     )
 
 
@@ -210,6 +219,8 @@ def test_what_was_proved_serves_the_nearest_region(backend):
     assert ways.exact[SQL.format(1, 2)] is made
     assert made.decision.fingerprint == fingerprint(SQL.format(1, 2)).hash
     ways.exact.clear()
+    proved(ways, backend, (step, "step"), apart=frozenset({region}))
+    assert not isinstance(ways.routes.find(SQL.format(1, 2)), Made)
     proved(ways, backend, (step, "step"), (region, "here"))
     assert ways.routes.find(SQL.format(1, 2)).served == "here"
 
