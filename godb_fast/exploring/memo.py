@@ -53,8 +53,8 @@ class Evidence:
 class MemoEntry:
     """A steering that has beaten the default, and the epoch it was verified in.
 
-    ``reverify`` marks one of an epoch gone by: it is not steered to until it has been confirmed again. ``apart``
-    are neighbouring buckets in which it failed while it holds in its own: they are split off.
+    ``reverify`` marks one of an epoch gone by: it is not steered to until it has been confirmed again.
+    ``apart`` are neighbouring buckets in which it failed while it holds in its own: they are split off.
     """
 
     key: MemoKey
