@@ -32,7 +32,7 @@ class Served:
     """What exploration proved, with what every call that it serves needs, made once.
 
     ``before`` holds the settings of a steering that leaves the text as it is; None if it has to be rendered.
-    ``apart`` are regions beside its own where it does not serve.
+    It serves within ``near`` steps of its region, per relation, but not in the regions ``apart``.
     """
 
     entry: MemoEntry
@@ -40,6 +40,7 @@ class Served:
     reason: str
     key: str
     before: tuple[str, ...] | None
+    near: int = 1
     apart: frozenset[bytes] = frozenset()
 
 

@@ -1,13 +1,14 @@
 """What exploration proved, on the way of every statement: which verified steering serves a call.
 
 Entries are kept with the region of selectivities that they were verified in. One serves a call whose every
-relation has rows within a factor of four of there (a step of the region's scale); calls farther off take the
-usual way. Entries of another epoch, of tables that have grown by more than a tenth since, or that failed once
-wait for verification: they are kept, and not used.
+relation has rows within a factor of four of there (a step of the region's scale), or within the factor that
+it gained; calls farther off take the usual way. Entries of another epoch, of tables that have grown by more
+than a tenth since, or that failed once wait for verification: they are kept, and not used.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,8 +26,11 @@ from godb_fast.sql import Fingerprint
 from godb_fast.store import Explorations
 
 _UNSIGNED: Final = 2**64 - 1
-#: Steps of the scale of regions, per relation, within which a verified steering serves.
-NEAR: Final = 1
+#: Steps of the scale of regions (factors of four in rows), per relation, within which a verified steering
+#: serves: one at least, and as many as its gain is worth, because what gains a hundredfold will hardly lose
+#: where there are ten times the rows. Where it does, that region is split off.
+NEAREST: Final = 1
+FARTHEST: Final = 4
 #: Growth of a table beyond which what was verified of it waits for verification.
 GROWTH: Final = 0.1
 
@@ -81,8 +85,7 @@ def short_way(known: KnownTemplate, backend: str | None = None) -> Any:
     return natives.Proved(
         known,
         route,
-        [(served.region, served.entry.steering, served, served.apart) for served in entries],
-        NEAR,
+        [(served.region, served.entry.steering, served, served.apart, served.near) for served in entries],
     )
 
 
@@ -98,7 +101,14 @@ def _served(engine: Engine, known: KnownTemplate, entry: MemoEntry) -> Served:
     # Exploration saw the engine follow it.
     known.obeyed.add(steering.key)
     apart = frozenset(region_of(bucket) for bucket in entry.apart)
-    return Served(entry, region_of(entry.key.bucket), reason_of(entry), steering.key, before, apart)
+    region = region_of(entry.key.bucket)
+    return Served(entry, region, reason_of(entry), steering.key, before, near(entry), apart)
+
+
+def near(entry: MemoEntry) -> int:
+    """Steps of the scale of regions within which an entry serves."""
+    gained = 1.0 / max(entry.evidence.ratio, 1e-9)
+    return min(FARTHEST, max(NEAREST, int(math.log(gained, 4.0))))
 
 
 def _outgrown(engine: Engine, entry: MemoEntry) -> bool:
@@ -172,7 +182,7 @@ def _nearest(known: KnownTemplate, region: bytes) -> Served | None:
             continue
         else:
             steps = [abs(one - other) for one, other in zip(there, region, strict=True)]
-            if max(steps) > NEAR:
+            if max(steps) > served.near:
                 continue
             off = sum(steps)
         if best is None or off < best[0]:

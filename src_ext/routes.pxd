@@ -19,7 +19,6 @@ cdef class Proved:
     cdef object owner
     cdef Route route
     cdef list entries
-    cdef long long near
     cdef Planned _find(self, object found, long long begun)
 
 

@@ -111,18 +111,15 @@ class Proved:
         Whose it is.
     route : Route or None
         Tells the region of a text's literals; None where regions do not matter.
-    entries : list of (bytes, object, object, frozenset of bytes)
-        The region that it was proved in (empty: everywhere), the steering, what is handed back, and regions
-        in which it does not serve.
-    near : int
-        Steps, per relation, within which what was proved in a region serves.
+    entries : list of (bytes, object, object, frozenset of bytes, int)
+        The region that it was proved in (empty: everywhere), the steering, what is handed back, regions in
+        which it does not serve, and the steps, per relation, within which it does.
     """
 
-    def __init__(self, owner, route, entries, near):
+    def __init__(self, owner, route, entries):
         self.owner = owner
         self.route = route
         self.entries = entries
-        self.near = near
 
     @cython.cfunc
     def _find(self, found, begun: cython.longlong) -> Planned:
@@ -133,6 +130,7 @@ class Proved:
         there: bytes
         here: bytes
         most: cython.longlong
+        near: cython.longlong
         sum_: cython.longlong
         step: cython.longlong
         at: cython.Py_ssize_t
@@ -171,7 +169,8 @@ class Proved:
                     sum_ += step
                     if step > most:
                         most = step
-                if most > self.near:
+                near = entry[4]
+                if most > near:
                     continue
             if best < 0 or sum_ < best:
                 best = sum_

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Final
+from typing import Final, cast
 
 from godb_fast.core import Steering
-from godb_fast.engines.base import Engine, EngineResult, Rendered
+from godb_fast.engines.base import Engine, EngineResult, HasArms, Rendered
 from godb_fast.errors import (
     ConnectionFailed,
     EngineBusy,
@@ -76,7 +76,14 @@ class SliceEvidence:
 
 
 def compare_slices(
-    engine: Engine, subject: Subject, steering: Steering, run: Runs, *, limit_s: float, total_s: float
+    engine: Engine,
+    subject: Subject,
+    steering: Steering,
+    run: Runs,
+    *,
+    limit_s: float,
+    total_s: float,
+    settings: Sequence[Steering] = (),
 ) -> SliceEvidence:
     """Compare a rewrite with its original on parts of the query.
 
@@ -87,6 +94,9 @@ def compare_slices(
     limit_s, total_s : float
         What one run, and all of them, may take. A part of the original gets only a share of ``limit_s``: what
         takes longer is cut finer.
+    settings : sequence of Steering
+        Settings under which parts of the original are tried where they take too long under none: they change
+        no answer.
 
     Raises
     ------
@@ -99,7 +109,7 @@ def compare_slices(
         parts, tried = PARTS, set[int]()
         while COARSEST <= parts <= FINEST and parts not in tried and perf_counter() < deadline:
             tried.add(parts)
-            found, slow = _agreement(engine, subject, steering, run, key, parts, limit_s, deadline)
+            found, slow = _agreement(engine, subject, steering, run, key, parts, limit_s, deadline, settings)
             if found.enough or found.differs is not None:
                 return found
             if found.agreed > best.agreed or not best.by:
@@ -130,10 +140,12 @@ def _agreement(
     parts: int,
     limit_s: float,
     deadline: float,
+    settings: Sequence[Steering],
 ) -> tuple[SliceEvidence, bool]:
     """What parts by one key showed, and whether one took too long."""
     by = f"{key} % {parts}"
     agreed = 0
+    ways: list[Steering | None] = [None, *settings]
     for part in _spread(parts):
         try:
             forms = _forms(engine, subject, steering, key, parts, part)
@@ -143,7 +155,7 @@ def _agreement(
             actual = _answer(run(rewritten, _left(limit_s, deadline)))
             if not actual.rows:
                 continue
-            expected = _answer(run(original, _left(ORIGINAL_SHARE * limit_s, deadline)))
+            expected = _expected(engine, original, run, limit_s, deadline, ways)
         except (ConnectionFailed, QueryCancelled, EngineBusy):
             raise
         except EngineError:
@@ -157,6 +169,34 @@ def _agreement(
         if agreed == AGREEING:
             break
     return SliceEvidence(agreed, by), False
+
+
+def _expected(
+    engine: Engine,
+    original: Rendered,
+    run: Runs,
+    limit_s: float,
+    deadline: float,
+    ways: list[Steering | None],
+) -> Answer:
+    """What a part of the original answers; ways that take too long are not gone again.
+
+    Raises
+    ------
+    EngineError
+        If it takes too long under all.
+    """
+    while True:
+        way = ways[0]
+        sent = original
+        if way is not None:
+            sent = cast("HasArms", engine).under(original.sql, original.params, way)
+        try:
+            return _answer(run(sent, _left(ORIGINAL_SHARE * limit_s, deadline)))
+        except QueryTimeout:
+            if len(ways) == 1:
+                raise
+            del ways[0]
 
 
 def _spread(parts: int) -> Iterator[int]:

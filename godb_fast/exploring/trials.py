@@ -236,6 +236,7 @@ class LiveExecutor:
             self._undisturbed,
             limit_s=self.cap_s,
             total_s=max(PARTS_SHARE * self.cap_s, LEAST_FOR_PARTS_S),
+            settings=[entry.steering for entry in self.candidates[query].values() if entry.first],
         )
         if found.differs is not None:
             return f"{found.differs}; for example: {found.example}"

@@ -203,8 +203,7 @@ def proved(
     ways.owner.proved = backends.kernels("routes", backend).Proved(
         ways.owner,
         ways.owner.route,
-        [(region, f"steer {name}", name, apart) for region, name in entries],
-        near,
+        [(region, f"steer {name}", name, apart, near) for region, name in entries],
     )
 
 
@@ -229,9 +228,12 @@ def test_far_from_what_was_proved_the_longer_way_decides(backend):
     ways = Ways(GOOD, backend)
     ways.learn(("1", "2"))
     region = ways.slow(("1", "2")).bucket
-    proved(ways, backend, (bytes([(region[0] + 9) % 250, *region[1:]]), "far"), (b"\0", "another length"))
+    far = bytes([(region[0] + 9) % 250, *region[1:]])
+    proved(ways, backend, (far, "far"), (b"\0", "another length"))
     assert ways.routes.find(SQL.format(1, 2)).key == fingerprint(SQL.format(1, 2)).key
     assert not ways.exact
+    proved(ways, backend, (far, "far"), near=250)
+    assert ways.routes.find(SQL.format(1, 2)).served == "far"
 
 
 def test_without_regions_what_was_proved_serves_everywhere(backend):
