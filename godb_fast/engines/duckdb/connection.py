@@ -209,14 +209,15 @@ class Connection:
             return work()
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="godb-fast-statement")
-        future = self._worker.submit(work)
         try:
-            return future.result()
+            return self._worker.submit(work).result()
         except KeyboardInterrupt:
-            # The statement must have ended before anybody uses the connection again.
-            while not future.done():
+            # The statement must have ended before anybody uses the connection again. Ctrl-C may come while it
+            # is being handed over: the one worker is free once it does what is handed over after it.
+            last = self._worker.submit(lambda: None)
+            while not last.done():
                 self.raw.interrupt()
-                wait((future,), REPEAT_S)
+                wait((last,), REPEAT_S)
             raise
 
     def abandon(self) -> None:
