@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from godb_fast.cli.remedies import remedies, without_us
+from godb_fast.engines.cutting import as_asked
 from godb_fast.errors import EngineError, InvalidInput, SqlError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _ticket(query: LiveQuery, prepared: Prepared, engine: Engine, options: argpa
     proof, sql = entry.evidence, query.sql.strip().rstrip(";")
     ways = remedies(query.sql, prepared, engine, options.url, trying=options.try_statistics)
     explain = "EXPLAIN (ANALYZE, BUFFERS, SETTINGS)" if engine.dialect == "postgres" else "EXPLAIN ANALYZE"
-    sent = f"{prepared.rendered.sql.strip().rstrip(';')};"
+    sent = f"{as_asked(prepared.rendered, engine.dialect).strip().rstrip(';')};"
     lines = [
         f"# Change request: {query.name}",
         "",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.cli.statistics_trials import extended, try_statistics
+from godb_fast.engines.cutting import as_asked
 from godb_fast.errors import EngineError, InvalidInput
 
 if TYPE_CHECKING:
@@ -141,10 +142,14 @@ def _hint_table(sql: str, prepared: Prepared, template: Template, engine: Engine
 
 def _text(sql: str, prepared: Prepared, engine: Engine) -> Remedy:
     sent = prepared.rendered
-    changed = sent.sql.strip().rstrip(";") != sql.strip().rstrip(";")
+    changed = as_asked(sent, engine.dialect).strip().rstrip(";") != sql.strip().rstrip(";")
     risk = (
         "The application sends other text; its answer is the same." if changed else "The text stays as it is."
     )
+    if sent.cut is not None:
+        risk += (
+            " Rows that tie where LIMIT cuts may be others: we look at the rows, and nobody does without us."
+        )
     if sent.before and engine.dialect == "postgres":
         risk += " SET LOCAL ends with the transaction: no other statement's plan changes."
     elif sent.before:
@@ -161,7 +166,7 @@ def _text(sql: str, prepared: Prepared, engine: Engine) -> Remedy:
 def without_us(prepared: Prepared, engine: Engine) -> Iterator[str]:
     """The statements that do the same without us."""
     sent = prepared.rendered
-    text = sent.sql.strip().rstrip(";")
+    text = as_asked(sent, engine.dialect).strip().rstrip(";")
     if not sent.before:
         yield f"{text};"
         return

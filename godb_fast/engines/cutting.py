@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from godb_fast.engines.base import EngineResult, Rendered
 from godb_fast.evidence.answers import cut_is_certain
+from godb_fast.sql.cut import narrowed
 
 
 def kept(statement: Rendered, result: EngineResult) -> EngineResult | None:
@@ -18,6 +19,11 @@ def kept(statement: Rendered, result: EngineResult) -> EngineResult | None:
     if len(result.rows) <= cut.limit:
         return result
     return replace(result, rows=list(result.rows[: cut.limit]), native=None)
+
+
+def as_asked(statement: Rendered, dialect: str) -> str:
+    """The statement's text without the row more: what somebody sends who cannot look at the rows."""
+    return statement.sql if statement.cut is None else narrowed(statement.sql, dialect, statement.cut)
 
 
 def uncertain(statement: Rendered) -> str:

@@ -20,6 +20,15 @@ def widened(sql: str, dialect: str, cut: Cut) -> str:
     InvalidInput
         If the text does not end as the statement that the cut was read from does.
     """
+    return _limited(sql, dialect, cut.limit, cut.limit + 1)
+
+
+def narrowed(sql: str, dialect: str, cut: Cut) -> str:
+    """The text that :func:`widened` was given."""
+    return _limited(sql, dialect, cut.limit + 1, cut.limit)
+
+
+def _limited(sql: str, dialect: str, before: int, after: int) -> str:
     raw = sql.encode("utf-8")
     rows = array("i")
     rows.frombytes(lexer(dialect).tokens(sql).token_bytes)
@@ -29,6 +38,6 @@ def widened(sql: str, dialect: str, cut: Cut) -> str:
     if len(spans) < 2 or raw[slice(*spans[-2])].lower() != _LIMIT:
         raise InvalidInput("the statement does not end with its LIMIT")
     begin, end = spans[-1]
-    if raw[begin:end] != str(cut.limit).encode():
-        raise InvalidInput(f"the statement does not end with LIMIT {cut.limit}")
-    return (raw[:begin] + str(cut.limit + 1).encode() + raw[end:]).decode("utf-8")
+    if raw[begin:end] != str(before).encode():
+        raise InvalidInput(f"the statement does not end with LIMIT {before}")
+    return (raw[:begin] + str(after).encode() + raw[end:]).decode("utf-8")

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from godb_fast.cli.remedies import without_us
 from godb_fast.core import Steering
 from godb_fast.engines.registry import open_engine
 from godb_fast.exploring import Evidence, MemoEntry, MemoKey
@@ -113,3 +114,13 @@ def test_a_driver_s_cursor_is_not_steered(server, store):
         for _ in range(2):
             cursor.execute(sql)
             assert len(cursor.fetchall()) == 4
+
+
+def test_what_is_exported_has_the_limit_that_was_asked_for(server, store):
+    sql = TOP.format(4)
+    prove(server, store, sql)
+    with Session(Optimizer(store=store), open_engine(server), mode="advise") as session:
+        prepared = session.optimizer.decide(session.engine, session.optimizer.scope(session.engine), sql)
+        lines = list(without_us(prepared, session.engine))
+    assert f"{sql};" in lines
+    assert "SET LOCAL enable_hashjoin = 'off';" in lines
