@@ -30,8 +30,6 @@ from godb_fast.report.raw import RawRuns, part_of
 from godb_fast.session import Optimizer, Policy, Session
 from godb_fast.store import SqliteStore
 
-#: Rounds of a statement end when it has run for so many times the cap.
-QUERY_CAP = 5.0
 #: Splits of the unseen track.
 SPLITS = 3
 #: Fewer templates cannot be split.
@@ -166,18 +164,8 @@ def _measure(
     comparison: Comparison = compare(
         session,
         queries,
-        Settings(
-            repetitions=plan.rounds,
-            timeout_s=plan.cap_s,
-            query_cap_s=QUERY_CAP * plan.cap_s,
-            seed=plan.seed,
-            count_cut=True,
-        ),
-        extras=Extras(
-            known={} if raw is None else raw.known(key),
-            on_run=None if raw is None else lambda *run: raw.write(key, *run),
-            arms=arms,
-        ),
+        Settings.capped(plan.rounds, plan.cap_s, plan.seed),
+        extras=Extras(arms=arms) if raw is None else raw.extras(key, arms),
     )
     if comparison.interrupted:
         raise KeyboardInterrupt

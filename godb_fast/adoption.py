@@ -22,13 +22,12 @@ from godb_fast.core import Decision, Observation
 from godb_fast.engines.base import EngineResult, Parameters
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import GodbError
-from godb_fast.experience import STEERED_RUNS
 from godb_fast.knowledge import MAX_EXACT_LENGTH
-from godb_fast.optimizer import KnownTemplate, Optimizer, Prepared, Scope
+from godb_fast.optimizer import Optimizer, Prepared, Scope
 from godb_fast.policy import check_mode
-from godb_fast.session import Outlook, Session
+from godb_fast.session import Session
 from godb_fast.sql import Fingerprint, fingerprint
-from godb_fast.worth import proved_gain_ms
+from godb_fast.steered import Outlook
 
 log = logging.getLogger("godb_fast")
 
@@ -59,38 +58,6 @@ def chosen_mode(mode: str | None, engine: str) -> str:
 def only_reads(print_: Fingerprint) -> bool:
     """Whether a statement begins as a query does; that it really only reads is judged later."""
     return print_.text.lstrip("( ").startswith(("select ", "with ", "values ", "from "))
-
-
-def gain_ms(known: KnownTemplate, bucket: bytes, steering_key: str) -> float | None:
-    """Milliseconds by which a *verified* steering beats the engine's own plan; None if it is not verified.
-
-    Verified means: the engine was seen to obey it, and in at least ``STEERED_RUNS`` complete runs the fastest
-    beat the fastest of the engine's own plan.
-    """
-    if steering_key not in known.obeyed or steering_key in known.quarantine:
-        return None
-    runs, best = known.steered_ms.get((bucket, steering_key), (0, 0.0))
-    bound = known.baseline_ms.get(bucket)
-    if runs < STEERED_RUNS or bound is None or not best < bound:
-        return None
-    return bound - best
-
-
-def verified_gain_ms(prepared: Prepared) -> float | None:
-    """As :func:`gain_ms`, of a decision; what exploration proved counts as well."""
-    steering = prepared.decision.steering
-    if prepared.known is None or not steering:
-        return None
-    if prepared.verified is not None:
-        return proved_gain_ms(prepared.verified)
-    return gain_ms(prepared.known, prepared.bucket, steering.key)
-
-
-def best_gain_ms(known: KnownTemplate) -> float | None:
-    """The largest gain of a verified steering of a template, over all its buckets."""
-    gains = [gain_ms(known, bucket, key) for bucket, key in list(known.steered_ms)]
-    gains += [proved_gain_ms(served.entry) for served in known.verified if served.key not in known.quarantine]
-    return max((gain for gain in gains if gain is not None), default=None)
 
 
 @dataclass(frozen=True, eq=False)

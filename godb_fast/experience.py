@@ -6,17 +6,16 @@ import hashlib
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from godb_fast.engines.base import Engine, EngineResult, Parameters
+from godb_fast.engines.base import Engine, EngineResult
 from godb_fast.errors import StoreError
 from godb_fast.exploring.ledger import Ledger
-from godb_fast.knowledge import KnownTemplate, Prepared, Scope, Served
+from godb_fast.knowledge import KnownTemplate, Prepared, Scope
 from godb_fast.policy import Policy
-from godb_fast.sql import Fingerprint
 
 if TYPE_CHECKING:
-    from godb_fast.exploring.memo import MemoEntry
     from godb_fast.store import Explorations, Store
 
 log = logging.getLogger("godb_fast")
@@ -41,10 +40,6 @@ class Experience:
         self._logged: set[str] = set()
         self._counters: dict[str, int] = {}
 
-    def scope(self, engine: Engine, epoch: str | None = None) -> Scope:
-        """The knowledge for an engine's current environment and epoch."""
-        raise NotImplementedError
-
     @property
     def records(self) -> Explorations | None:
         """Where the store keeps what exploration proves; None if it does not."""
@@ -54,9 +49,7 @@ class Experience:
 
     # -- what exploration proved --------------------------------------------------------------------
 
-    def recall(self, engine: Engine) -> None:
-        """Use what exploration has proved since the current scope was entered, in whatever process."""
-        scope = self.scope(engine)
+    def _recall_anew(self, engine: Engine, scope: Scope) -> None:
         self._recall(scope)
         with scope.lock:
             for _, known in list(scope.templates.values()):
@@ -65,62 +58,33 @@ class Experience:
                     scope.forget_exact(known.template.fingerprint)
 
     def _recall(self, scope: Scope) -> None:
-        records = self.records
-        if records is None:
-            return
         from godb_fast import recall
 
-        try:
+        def read(records: Explorations) -> None:
             if not self._restored:
                 # Once: from then on the ledger knows more than the store.
                 self._restored = True
                 self.ledger.restore(records.losses(time.time() - self.ledger.window_s))
             scope.verified = recall.load(records, scope.engine, scope.environment, scope.epoch)
-        except StoreError as error:
-            self.log_once("not_recalled", str(error))
+
+        self._with_records(read, failing="not_recalled")
+
+    def _with_records(self, work: Callable[[Explorations], None], *, failing: str = "not_recorded") -> None:
+        """Read or write what exploration keeps, if anything is; a store that fails is logged and counted."""
+        if (records := self.records) is not None:
+            try:
+                work(records)
+            except StoreError as error:
+                self.log_once(failing, str(error))
 
     def _attach(self, engine: Engine, scope: Scope, known: KnownTemplate) -> None:
         from godb_fast import recall
 
         if known.effects.pure and (known.effects.steerable or known.effects.checkable):
             recall.attach(engine, known, scope.verified, self.backend)
-            if known.verified and (records := self.records) is not None:
-                try:
-                    entries = [served.entry.to_dict() for served in known.verified]
-                    records.used(scope.engine, scope.environment, entries)
-                except StoreError as error:
-                    self.log_once("not_recorded", str(error))
-
-    def _recalled(
-        self,
-        engine: Engine,
-        scope: Scope,
-        known: KnownTemplate,
-        print_: Fingerprint,
-        sql: str,
-        params: Parameters,
-        laps: dict[str, float],
-    ) -> Prepared | None:
-        from godb_fast import recall
-
-        return recall.recalled(engine, scope, known, print_, sql, params, laps)
-
-    def _recall_failed(self, scope: Scope, entry: MemoEntry, why: str) -> None:
-        from godb_fast import recall
-
-        if (records := self.records) is not None:
-            try:
-                recall.failed(records, scope, entry, why)
-            except StoreError as error:
-                self.log_once("not_recalled", str(error))
-
-    def _split(self, scope: Scope, known: KnownTemplate, served: Served, region: bytes) -> None:
-        from godb_fast import recall
-
-        try:
-            recall.split(self.records, scope, known, served, region)
-        except StoreError as error:
-            self.log_once("not_recorded", str(error))
+            if known.verified:
+                entries = [served.entry.to_dict() for served in known.verified]
+                self._with_records(lambda records: records.used(scope.engine, scope.environment, entries))
 
     # -- what executions teach ----------------------------------------------------------------------
 
@@ -176,18 +140,20 @@ class Experience:
         One that was merely slow beside the region of selectivities in which it was proved is refused in the
         region of this call alone.
         """
-        known, served = prepared.known, prepared.served
-        if slow and known is not None and served is not None and served.region not in (b"", prepared.bucket):
-            self._split(scope, known, served, prepared.bucket)
-        else:
-            if served is not None:
-                self._recall_failed(scope, served.entry, reason)
-            if known is not None:
-                known.quarantine[prepared.decision.steering.key] = reason
-        if known is not None:
-            if known.proved is not None:
-                from godb_fast import recall
+        from godb_fast import recall
 
+        known, served = prepared.known, prepared.served
+        beside = slow and served is not None and served.region not in (b"", prepared.bucket)
+        if served is not None:
+            entry = recall.split(served, prepared.bucket) if beside else recall.failed(served, reason)
+            kept = entry.to_dict()
+            self._with_records(lambda records: records.remember(scope.engine, scope.environment, kept))
+            if known is not None and beside:
+                recall.serve_anew(known, served, entry)
+        if known is not None:
+            if not beside:
+                known.quarantine[prepared.decision.steering.key] = reason
+            if known.proved is not None:
                 known.proved = recall.short_way(known, self.backend)
             scope.forget_exact(prepared.decision.fingerprint)
         self.lost(prepared, lost_s)
@@ -213,11 +179,10 @@ class Experience:
     def _charge(self, prepared: Prepared, took_s: float, lost_s: float = 0.0) -> None:
         query_class, now = class_of(prepared), time.time()
         self.ledger.note(query_class, now, took_s, lost_s)
-        if lost_s > 0.0 and (records := self.records) is not None:
-            try:
-                records.lost(query_class, now, self.ledger.unsaved_s(query_class), lost_s)
-            except StoreError as error:
-                self.log_once("not_recorded", str(error))
+        if lost_s > 0.0:
+            self._with_records(
+                lambda records: records.lost(query_class, now, self.ledger.unsaved_s(query_class), lost_s)
+            )
 
     # -- counters -----------------------------------------------------------------------------------
 

@@ -100,6 +100,10 @@ class Optimizer(Experience):
         with self.session(connection) as session:
             return session.explore(queries, budget, **options)
 
+    def recall(self, engine: Engine) -> None:
+        """Use what exploration has proved since the current scope was entered, in whatever process."""
+        self._recall_anew(engine, self.scope(engine))
+
     def scope(self, engine: Engine, epoch: str | None = None) -> Scope:
         """The knowledge for an engine's current environment and epoch."""
         key = (engine.name, engine.environment(), epoch or engine.schema_epoch())
@@ -182,9 +186,11 @@ class Optimizer(Experience):
         elif known.unprepared:
             self._preparer.prepare(engine, known, limit_s, background)
             clock.lap("template")
-        served = (
-            self._recalled(engine, scope, known, print_, sql, params, clock.laps) if known.verified else None
-        )
+        served = None
+        if known.verified:
+            from godb_fast import recall
+
+            served = recall.recalled(engine, scope, known, print_, sql, params, clock.laps)
         if served is not None:
             prepared = served
         elif known.planner is None:

@@ -100,9 +100,12 @@ def _served(engine: Engine, known: KnownTemplate, entry: MemoEntry) -> Served:
             known.quarantine[steering.key] = f"cannot be asked for here: {error}"
     # Exploration saw the engine follow it.
     known.obeyed.add(steering.key)
-    apart = frozenset(region_of(bucket) for bucket in entry.apart)
     region = region_of(entry.key.bucket)
-    return Served(entry, region, reason_of(entry), steering.key, before, near(entry), apart)
+    return Served(entry, region, reason_of(entry), steering.key, before, near(entry), _apart(entry))
+
+
+def _apart(entry: MemoEntry) -> frozenset[bytes]:
+    return frozenset(region_of(bucket) for bucket in entry.apart)
 
 
 def near(entry: MemoEntry) -> int:
@@ -200,32 +203,18 @@ def reason_of(entry: MemoEntry) -> str:
     )
 
 
-def split(
-    records: Explorations | None, scope: Scope, known: KnownTemplate, served: Served, region: bytes
-) -> None:
-    """Where a steering failed beside the region that it was proved in, it serves no more; at home it does.
+def split(served: Served, region: bytes) -> MemoEntry:
+    """The entry without a region beside its own, where it was slow; at home it serves."""
+    return replace(served.entry, apart=(*served.entry.apart, bucket_number(region)))
 
-    Raises
-    ------
-    StoreError
-        If the store cannot be written. In this process it holds all the same.
-    """
-    entry = replace(served.entry, apart=(*served.entry.apart, bucket_number(region)))
-    now = replace(served, entry=entry, apart=served.apart | {region})
+
+def failed(served: Served, why: str) -> MemoEntry:
+    """The entry, waiting for verification."""
+    proof = served.entry.evidence
+    return replace(served.entry, reverify=True, evidence=replace(proof, note=f"{proof.note}; failed: {why}"))
+
+
+def serve_anew(known: KnownTemplate, served: Served, entry: MemoEntry) -> None:
+    """Put an entry in place of what it was made of."""
+    now = replace(served, entry=entry, apart=_apart(entry))
     known.verified = tuple(now if each is served else each for each in known.verified)
-    if records is not None:
-        records.remember(scope.engine, scope.environment, entry.to_dict())
-
-
-def failed(records: Explorations, scope: Scope, entry: MemoEntry, why: str) -> None:
-    """Mark an entry for verification.
-
-    Raises
-    ------
-    StoreError
-        If the store cannot be written.
-    """
-    marked: dict[str, Any] = replace(
-        entry, reverify=True, evidence=replace(entry.evidence, note=f"{entry.evidence.note}; failed: {why}")
-    ).to_dict()
-    records.remember(scope.engine, scope.environment, marked)

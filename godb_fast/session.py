@@ -10,11 +10,9 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from numbers import Real
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -24,31 +22,27 @@ from godb_fast.engines.base import (
     CancelToken,
     Engine,
     EngineResult,
-    LooksFirst,
     Parameters,
     Rendered,
     SeesVariables,
-    ValidatesInPassing,
 )
 from godb_fast.engines.cutting import kept, uncertain
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import (
-    Disturbed,
-    EngineBusy,
     EngineError,
     GodbError,
     InvalidInput,
     QueryCancelled,
     QueryTimeout,
-    ResultTooLarge,
     SchemaChanged,
     SessionClosed,
 )
 from godb_fast.knowledge import MAX_EXACT_LENGTH
-from godb_fast.optimizer import UNREADABLE, Optimizer, Policy, Prepared, Scope, log, pass_through
+from godb_fast.optimizer import Optimizer, Policy, Prepared, pass_through
 from godb_fast.policy import check_mode
+from godb_fast.result import Result
 from godb_fast.sql import fingerprint
-from godb_fast.worth import SteeringCost, left_aside
+from godb_fast.steered import Steerer, ran_out_of_time
 
 if TYPE_CHECKING:
     from godb_fast.exploring.live import ExplorationReport
@@ -58,109 +52,9 @@ __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
 
 _MACHINE: Final = platform.node()
 _NOTHING: Final = nullcontext()
-#: A statement under the engine's own plan is right whatever the schema is. So where asking for the epoch
-#: costs a round trip, it is asked for on its behalf no more often than once in so many seconds.
-LOOK_AGAIN_S: Final = 1.0
-#: A steering whose answers were uncertain so often, because rows tie where LIMIT cuts, is given up.
-MOST_TIES: Final = 3
 
 
-@dataclass(frozen=True, eq=False)
-class Outlook:
-    """What is about to be done with a statement.
-
-    Parameters
-    ----------
-    expected : str or None
-        The epoch on which the decision rests, where the statement's own round trip is to validate it.
-    refused : str or None
-        Why its steering is not applied.
-    """
-
-    prepared: Prepared
-    expected: str | None = None
-    refused: str | None = None
-
-    @property
-    def steers(self) -> bool:
-        """Whether the statement is to be steered."""
-        return self.refused is None and bool(self.prepared.decision.steering)
-
-
-class Result:
-    """Rows of one execution, with the Decision and the Observation that belong to it.
-
-    Iterating yields tuples; of a result that was fetched as arrow they are made a block at a time.
-    ``fetchdf()`` and ``arrow()`` need pandas and pyarrow.
-    """
-
-    def __init__(self, result: EngineResult, decision: Decision | None, observation: Observation) -> None:
-        self._result = result
-        self._next = 0
-        #: What was decided, None in mode ``off`` and ``observe``.
-        self.decision = decision
-        #: What the execution showed.
-        self.observation = observation
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Column names."""
-        return self._result.columns
-
-    @property
-    def types(self) -> tuple[str, ...]:
-        """Column types, as the engine prints them."""
-        return self._result.types
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        """All rows that were not fetched yet."""
-        rows = self._result.rows[self._next :]
-        self._next = len(self._result.rows)
-        return list(rows)
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        """The next row, or None."""
-        if self._next >= len(self._result.rows):
-            return None
-        self._next += 1
-        return self._result.rows[self._next - 1]
-
-    def fetchdf(self) -> Any:
-        """All rows as a pandas DataFrame, with the types that the engine gives it.
-
-        Raises
-        ------
-        MissingDependency
-            If pandas is not installed.
-        """
-        from godb_fast.engines.tabular import to_dataframe
-
-        return to_dataframe(self._result)
-
-    def arrow(self) -> Any:
-        """All rows as a pyarrow Table, with the engine's exact types; also of a result without rows.
-
-        Raises
-        ------
-        MissingDependency
-            If pyarrow is not installed.
-        InvalidInput
-            If rows that were fetched as such hold a value that arrow cannot: then ask for
-            ``execute(…, fetch="arrow")``.
-        """
-        from godb_fast.engines.tabular import to_arrow
-
-        return to_arrow(self._result)
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        while (row := self.fetchone()) is not None:
-            yield row
-
-    def __len__(self) -> int:
-        return len(self._result.rows)
-
-
-class Session:
+class Session(Steerer):
     """One connection, planned for by an Optimizer. Calls from several threads wait for each other.
 
     Parameters
@@ -183,22 +77,10 @@ class Session:
         mode: str | None = None,
         timeout_s: float | None = None,
     ) -> None:
-        self.optimizer = optimizer
-        self.engine = engine
-        self._looks = engine if isinstance(engine, LooksFirst) else None
+        super().__init__(optimizer, engine)
         self.mode = check_mode(mode or os.environ.get("GODB_FAST_MODE") or optimizer.policy.mode)
         self.timeout_s = _checked_timeout(timeout_s)
-        self._lock = threading.RLock()
-        self._scope: Scope | None = None
-        self._exact: dict[Any, Prepared] = {}
-        self._find: Callable[[str], Any] | None = None
         self._closed = False
-        self._sees_variables = isinstance(engine, SeesVariables) and engine.sees_variables
-        #: The engine, where it is so far away that a round trip counts.
-        self._far = engine if isinstance(engine, ValidatesInPassing) and engine.validates_in_passing else None
-        self._looked_at = 0.0
-        #: What steering costs here, where the engine is far away.
-        self.cost = SteeringCost()
 
     # -- planning -----------------------------------------------------------------------------------
 
@@ -234,109 +116,9 @@ class Session:
             try:
                 prepared = self.optimizer.decide(self.engine, scope, sql, params, limit_s=self.timeout_s)
             except QueryTimeout as error:
-                return pass_through(self.engine, scope, sql, params, _ran_out_of_time(error)).decision
+                return pass_through(self.engine, scope, sql, params, ran_out_of_time(error)).decision
             self.optimizer.check_readable(self.engine, prepared, sql, params)
             return prepared.decision
-
-    def _enter_scope(self, epoch: str) -> Scope:
-        scope = self.optimizer.scope(self.engine, epoch)
-        self._scope, self._exact = scope, scope.exact
-        self._find = None if self._sees_variables else scope.routes.find
-        return scope
-
-    def _valid_scope(self) -> Scope:
-        """The scope of what the engine holds now: a foreign ALTER must not give wrong rows."""
-        begun = time.perf_counter()
-        epoch = self.engine.schema_epoch()
-        self._looked_at = now = time.perf_counter()
-        self.cost.asked((now - begun) * 1e3)
-        scope = self._scope
-        if scope is None or scope.epoch != epoch or scope.environment != self.engine.environment():
-            return self._enter_scope(epoch)
-        return scope
-
-    def _outlook(self, sql: str, params: Parameters, limit: float | None, steer: bool) -> Outlook:
-        """What to do with a statement; ``steer`` is whether it may be steered."""
-        outlook = self._foreseen(sql, params, limit, steer) if self._far is not None else None
-        if outlook is not None:
-            return outlook
-        outlook = self._judged(self._decide(sql, params, limit), sql, steer)
-        if self._far is not None and self._scope is not None and steer and outlook.steers:
-            # It was looked at just now; what is committed until the statement is parsed counts too.
-            return Outlook(outlook.prepared, self._scope.epoch)
-        return outlook
-
-    def _foreseen(self, sql: str, params: Parameters, limit: float | None, steer: bool) -> Outlook | None:
-        """As the epoch was when last seen; None if it has to be looked at before anything is done.
-
-        A steered statement validates the epoch by itself. One that is not needs none, but would never learn
-        of a change, were it not looked at now and then; in a transaction, what is noted of it could outlive
-        a change that is rolled back.
-        """
-        scope, engine = self._scope, self.engine
-        if scope is None or scope.environment != engine.environment():
-            return None
-        begun = time.perf_counter()
-        try:
-            if not scope.knows(sql, params, engine.dialect, self.optimizer.backend):
-                return None
-            prepared = self.optimizer.decide(engine, scope, sql, params, limit_s=limit)
-        except Exception as error:  # noqa: BLE001 - logged; the usual way meets it again, and tells
-            log.debug("not foreseen: %s: %s", type(error).__name__, error)
-            return None
-        now = time.perf_counter()
-        outlook = self._judged(prepared, sql, steer)
-        if prepared.decision.steering:
-            self.cost.decided((now - begun) * 1e3)
-        if steer and outlook.steers:
-            return Outlook(outlook.prepared, scope.epoch)
-        recent = now - self._looked_at < LOOK_AGAIN_S
-        return outlook if recent and not engine.in_transaction() else None
-
-    def _judged(self, prepared: Prepared, sql: str, steer: bool) -> Outlook:
-        if not steer or not prepared.decision.steering:
-            return Outlook(prepared)
-        refused = self._may_steer(prepared)
-        if refused is None and self._far is not None:
-            aside = left_aside(prepared, self.cost, sql)
-            if aside is not None:
-                self.cost.abstained()
-                self.optimizer.count("not_worth_it")
-                return Outlook(aside)
-        return Outlook(prepared, None, refused)
-
-    def _changed(self, outlook: Outlook) -> bool:
-        """Whether a steered run that was to validate its epoch may have gone wrong for its sake."""
-        if outlook.expected is None:
-            return False
-        try:
-            return self._valid_scope().epoch != outlook.expected
-        except EngineError as error:
-            log.debug("the epoch cannot be told: %s", error)
-            return True
-
-    def _decide(self, sql: str, params: Parameters, limit: float | None = None) -> Prepared:
-        """As :meth:`optimize`, but whatever goes wrong in planning, the statement goes through as it is."""
-        scope: Scope | None = None
-        if self._looks is not None and isinstance(sql, str) and not self._looks.may_be_planned(sql):
-            return pass_through(self.engine, self._scope, sql, params, "not a SELECT")
-        try:
-            scope = self._valid_scope()
-            background = self.optimizer.policy.background
-            return self.optimizer.decide(
-                self.engine, scope, sql, params, limit_s=limit, background=background
-            )
-        except UNREADABLE as error:
-            reason = f"passed through: {error}"
-        except QueryTimeout as error:
-            reason = _ran_out_of_time(error)
-        except EngineError as error:
-            reason = f"passed through, the engine says: {error}"
-        except Exception as error:  # noqa: BLE001 - logged, counted, and shown in the Decision
-            log.exception("planning failed; the statement goes through unchanged")
-            reason = f"passed through after an internal error: {type(error).__name__}: {error}"
-        self.optimizer.log_once("passed_through", reason)
-        return pass_through(self.engine, scope, sql, params, reason)
 
     # -- executing ----------------------------------------------------------------------------------
 
@@ -482,111 +264,6 @@ class Session:
             outcome = {QueryTimeout: "timeout", QueryCancelled: "cancelled"}.get(type(error), "error")
             self._record(prepared, self._observation(prepared, outcome, 0.0))
             raise
-
-    def _why_not_steerable(self, prepared: Prepared) -> str | None:
-        capabilities = self.engine.capabilities
-        if prepared.decision.steering.join_trees and not (capabilities.join_trees and capabilities.isolated):
-            return capabilities.reason or "this connection cannot be steered"
-        known = prepared.known
-        if known is None or not known.effects.pure:
-            return "not certain to only read"
-        if not known.effects.steerable and prepared.rendered.cut is None:
-            return known.effects.reason
-        if not capabilities.savepoints and self.engine.in_transaction():
-            return "a transaction is open on this connection"
-        return None
-
-    def _may_steer(self, prepared: Prepared) -> str | None:
-        """Why this statement is not steered now; None if it may be."""
-        if not self.optimizer.in_rollout(prepared.decision.fingerprint):
-            return "outside the rollout"
-        refused = self._why_not_steerable(prepared)
-        if refused is None and self.optimizer.allowance_s(prepared) is None:
-            refused = "no bound yet on the default's time: the first run takes the engine's own plan"
-        return refused or self.optimizer.over_budget(prepared)
-
-    def _try_steered(
-        self, outlook: Outlook, limit: float | None, cancel: CancelToken | None, form: dict[str, Any]
-    ) -> tuple[EngineResult | None, str | None]:
-        """A steered run under the watchdog: its result, or why it was discarded.
-
-        Raises
-        ------
-        SchemaChanged
-            If it validated its epoch, and that is another: nothing is held against the steering then.
-        """
-        prepared = outlook.prepared
-        if outlook.expected is not None:
-            form = {**form, "expected": outlook.expected}
-        allowance = self.optimizer.allowance_s(prepared)
-        assert allowance is not None
-        assert prepared.known is not None
-        known, steering = prepared.known, prepared.decision.steering
-        unverified = steering.key not in known.obeyed
-        slow = False
-        begun = time.perf_counter()
-        try:
-            result = self.engine.run(
-                prepared.rendered,
-                timeout_s=allowance if limit is None else min(allowance, limit),
-                cancel=cancel,
-                profile=unverified,
-                max_rows=self.optimizer.policy.max_buffered_rows,
-                **form,
-            )
-        except (QueryCancelled, SchemaChanged):
-            raise
-        except (EngineBusy, Disturbed) as error:
-            # Nothing ran, or something else ended it. That says nothing about the plan.
-            self.optimizer.log_once("fell_back", str(error))
-            return None, str(error)
-        except QueryTimeout:
-            why, slow = f"stopped after its allowance of {allowance * 1e3:.0f} ms", True
-        except ResultTooLarge as error:
-            why = str(error)
-        except EngineError as error:
-            why = f"the steered run failed: {error}"
-        else:
-            if (certain := kept(prepared.rendered, result)) is None:
-                why = uncertain(prepared.rendered)
-                known.ties[steering.key] = ties = known.ties.get(steering.key, 0) + 1
-                if ties < MOST_TIES:
-                    # These rows tie, others may not.
-                    self.optimizer.lost(prepared, time.perf_counter() - begun)
-                    self.optimizer.log_once("fell_back", why)
-                    return None, why
-            elif known.columns is not None and (result.columns, result.types) != known.columns:
-                why = "the steered result has other columns"
-            elif unverified and self._disobeyed(prepared, result):
-                why = "the engine did not run the join tree that was asked for"
-            else:
-                self._validated(outlook)
-                if not unverified:
-                    self.optimizer.saw_steered(
-                        self._scope or self._valid_scope(), prepared, result.latency_ms
-                    )
-                return certain, None
-        lost_s = time.perf_counter() - begun
-        if self._changed(outlook):
-            raise SchemaChanged(f"the schema changed since the decision; {why}")
-        self.optimizer.quarantine(self._scope or self._valid_scope(), prepared, why, lost_s, slow=slow)
-        self.optimizer.log_once("fell_back", why)
-        return None, why
-
-    def _validated(self, outlook: Outlook) -> None:
-        """A steered run is complete, and its epoch was the right one."""
-        if outlook.expected is not None and self._far is not None:
-            self._looked_at = time.perf_counter()
-            self.cost.steered(self._far.further_looks)
-
-    def _disobeyed(self, prepared: Prepared, result: EngineResult) -> bool:
-        known, steering = prepared.known, prepared.decision.steering
-        if known is None or result.plan is None:
-            return False
-        obeyed = self.engine.obeyed(known.template, steering, result.plan, prepared.literals)
-        if obeyed:
-            known.obeyed.add(steering.key)
-        return obeyed is False
 
     # -- exploring ----------------------------------------------------------------------------------
 
@@ -767,10 +444,6 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _ran_out_of_time(error: QueryTimeout) -> str:
-    return f"passed through, planning it took too long: {error}"
 
 
 def _checked_timeout(timeout_s: float | None) -> float | None:

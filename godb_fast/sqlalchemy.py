@@ -21,18 +21,17 @@ from godb_fast.adoption import (
     Observer,
     beside_duckdb,
     beside_postgres,
-    best_gain_ms,
     chosen_mode,
     only_reads,
-    verified_gain_ms,
 )
 from godb_fast.engines.base import Parameters, Rendered
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import GodbError, InvalidInput, MissingDependency, SchemaChanged
 from godb_fast.optimizer import Optimizer, Prepared
-from godb_fast.session import Outlook
 from godb_fast.sql import Fingerprint
+from godb_fast.steered import Outlook
 from godb_fast.store import open_store
+from godb_fast.worth import best_gain_ms, verified_gain_ms
 
 if TYPE_CHECKING:
     import sqlalchemy

@@ -8,7 +8,7 @@ from typing import Any, Final
 from godb_fast.core import NO_STEERING, Decision, LateDecision
 from godb_fast.experience import STEERED_RUNS
 from godb_fast.exploring.memo import MemoEntry
-from godb_fast.knowledge import Prepared
+from godb_fast.knowledge import KnownTemplate, Prepared
 
 #: Weight of the newest measurement.
 _NEWEST: Final = 0.2
@@ -69,6 +69,38 @@ def proved_gain_ms(entry: MemoEntry) -> float | None:
     """Milliseconds that a steering saved where it was proved; None if the default's time is not known."""
     proof = entry.evidence
     return proof.default_s * (1.0 - proof.ratio) * 1e3 if proof.default_s > 0.0 else None
+
+
+def gain_ms(known: KnownTemplate, bucket: bytes, steering_key: str) -> float | None:
+    """Milliseconds by which a *verified* steering beats the engine's own plan; None if it is not verified.
+
+    Verified means: the engine was seen to obey it, and in at least ``STEERED_RUNS`` complete runs the fastest
+    beat the fastest of the engine's own plan.
+    """
+    if steering_key not in known.obeyed or steering_key in known.quarantine:
+        return None
+    runs, best = known.steered_ms.get((bucket, steering_key), (0, 0.0))
+    bound = known.baseline_ms.get(bucket)
+    if runs < STEERED_RUNS or bound is None or not best < bound:
+        return None
+    return bound - best
+
+
+def verified_gain_ms(prepared: Prepared) -> float | None:
+    """As :func:`gain_ms`, of a decision; what exploration proved counts as well."""
+    steering = prepared.decision.steering
+    if prepared.known is None or not steering:
+        return None
+    if prepared.verified is not None:
+        return proved_gain_ms(prepared.verified)
+    return gain_ms(prepared.known, prepared.bucket, steering.key)
+
+
+def best_gain_ms(known: KnownTemplate) -> float | None:
+    """The largest gain of a verified steering of a template, over all its buckets."""
+    gains = [gain_ms(known, bucket, key) for bucket, key in list(known.steered_ms)]
+    gains += [proved_gain_ms(served.entry) for served in known.verified if served.key not in known.quarantine]
+    return max((gain for gain in gains if gain is not None), default=None)
 
 
 def expected_gain_ms(prepared: Prepared) -> tuple[float, str] | None:

@@ -135,10 +135,7 @@ def parser() -> argparse.ArgumentParser:
         "The database is opened read-only, and statements that may write are not run.",
         commands.run,
     )
-    run.add_argument("url", metavar="URL", help=URL_HELP)
-    run.add_argument(
-        "files", metavar="FILE.sql", nargs="+", help="files of statements; - reads standard input"
-    )
+    _statements(run)
     run.add_argument("--seed", type=_number(int, 0), default=None, help="of the order of runs")
     _comparison(run)
     run.add_argument("--json", metavar="FILE", help="also write everything as JSON; - for standard output")
@@ -154,16 +151,8 @@ def parser() -> argparse.ArgumentParser:
         "may write are not run. Ctrl-C keeps what was found; --resume goes on.",
         explore,
     )
-    exploring.add_argument("url", metavar="URL", help=URL_HELP)
-    exploring.add_argument(
-        "files", metavar="FILE.sql", nargs="+", help="files of statements; - reads standard input"
-    )
-    exploring.add_argument(
-        "--budget",
-        default="2x",
-        metavar="B",
-        help="2x is twice the time that one run of the statements takes; or 300s, 5m (2x)",
-    )
+    _statements(exploring)
+    _budget(exploring)
     exploring.add_argument(
         "--cap",
         type=_number(float, 0, above=True),
@@ -187,22 +176,14 @@ def parser() -> argparse.ArgumentParser:
         "what was found and measured; --resume goes on. Statements that may write are not run.",
         bench,
     )
-    benching.add_argument("url", metavar="URL", help=URL_HELP)
-    benching.add_argument(
-        "files", metavar="FILE.sql", nargs="+", help="files of statements; - reads standard input"
-    )
+    _statements(benching)
     benching.add_argument(
         "--measure",
         metavar="FILE.sql",
         nargs="+",
         help="other statements to measure, of the same templates say (those that were explored)",
     )
-    benching.add_argument(
-        "--budget",
-        default="2x",
-        metavar="B",
-        help="2x is twice the time that one run of the statements takes; or 300s, 5m (2x)",
-    )
+    _budget(benching)
     benching.add_argument(
         "--cap",
         type=_number(float, 0, above=True),
@@ -237,10 +218,7 @@ def parser() -> argparse.ArgumentParser:
         "Statements of which nothing was proved are left out.",
         export,
     )
-    exporting.add_argument("url", metavar="URL", help=URL_HELP)
-    exporting.add_argument(
-        "files", metavar="FILE.sql", nargs="+", help="files of statements; - reads standard input"
-    )
+    _statements(exporting)
     exporting.add_argument(
         "--ticket", action="store_true", help="a change request per statement, in Markdown"
     )
@@ -328,6 +306,24 @@ def parser() -> argparse.ArgumentParser:
     )
     info.add_argument("--json", action="store_true", help="as JSON")
     return top
+
+
+def _statements(command: argparse.ArgumentParser) -> None:
+    """A database, and the statements that are to be run on it."""
+    command.add_argument("url", metavar="URL", help=URL_HELP)
+    command.add_argument(
+        "files", metavar="FILE.sql", nargs="+", help="files of statements; - reads standard input"
+    )
+
+
+def _budget(command: argparse.ArgumentParser) -> None:
+    """What exploring may take."""
+    command.add_argument(
+        "--budget",
+        default="2x",
+        metavar="B",
+        help="2x is twice the time that one run of the statements takes; or 300s, 5m (2x)",
+    )
 
 
 def _comparison(command: argparse._ActionsContainer, *, defaults: bool = True) -> None:

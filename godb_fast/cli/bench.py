@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from godb_fast.report.raw import RawRuns
     from godb_fast.session import Session
 
-#: No further round of a statement begins after so many times the cap.
-QUERY_CAP = 5.0
-
 
 def bench(options: argparse.Namespace) -> int:
     """``godb-fast bench``."""
@@ -92,7 +89,6 @@ def _measure(
     session: Session, queries: Sequence[LiveQuery], raw: RawRuns | None, options: argparse.Namespace
 ) -> Comparison:
     from godb_fast.report import Query, Settings, compare
-    from godb_fast.report.comparison import Extras
     from godb_fast.report.raw import part_of
 
     assert raw is not None
@@ -109,15 +105,9 @@ def _measure(
         return compare(
             session,
             compared,
-            Settings(
-                repetitions=options.repetitions,
-                timeout_s=options.cap,
-                query_cap_s=QUERY_CAP * options.cap,
-                seed=options.seed,
-                count_cut=True,
-            ),
+            Settings.capped(options.repetitions, options.cap, options.seed),
             progress,
-            Extras(known=raw.known(part), on_run=lambda *run: raw.write(part, *run)),
+            raw.extras(part),
         )
 
 

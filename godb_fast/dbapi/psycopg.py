@@ -16,8 +16,8 @@ from godb_fast.engines.postgres import PostgresEngine, fence
 from godb_fast.engines.postgres.driver import DISTURBED, STOPPED, check_connection, sqlstate
 from godb_fast.errors import EngineError, SchemaChanged
 from godb_fast.optimizer import EXPLAIN_LIMIT_S, Optimizer, Prepared
-from godb_fast.session import Outlook
 from godb_fast.sql import Fingerprint
+from godb_fast.steered import Outlook
 
 #: Seconds that the connection for planning in the background is kept.
 IDLE_S = 5.0

@@ -200,17 +200,22 @@ def load(
         columns = dict(data.pop(table.name))
         if table.name in _NAMED:
             columns["name"] = _names(columns, _NAMED[table.name])
-        connection.execute(table.ddl)
-        connection.register("generated", columns)
-        try:
-            connection.execute(table.insert)
-        finally:
-            connection.unregister("generated")
+        fill(connection, table.ddl, table.insert, columns)
         done += len(columns[next(iter(columns))])
     connection.execute("CREATE TABLE about_this_demo (format INTEGER, seed BIGINT, scale DOUBLE)")
     connection.execute("INSERT INTO about_this_demo VALUES (?, ?, ?)", [FORMAT, seed, scale])
     say("done", 1.0)
     return total
+
+
+def fill(connection: Any, ddl: str, insert: str, columns: Columns) -> None:
+    """Create a table and insert arrays, which the statement calls ``generated``."""
+    connection.execute(ddl)
+    connection.register("generated", columns)
+    try:
+        connection.execute(insert)
+    finally:
+        connection.unregister("generated")
 
 
 def _names(columns: Columns, name: Callable[[int], str]) -> NDArray[np.object_]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from godb_fast.demo.community import Columns
+from godb_fast.demo.database import fill
 from godb_fast.demo.randomness import Ints, Source
 from godb_fast.errors import InvalidInput
 
@@ -166,14 +167,8 @@ def load_site(
     written = np.bincount(data["comments"]["user_id"])
     for number, (name, columns) in enumerate(data.items()):
         say(f"loading {name}", 0.3 + 0.7 * number / len(data))
-        connection.execute(_ddl(name))
-        connection.register("generated", columns)
-        try:
-            connection.execute(
-                f"INSERT INTO {name} SELECT {', '.join(map(_value, TABLES[name]))} FROM generated"
-            )
-        finally:
-            connection.unregister("generated")
+        insert = f"INSERT INTO {name} SELECT {', '.join(map(_value, TABLES[name]))} FROM generated"
+        fill(connection, _ddl(name), insert, columns)
     say("done", 1.0)
     rows = {name: len(columns["id"]) for name, columns in data.items()}
     return Site(rows, float(written.max() / written.sum()))

@@ -262,14 +262,8 @@ class Explorer:
 
     def refused(self) -> set[tuple[int, int]]:
         """(query, arm) of what failed, or lost its confirmation."""
-        plans = np.nonzero(self.seen.kind == REFUSED)[0]
-        space = self.space
-        return {
-            (int(query), arm)
-            for query in set(space.query_of_plan[plans].tolist())
-            for arm in range(space.arms)
-            if int(space.plans[query, arm]) in set(plans.tolist())
-        }
+        refused = np.argwhere(self.seen.kind[self.space.plans] == REFUSED)
+        return {(int(query), int(arm)) for query, arm in refused}
 
     def promotions(self) -> list[Promotion]:
         """Arms that have beaten the default, by query."""

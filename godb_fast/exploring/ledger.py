@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from godb_fast.errors import InvalidInput
 
@@ -16,9 +16,10 @@ PARTS: Final = 96
 
 @dataclass
 class _Account:
-    """Seconds (taken, lost) by part of the window, and seconds taken that nobody has saved yet."""
+    """Seconds (taken, lost) by part of the window; whether any were lost; seconds taken and not saved yet."""
 
     parts: dict[int, list[float]] = field(default_factory=dict)
+    losing: bool = False
     unsaved_s: float = 0.0
 
 
@@ -69,6 +70,7 @@ class Ledger:
             self._latest = max(self._latest, at_s)
             account = self._accounts.setdefault(query_class, _Account())
             account.unsaved_s += took_s
+            account.losing = account.losing or lost_s > 0.0
             part = account.parts.setdefault(int(self._latest // self._part_s), [0.0, 0.0])
             part[0] += took_s
             part[1] += lost_s
@@ -88,7 +90,9 @@ class Ledger:
 
     def spent(self, query_class: str, at_s: float) -> bool:
         """Whether the class has lost more than its budget; one that was never seen has not."""
-        if query_class not in self._accounts:
+        account = self._accounts.get(query_class)
+        if account is None or not account.losing:
+            # Asked before each steered run: most have never lost anything.
             return False
         took, lost = self.standing(query_class, at_s)
         return lost > max(self.share * took, self.grace_s)
@@ -107,8 +111,3 @@ class Ledger:
         for query_class, at_s, took_s, lost_s in sorted(entries, key=lambda entry: entry[1]):
             self.note(query_class, at_s, took_s, lost_s)
             self._accounts[query_class].unsaved_s -= took_s
-
-    def to_dict(self) -> dict[str, Any]:
-        """What each class took and lost, as plain data."""
-        return {name: dict(zip(("took_s", "lost_s"), self.standing(name, self._latest), strict=True))
-                for name in sorted(self._accounts)}  # fmt: skip

@@ -65,6 +65,11 @@ class Settings:
     mode: str = "steer"
     count_cut: bool = False
 
+    @classmethod
+    def capped(cls, repetitions: int, cap_s: float, seed: int) -> Settings:
+        """For what was explored: runs that are cut count; no round begins after five times the cap."""
+        return cls(repetitions, cap_s, 5.0 * cap_s, seed, count_cut=True)
+
     def __post_init__(self) -> None:
         if self.repetitions < 1:
             raise InvalidInput(f"repetitions is {self.repetitions}; at least 1 round is measured")

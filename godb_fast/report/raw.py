@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
 from godb_fast.errors import InvalidInput, MissingDependency
-from godb_fast.report.comparison import Known, Query, Timed
+from godb_fast.report.comparison import Arm, Extras, Known, Query, Timed
 
 COLUMNS: Final = ("part", "query", "round", "arm", "seconds", "cut", "steered")
 
@@ -52,18 +52,26 @@ class RawRuns:
             self._known[row["part"]][row["query"]][int(row["round"]), row["arm"]] = Timed(
                 float(row["seconds"]) * 1e3, row["cut"] == "True", row["steered"] == "True"
             )
+        # What there was before stays until all of it that is taken over stands in its place.
+        partial = path.with_name(path.name + ".partial")
         try:
-            self._file: IO[str] = self._journal.open("w", newline="", encoding="utf-8")
+            with partial.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(COLUMNS)
+                writer.writerows([row[name] for name in COLUMNS] for row in rows)
+            partial.replace(self._journal)
+            self._file: IO[str] = self._journal.open("a", newline="", encoding="utf-8")
         except OSError as error:
             raise InvalidInput(f"cannot write {self._journal}: {error.strerror or error}") from error
         self._writer = csv.writer(self._file)
-        self._writer.writerow(COLUMNS)
-        self._writer.writerows([row[name] for name in COLUMNS] for row in rows)
-        self._file.flush()
 
     def known(self, part: str = "") -> Known:
         """Runs of an earlier measurement of this part."""
         return self._known[part]
+
+    def extras(self, part: str, arms: Mapping[str, Arm] | None = None) -> Extras:
+        """For a comparison of this part: what is there is not run again, and each run is kept."""
+        return Extras(self.known(part), lambda *run: self.write(part, *run), arms or {})
 
     def write(self, part: str, query: str, number: int, arm: str, timed: Timed) -> None:
         """Keep one run."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from godb_fast.adoption import best_gain_ms
 from godb_fast.core import Decision, Steering
 from godb_fast.engines.base import Engine, EngineResult, Parameters
 from godb_fast.optimizer import Optimizer, Prepared, Scope
 from godb_fast.sql import fingerprint
+from godb_fast.worth import best_gain_ms
 
 SETUP = """
 CREATE TABLE account AS SELECT i AS id, i % 50 AS city FROM generate_series(0, 1999) AS g(i);

@@ -196,7 +196,8 @@ def test_what_costs_more_than_it_gains_is_left_aside(site: str, gain_ms: float) 
         for known in caller.optimizer.known_templates(fingerprint(QUERY, "postgres")):
             for (bucket, _), (_, best) in known.steered_ms.items():
                 known.baseline_ms[bucket] = best + gain_ms
-        caller.proxy.delay_s = 0.005
+        # Far above what the runs of a busy machine differ by.
+        caller.proxy.delay_s = 0.02
         session = caller.session
         decisions = [session.execute(QUERY).decision for _ in range(12)]
         assert session.cost.round_trip_ms > 5.0

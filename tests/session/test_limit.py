@@ -13,7 +13,8 @@ from godb_fast.exploring import Evidence, MemoEntry, MemoKey
 from godb_fast.exploring.candidates import candidates
 from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number, examine
 from godb_fast.exploring.trials import LiveExecutor
-from godb_fast.session import MOST_TIES, Optimizer, Policy, Session
+from godb_fast.session import Optimizer, Policy, Session
+from godb_fast.steered import MOST_TIES
 from godb_fast.store import SqliteStore
 
 #: Every k has two names; the counts of the first ten are all different, those of the others tie.
