@@ -20,7 +20,7 @@ from godb_fast.sql import fingerprint
 
 VIEW = "CREATE OR REPLACE VIEW busy AS SELECT id, account FROM post WHERE state = '{}'"
 JOINED = (
-    "FROM account a, busy p, vote v WHERE p.account = a.id AND v.post = p.id AND v.kind = 2 AND a.city < 1"
+    "FROM account a, busy p, vote v WHERE p.account = a.id AND v.post = p.id AND v.kind IN (2, 4) AND a.city < 2"
 )
 QUERY = f"SELECT * {JOINED}"
 
@@ -62,10 +62,14 @@ class Caller:
         return sorted(rows, key=repr), "+".join(ways), trips
 
     def warm(self, sql: str = QUERY) -> None:
-        """Steer until nothing is new any more."""
-        for _ in range(4):
-            self.run(sql)
-        assert self.run(sql)[1:] == ("steered", 1)
+        """Steer until nothing is new any more.
+
+        What somebody else commits on the server in the meantime is another round trip, once.
+        """
+        seen = [self.run(sql)[1:] for _ in range(5)]
+        while seen[-1] != ("steered", 1):
+            assert len(seen) < 20, seen
+            seen.append(self.run(sql)[1:])
 
 
 @pytest.fixture(params=["session", "dbapi"])
@@ -99,6 +103,7 @@ def test_somebody_changes_the_schema(caller: Caller, site: str) -> None:
             other.execute(change)
             rows, how, _ = caller.run()
             assert how == "outdated"
+            assert rows
             assert rows == plain(caller)
             caller.raw.commit()
         # Looking at it once more, they agree again.

@@ -17,12 +17,13 @@ from godb_fast.exploring.live import LiveExploration, LiveSettings
 from godb_fast.exploring.subjects import LiveQuery, Subject, examine
 from godb_fast.store import Explorations, SqliteStore
 
-#: Joining a and b first makes four million rows; c first, none.
+#: Of a and of b. Hashing the two joined makes nine million rows; with c first there are few.
+ROWS = 6_000
 QUERY = LiveQuery(
     "skewed",
     "SELECT count(*) FROM a JOIN b ON a.k = b.k JOIN c ON c.m = b.m AND c.n = a.n WHERE c.tag = 'rare' AND a.n < 50",
 )
-SLOW: Any = (0, ((0, 1), 2))
+SLOW: Any = (0, (2, (0, 1)))
 FAST: Any = (0, (0, (1, 2)))
 
 
@@ -31,14 +32,14 @@ def database(tmp_path) -> str:
     path = str(tmp_path / "skewed.duckdb")
     with duckdb.connect(path) as connection:
         connection.execute(
-            "CREATE TABLE a AS SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END AS k, i % 100 AS n FROM range(3000) r(i)"
+            f"CREATE TABLE a AS SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END AS k, i % 100 AS n FROM range({ROWS}) r(i)"
         )
         connection.execute(
-            "CREATE TABLE b AS SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END AS k, i % 50 AS m FROM range(3000) r(i)"
+            f"CREATE TABLE b AS SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END AS k, i % 50 AS m FROM range({ROWS}) r(i)"
         )
         connection.execute(
-            "CREATE TABLE c AS SELECT i % 50 AS m, i % 100 AS n, CASE WHEN i % 500 = 0 THEN 'rare' ELSE 'common' END "
-            "AS tag FROM range(3000) r(i)"
+            "CREATE TABLE c AS SELECT i % 50 AS m, i % 100 AS n, CASE WHEN i % 50000 = 1 THEN 'rare' ELSE 'common' END "
+            "AS tag FROM range(2000000) r(i)"
         )
     return path
 
@@ -81,7 +82,7 @@ def test_what_was_proved_earlier_is_verified_first_and_kept_only_if_it_holds(dat
             / 1e3
         )
         sent = engine.render(subject.template, subject.literals, steering)
-        slower = min(engine.run(sent).latency_ms for _ in range(3)) / 1e3 > default_s
+        slower = min(engine.run(sent).latency_ms for _ in range(3)) / 1e3 > 1.5 * default_s
         proof = Evidence(5, 0.4, 0.3, 0.6, 1.0, "a tale", default_s)
         records.remember(
             "duckdb",
@@ -96,10 +97,12 @@ def test_what_was_proved_earlier_is_verified_first_and_kept_only_if_it_holds(dat
     if not mine:
         pytest.skip("the engine's own plan has these join trees already")
     assert exploration.tried[0] == mine[0]
+    refuted = any("does not hold any more" in note for note in report.notes)
     if slower:
         assert all(entry.steering != steering for entry in kept), report.to_dict()
-        assert any("does not hold any more" in note for note in report.notes) or report.promoted
-    assert not any(entry.reverify for entry in kept)
+        assert refuted or report.promoted
+    # What is neither better nor worse, as far as the budget goes, waits for the next exploration.
+    assert any(entry.reverify for entry in kept) is not (refuted or bool(report.promoted)), report.to_dict()
 
 
 def test_a_plan_of_the_engine_that_got_worse_is_noticed_and_the_former_tried(database, records):
