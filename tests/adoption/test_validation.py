@@ -19,9 +19,7 @@ from godb_fast.session import Session
 from godb_fast.sql import fingerprint
 
 VIEW = "CREATE OR REPLACE VIEW busy AS SELECT id, account FROM post WHERE state = '{}'"
-JOINED = (
-    "FROM account a, busy p, vote v WHERE p.account = a.id AND v.post = p.id AND v.kind IN (2, 4) AND a.city < 2"
-)
+JOINED = "FROM account a, busy p, vote v WHERE p.account = a.id AND v.post = p.id AND v.kind IN (2, 4) AND a.city < 2"
 QUERY = f"SELECT * {JOINED}"
 
 
