@@ -215,17 +215,19 @@ def _left(limit_s: float, deadline: float) -> float:
 def _forms(
     engine: Engine, subject: Subject, steering: Steering, key: SliceKey, parts: int, part: int
 ) -> tuple[Rendered, Rendered] | None:
-    """A part in both forms; None if it cannot be written or rewritten."""
+    """A part in both forms, with all groups if that can be; None if it cannot be written or rewritten."""
     schema = engine.schema()
     params = subject.query.params
-    try:
-        sql = sliced(subject.template, schema, subject.literals, key, parts, part)
-        print_ = fingerprint(sql, engine.dialect)
-        template = parse_template(print_, engine.dialect, schema)
-        rewrites(template, schema)
-        return Rendered(sql, params), engine.render(template, print_.literals, steering, params)
-    except (Refused, InvalidInput):
-        return None
+    for all_groups in (True, False):
+        try:
+            sql = sliced(subject.template, schema, subject.literals, key, parts, part, all_groups=all_groups)
+            print_ = fingerprint(sql, engine.dialect)
+            template = parse_template(print_, engine.dialect, schema)
+            rewrites(template, schema)
+            return Rendered(sql, params), engine.render(template, print_.literals, steering, params)
+        except (Refused, InvalidInput):
+            continue
+    return None
 
 
 def _answer(result: EngineResult) -> Answer:

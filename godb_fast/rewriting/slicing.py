@@ -14,6 +14,7 @@ from sqlglot import exp
 from godb_fast.core import Schema, Template
 from godb_fast.rewriting.applying import read_statement
 from godb_fast.rewriting.base import Refused, Statement
+from godb_fast.rewriting.correlation import conjuncts
 from godb_fast.rewriting.names import Scope, Source
 from godb_fast.rewriting.printing import to_segments
 from godb_fast.sql.draft import arg
@@ -23,6 +24,8 @@ _INTEGERS = frozenset(
     {"tinyint", "smallint", "integer", "int", "int2", "int4", "int8", "bigint", "utinyint", "usmallint"}
     | {"uinteger", "ubigint"}
 )
+#: How the text of a parameter begins, in any style.
+_PARAMETERS = ("?", "%", "$", ":")
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,21 @@ def sliced(
     key: SliceKey,
     parts: int,
     part: int,
+    *,
+    all_groups: bool = False,
 ) -> str:
     """Text of one part of a statement, for literals' source texts by slot.
+
+    Parameters
+    ----------
+    all_groups : bool
+        Groups that HAVING would leave out are rows too, with its condition as another column: a part's groups
+        are small, and forms that agree on each group and on the condition agree on what it leaves.
 
     Raises
     ------
     Refused
-        If the statement has no such key.
+        If the statement has no such key, or no HAVING that can be a column.
     """
     statement = read_statement(template, schema)
     source = next((entry for found, entry, _ in _keys(statement) if found == key), None)
@@ -83,17 +94,41 @@ def sliced(
         this=exp.Mod(this=column, expression=exp.Literal.number(parts)), expression=exp.Literal.number(part)
     )
     where = arg(select, "where")
-    condition: exp.Expression = remainder
-    if where is not None:
-        before = where.this
-        if isinstance(before, (exp.Or, exp.Xor)):
-            before = exp.Paren(this=before)
-        condition = exp.And(this=before, expression=remainder)
-    select.set("where", exp.Where(this=condition))
+    if where is None:
+        select.set("where", exp.Where(this=remainder))
+    else:
+        _conjoin(where, remainder)
     texts = [text if isinstance(text, str) else ", ".join(text) for text in literals]
+    if all_groups:
+        _having_as_column(statement, select, texts)
     return "".join(
         piece if isinstance(piece, str) else texts[piece] for piece in to_segments(statement, tree)
     )
+
+
+def _conjoin(where: exp.Expression, remainder: exp.Expression) -> None:
+    """Add a condition beside one without a subquery: rules count subqueries level by level, and one that goes
+    a level down could change places with another."""
+    parts = conjuncts(where.this)
+    before = next((part for part in parts if not part.find(exp.Query)), where.this)
+    held = before.copy()
+    if isinstance(held, (exp.Or, exp.Xor)):
+        held = exp.Paren(this=held)
+    before.replace(exp.And(this=held, expression=remainder))
+
+
+def _having_as_column(statement: Statement, select: exp.Select, texts: Sequence[str]) -> None:
+    having = arg(select, "having")
+    if having is None or arg(select, "group") is None:
+        raise Refused("there is no HAVING over groups")
+    for part in below(having):
+        slot = statement.slot(part)
+        # A subquery has its rewrites where it stands, and parameters count by their places.
+        if isinstance(part, exp.Query) or (slot is not None and texts[slot].startswith(_PARAMETERS)):
+            raise Refused("HAVING holds a subquery or a parameter")
+    name = exp.to_identifier(statement.unused("having_holds"), quoted=True)
+    select.append("expressions", exp.Alias(this=exp.Paren(this=having.this), alias=name))
+    select.set("having", None)
 
 
 def _table(node: exp.Table, schema: Schema) -> str | None:

@@ -132,6 +132,35 @@ class TestComparing:
         name = rewrites(subject.template, engine.schema())[0].name
         assert compared(engine, subject, name).enough
 
+    @pytest.mark.parametrize("least", [40, 100])
+    def test_groups_that_having_leaves_out_are_compared(self, engine: Any, least: int) -> None:
+        """Of the whole query some groups, or none, are large enough; of a part, none."""
+        sql = (
+            "SELECT a.city, count(*) AS posts FROM account a JOIN post p ON p.account = a.id WHERE p.score > "
+            "(SELECT avg(x.score) FROM post x WHERE x.account = p.account) "
+            f"GROUP BY a.city HAVING count(*) > {least} AND max(p.score) > 1 ORDER BY posts, a.city LIMIT 100"
+        )
+        subject = subject_of(engine, sql)
+        name = rewrites(subject.template, engine.schema())[0].name
+        assert name.startswith("decorrelate")
+        log: list[str] = []
+        found = compared(engine, subject, name, runs(engine, log))
+        assert found.enough, found
+        assert all("having_holds" in text for text in log)
+
+    @pytest.mark.parametrize("having", ["count(*) > ?", "count(*) > (SELECT 1)"])
+    def test_having_that_stays_where_it_is(self, engine: Any, having: str) -> None:
+        sql = (
+            "SELECT a.city FROM account a JOIN post p ON p.account = a.id WHERE a.id > 0 AND p.score > "
+            f"(SELECT avg(x.score) FROM post x WHERE x.account = p.account) GROUP BY a.city HAVING {having}"
+        )
+        subject = subject_of(engine, sql, [1] if "?" in having else None)
+        name = rewrites(subject.template, engine.schema())[0].name
+        assert name.startswith("decorrelate")
+        log: list[str] = []
+        assert compared(engine, subject, name, runs(engine, log)).enough
+        assert not any("having_holds" in text for text in log)
+
     def test_a_wrong_rewrite_is_shown(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """A rule with a fault in it: it forgets DISTINCT."""
 
