@@ -31,8 +31,10 @@ MAX_EXACT_LENGTH: Final = 10_000
 class Served:
     """What exploration proved, with what every call that it serves needs, made once.
 
-    ``before`` holds the settings of a steering that leaves the text as it is; None if it has to be rendered.
-    It serves within ``near`` steps of its region, per relation, but not in the regions ``apart``.
+    ``before`` holds its settings, and ``pieces`` what is sent under them: pieces of text, and slots for the
+    texts of literals; None for the text as it is. ``before`` is None where more than literals decides what is
+    sent: then it is rendered anew for each call. It serves within ``near`` steps of its region, per relation,
+    but not in the regions ``apart``.
     """
 
     entry: MemoEntry
@@ -40,6 +42,7 @@ class Served:
     reason: str
     key: str
     before: tuple[str, ...] | None
+    pieces: tuple[str | int, ...] | None = None
     near: int = 1
     apart: frozenset[bytes] = frozenset()
 
@@ -63,7 +66,7 @@ class KnownTemplate:
     margin: float = 1.25
     #: The short way of new literals to a decision, once a default plan is known.
     route: Any = None
-    #: The short way to what was proved of it (``kernels.routes.Proved``), where that asks for settings alone.
+    #: The short way to what was proved of it (``kernels.routes.Proved``), where literals decide what is sent.
     proved: Any = None
     #: How often the engine's EXPLAIN took too long.
     slow_explains: int = 0

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from godb_fast import backend as backends
-from godb_fast.core import Decision
+from godb_fast.core import Decision, Steering, Template
 from godb_fast.engines.base import Engine, HasArms, Parameters, Rendered
 from godb_fast.errors import GodbError, InvalidInput, MissingStatistics
 from godb_fast.exploring.candidates import render_for
@@ -58,20 +59,24 @@ def load(records: Explorations, engine: str, database: str, epoch: str) -> Verif
 def attach(engine: Engine, known: KnownTemplate, verified: Verified, backend: str | None = None) -> None:
     """Give a template what was verified of it, unless its tables have grown too much since."""
     entries = verified.get(known.template.fingerprint & _UNSIGNED, ())
-    known.verified = tuple(_served(engine, known, entry) for entry in entries if not _outgrown(engine, entry))
+    guarded: set[str] = set()
+    if any(entry.steering.rewrites for entry in entries):
+        from godb_fast.rewriting import rewrites
+
+        # Also what rendering them rests on.
+        guarded = {each.name for each in rewrites(known.template, engine.schema()) if each.guards}
+    known.verified = tuple(
+        _served(engine, known, entry, guarded) for entry in entries if not _outgrown(engine, entry)
+    )
     # The short way of planning knows nothing of it.
     known.route = None
     known.proved = short_way(known, backend)
-    if any(served.entry.steering.rewrites for served in known.verified):
-        from godb_fast.rewriting import rewrites
-
-        rewrites(known.template, engine.schema())
 
 
 def short_way(known: KnownTemplate, backend: str | None = None) -> Any:
     """What finds, in one native call, which of the proved steerings serves a text.
 
-    None where they ask for more than settings, or where the region of a text is not told that way.
+    None where more than literals decides what is sent, or where the region of a text is not told that way.
     """
     entries = [served for served in known.verified if served.key not in known.quarantine]
     if not entries or any(served.before is None for served in entries):
@@ -85,23 +90,56 @@ def short_way(known: KnownTemplate, backend: str | None = None) -> Any:
     return natives.Proved(
         known,
         route,
-        [(served.region, served.entry.steering, served, served.apart, served.near) for served in entries],
+        [
+            (served.region, served.entry.steering, served, served.apart, served.near, served.pieces)
+            for served in entries
+        ],
     )
 
 
-def _served(engine: Engine, known: KnownTemplate, entry: MemoEntry) -> Served:
+def _served(engine: Engine, known: KnownTemplate, entry: MemoEntry, guarded: Collection[str]) -> Served:
     steering = entry.steering
-    before = None
-    as_it_is = not (steering.join_trees or steering.rewrites or steering.hints)
-    if as_it_is and known.template.cut is None and isinstance(engine, HasArms):
+    before = pieces = None
+    # Guards are evaluated for each call, and where LIMIT is widened its text changes.
+    if not guarded.intersection(["+".join(steering.rewrites)]) and known.template.cut is None:
         try:
-            before = engine.under("", None, steering).before
+            before, pieces = _constant(engine, known.template, steering)
         except InvalidInput as error:
-            known.quarantine[steering.key] = f"cannot be asked for here: {error}"
+            # Another connection may be able to follow a join tree; what its server lacks, all lack.
+            if not steering.join_trees:
+                known.quarantine[steering.key] = f"cannot be asked for here: {error}"
     # Exploration saw the engine follow it.
     known.obeyed.add(steering.key)
     region = region_of(entry.key.bucket)
-    return Served(entry, region, reason_of(entry), steering.key, before, near(entry), _apart(entry))
+    return Served(
+        entry, region, reason_of(entry), steering.key, before, pieces, near(entry), _apart(entry)
+    )
+
+
+def _constant(
+    engine: Engine, template: Template, steering: Steering
+) -> tuple[tuple[str, ...] | None, tuple[str | int, ...] | None]:
+    """Settings under which a steering is sent, and the pieces of its text, whatever the literals are.
+
+    No settings where it depends on them; no pieces where the text is as it is.
+
+    Raises
+    ------
+    InvalidInput
+        If it cannot be asked for on this connection.
+    """
+    if not (steering.join_trees or steering.rewrites or steering.hints):
+        return (engine.under("", None, steering).before, None) if isinstance(engine, HasArms) else (None, None)
+    if any(slot.kind == "parameter" for slot in template.slots):
+        return None, None
+    marks = tuple(f"\0{number}\0" for number in range(len(template.slots)))
+    sent = render_for(engine, template, marks, "", None, steering)
+    if sent.after or sent.params is not None:
+        return None, None
+    # Between two marks' zeros stands a slot, between others text.
+    texts = sent.sql.split("\0")
+    pieces = [int(text) if at % 2 else text for at, text in enumerate(texts)]
+    return sent.before, tuple(piece for piece in pieces if piece != "")
 
 
 def _apart(entry: MemoEntry) -> frozenset[bytes]:
@@ -140,7 +178,7 @@ def recalled(
     if served is None:
         return None
     steering = served.entry.steering
-    if served.before is not None:
+    if served.before is not None and served.pieces is None:
         sent = Rendered(sql, params, served.before, steering=steering)
     else:
         try:

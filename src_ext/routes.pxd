@@ -1,5 +1,5 @@
 cdef class Planned:
-    cdef readonly object fingerprint, literals, bucket, outcome, plan, served
+    cdef readonly object fingerprint, literals, bucket, outcome, plan, served, text
     cdef readonly long long chosen
     cdef Route route
     cdef object values
@@ -19,7 +19,7 @@ cdef class Proved:
     cdef object owner
     cdef Route route
     cdef list entries
-    cdef Planned _find(self, object found, long long begun)
+    cdef Planned _find(self, object sql, object found, long long begun)
 
 
 cdef class Routes:

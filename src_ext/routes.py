@@ -103,7 +103,7 @@ class Route:
 @cython.final
 @cython.cclass
 class Proved:
-    """What exploration proved of a template that is steered by settings alone. Shared by all threads.
+    """What exploration proved of a template, where literals alone decide what is sent. Shared by all threads.
 
     Parameters
     ----------
@@ -111,9 +111,10 @@ class Proved:
         Whose it is.
     route : Route or None
         Tells the region of a text's literals; None where regions do not matter.
-    entries : list of (bytes, object, object, frozenset of bytes, int)
+    entries : list of (bytes, object, object, frozenset of bytes, int, tuple or None)
         The region that it was proved in (empty: everywhere), the steering, what is handed back, regions in
-        which it does not serve, and the steps, per relation, within which it does.
+        which it does not serve, the steps, per relation, within which it does, and what is sent: pieces of
+        text, and slots for the texts of literals; None for the text as it is.
     """
 
     def __init__(self, owner, route, entries):
@@ -122,8 +123,8 @@ class Proved:
         self.entries = entries
 
     @cython.cfunc
-    def _find(self, found, begun: cython.longlong) -> Planned:
-        """What serves a text: the nearest; None if nothing does."""
+    def _find(self, sql, found, begun: cython.longlong) -> Planned:
+        """What serves a text: the nearest; None if nothing does, or comments are to be kept."""
         planned: Planned
         natives: list
         entry: tuple
@@ -177,11 +178,29 @@ class Proved:
                 served = entry
         if served is None:
             return None
+        planned.text = sql
+        if served[5] is not None:
+            if sql.lstrip().startswith(("--", "/*")):
+                return None
+            planned.text = _filled(served[5], planned.literals)
         planned.served = served
         planned.chosen = -1
         planned.outcome = None
-        planned.searched = planned.estimated
+        planned.searched = perf_counter_ns()
         return planned
+
+
+@cython.cfunc
+def _filled(pieces: tuple, literals) -> str:
+    """Pieces of text with the literals in their slots."""
+    texts: list = []
+    for piece in pieces:
+        if type(piece) is not str:
+            piece = literals[piece]
+            if type(piece) is not str:
+                piece = ", ".join(piece)
+        texts.append(piece)
+    return "".join(texts)
 
 
 @cython.final
@@ -205,6 +224,8 @@ class Planned:
         The chosen plan.
     served : tuple or None
         The entry of :class:`Proved` that serves.
+    text : str
+        What is sent where one serves.
     """
 
     @property
@@ -300,7 +321,7 @@ class Routes:
         owner = entry[1]
         if owner.proved is not None:
             proved = owner.proved
-            planned = proved._find(found, begun)
+            planned = proved._find(sql, found, begun)
             if planned is not None:
                 return self._made(sql, owner, planned)
             return found
@@ -323,6 +344,7 @@ class Routes:
         values["sql"] = sql
         values["steering"] = self.steering
         if planned.served is not None:
+            values["sql"] = planned.text
             values["steering"] = planned.served[1]
             values["action"] = "steer"
         values["_make"] = partial(self.make, planned)

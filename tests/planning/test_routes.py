@@ -199,11 +199,12 @@ def proved(
     *entries: tuple[bytes, str],
     near: int = 1,
     apart: frozenset[bytes] = frozenset(),
+    pieces: tuple[Any, ...] | None = None,
 ) -> None:
     ways.owner.proved = backends.kernels("routes", backend).Proved(
         ways.owner,
         ways.owner.route,
-        [(region, f"steer {name}", name, apart, near) for region, name in entries],
+        [(region, f"steer {name}", name, apart, near, pieces) for region, name in entries],
     )
 
 
@@ -222,6 +223,22 @@ def test_what_was_proved_serves_the_nearest_region(backend):
     assert not isinstance(ways.routes.find(SQL.format(1, 2)), Made)
     proved(ways, backend, (step, "step"), (region, "here"))
     assert ways.routes.find(SQL.format(1, 2)).served == "here"
+
+
+def test_what_was_proved_is_sent_in_its_own_words(backend):
+    ways = Ways(GOOD, backend)
+    ways.owner.route = None
+    text = SQL.format(7, 2)
+    proved(ways, backend, (b"", "everywhere"))
+    assert ways.routes.find(text).decision.sql == text
+    ways.exact.clear()
+    proved(ways, backend, (b"", "everywhere"), pieces=("SELECT ", 1, " AND ", 0, ";"))
+    made = ways.routes.find(f"  {text}")
+    assert made.decision.sql == "SELECT 2 AND 7;"
+    assert ways.exact[f"  {text}"] is made
+    for comment in ("/* trace 1 */ ", "  /*+ hint */ ", "-- trace\n"):
+        # Who keeps comments is not asked on the short way.
+        assert not isinstance(ways.routes.find(comment + text), Made)
 
 
 def test_far_from_what_was_proved_the_longer_way_decides(backend):
