@@ -316,7 +316,7 @@ def replans(work: Workload, options: Options, report: Report) -> None:
 
 
 def hits(work: Workload, options: Options, report: Report) -> None:
-    """New literals of templates of which a join tree was proved: the first half of them, then between PREPAREs."""
+    """New literals of templates of which a join tree was proved, some of them between PREPAREs."""
     engine, taken = work.session.engine, defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         store = SqliteStore(Path(folder) / "store.sqlite")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -97,11 +97,11 @@ def short_way(known: KnownTemplate, backend: str | None = None) -> Any:
     )
 
 
-def _served(engine: Engine, known: KnownTemplate, entry: MemoEntry, guarded: Collection[str]) -> Served:
+def _served(engine: Engine, known: KnownTemplate, entry: MemoEntry, guarded: Set[str]) -> Served:
     steering = entry.steering
     before = pieces = None
     # Guards are evaluated for each call, and where LIMIT is widened its text changes.
-    if not guarded.intersection(["+".join(steering.rewrites)]) and known.template.cut is None:
+    if "+".join(steering.rewrites) not in guarded and known.template.cut is None:
         try:
             before, pieces = _constant(engine, known.template, steering)
         except InvalidInput as error:
@@ -111,9 +111,7 @@ def _served(engine: Engine, known: KnownTemplate, entry: MemoEntry, guarded: Col
     # Exploration saw the engine follow it.
     known.obeyed.add(steering.key)
     region = region_of(entry.key.bucket)
-    return Served(
-        entry, region, reason_of(entry), steering.key, before, pieces, near(entry), _apart(entry)
-    )
+    return Served(entry, region, reason_of(entry), steering.key, before, pieces, near(entry), _apart(entry))
 
 
 def _constant(
@@ -129,7 +127,9 @@ def _constant(
         If it cannot be asked for on this connection.
     """
     if not (steering.join_trees or steering.rewrites or steering.hints):
-        return (engine.under("", None, steering).before, None) if isinstance(engine, HasArms) else (None, None)
+        return (
+            (engine.under("", None, steering).before, None) if isinstance(engine, HasArms) else (None, None)
+        )
     if any(slot.kind == "parameter" for slot in template.slots):
         return None, None
     marks = tuple(f"\0{number}\0" for number in range(len(template.slots)))

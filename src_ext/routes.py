@@ -240,7 +240,7 @@ class Planned:
         return {
             "fingerprint": (self.read - self.begun) / 1e3,
             "estimates": (self.estimated - self.read) / 1e3,
-            "search": (self.searched - self.estimated) / 1e3,
+            ("search" if self.served is None else "recall"): (self.searched - self.estimated) / 1e3,
         }
 
     def bound(self, literals=None):

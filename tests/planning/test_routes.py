@@ -259,4 +259,4 @@ def test_without_regions_what_was_proved_serves_everywhere(backend):
     proved(ways, backend, (b"", "everywhere"))
     made = ways.routes.find(SQL.format(7, 2))
     assert (made.served, made.bucket, made.known) == ("everywhere", b"", ways.owner)
-    assert set(made.decision.timings_us) == {"fingerprint", "estimates", "search"}
+    assert set(made.decision.timings_us) == {"fingerprint", "estimates", "recall"}

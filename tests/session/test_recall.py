@@ -15,6 +15,7 @@ from godb_fast.exploring import Evidence, MemoEntry, MemoKey
 from godb_fast.exploring.candidates import candidates
 from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number, examine
 from godb_fast.session import Optimizer, Policy, Session
+from godb_fast.sql import fingerprint, parse_template
 from godb_fast.store import SqliteStore
 
 SQL = "SELECT a.k, count(*) AS n FROM a JOIN b ON a.k = b.k WHERE a.n < {0} GROUP BY a.k ORDER BY a.k"
@@ -104,6 +105,17 @@ def test_join_trees_on_duckdb(tmp_path, store):
     prove(path, store, SQL.format(500), steering)
     with session(path, store) as opened:
         result = opened.execute(SQL.format(501))
+        for text in (SQL.format(502), f"/* trace */ {SQL.format(503)}"):
+            # On the short way, and with a comment that is to be kept.
+            decision = opened.optimize(text)
+            print_ = fingerprint(text, "duckdb")
+            template = parse_template(print_, "duckdb", opened.engine.schema())
+            sent = opened.engine.render(template, print_.literals, steering)
+            assert decision.steering == steering
+            assert decision.sql.removeprefix("/* trace */ ") == sent.sql
+            assert opened.execute(text).fetchall() == list(opened.run_default(text).rows)
+            assert "recall" in decision.timings_us
+            assert decision.reason.startswith("verified")
         assert result.observation.steered
         assert result.fetchall() == list(opened.run_default(SQL.format(501)).rows)
 
