@@ -10,12 +10,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from godb_fast.engines.base import Engine, EngineResult
-from godb_fast.errors import StoreError
+from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.exploring.ledger import Ledger
 from godb_fast.knowledge import KnownTemplate, Prepared, Scope
 from godb_fast.policy import Policy
 
 if TYPE_CHECKING:
+    from godb_fast.core import Observation
+    from godb_fast.lessons import Lessons
     from godb_fast.store import Explorations, Store
 
 log = logging.getLogger("godb_fast")
@@ -131,6 +133,72 @@ class Experience:
                 f"not {bound:.1f} ms",
                 slow=True,
             )
+
+    def wants_profile(self, engine: Engine, prepared: Prepared) -> bool:
+        """Whether the engine's own plan is to be profiled now, to learn from it."""
+        known = prepared.known
+        if known is None or known.planner is None:
+            return False
+        if known.baseline_ms.get(prepared.bucket, 0.0) < self.policy.learn_from_ms:
+            return False
+        if not (engine.capabilities.profile and engine.capabilities.isolated):
+            return False
+        from godb_fast import lessons
+
+        return lessons.wants_profile(known, prepared.bucket)
+
+    def learn(self, scope: Scope, prepared: Prepared, observation: Observation) -> None:
+        """Learn from an execution that took long; what comes of it is asked from the next decision on.
+
+        Nothing is raised: the rows are the caller's, whatever goes wrong here.
+        """
+        known = prepared.known
+        if known is None or known.planner is None:
+            return
+        try:
+            learned = self._lessons(scope)
+            seen = learned.learn(known, observation, prepared.literals, prepared.params)
+            if seen or (not known.corrected and learned.apply_to(known, prepared.bucket)):
+                # The short way of planning knows nothing of it.
+                known.corrected, known.route = True, None
+                scope.forget_exact(prepared.decision.fingerprint)
+            if seen:
+                self.count("learned")
+            learned.save()
+        except StoreError as error:
+            self.log_once("not_recorded", str(error))
+        except Exception as error:
+            log.debug("not learned", exc_info=True)
+            self.log_once("not_learned", f"{type(error).__name__}: {error}")
+
+    def keep_lessons(self, scope: Scope | None) -> None:
+        """Write what was learned to the store, if there is one."""
+        if scope is not None and scope.lessons is not None:
+            try:
+                scope.lessons.save(now=True)
+            except StoreError as error:
+                self.log_once("not_recorded", str(error))
+
+    def _lessons(self, scope: Scope) -> Lessons:
+        found: Lessons | None = scope.lessons
+        if found is not None:
+            return found
+        from godb_fast.lessons import Lessons
+        from godb_fast.store import KeepsCorrections
+
+        kept = self.store.corrections if isinstance(self.store, KeepsCorrections) else None
+        where = scope.engine, scope.environment, scope.epoch, self.policy.learn_from_ms
+        with scope.lock:
+            found = scope.lessons
+            if found is None:
+                try:
+                    found = Lessons(*where, kept)
+                except (StoreError, InvalidInput) as error:
+                    # What is kept cannot be read: it stays as it is, and this process begins anew.
+                    self.log_once("not_recalled", str(error))
+                    found = Lessons(*where)
+                scope.lessons = found
+            return found
 
     def quarantine(
         self, scope: Scope, prepared: Prepared, reason: str, lost_s: float = 0.0, *, slow: bool = False

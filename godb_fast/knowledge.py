@@ -80,6 +80,11 @@ class KnownTemplate:
     estimated: dict[tuple[bytes, str], float] = field(default_factory=dict)
     #: Steerings refused from now on, with the reason.
     quarantine: dict[str, str] = field(default_factory=dict)
+    #: Its way to what executions taught (``feedback.TemplateFeedback``), and whether that changes decisions.
+    feedback: Any = None
+    corrected: bool = False
+    #: Runs of the default plan that took long, by bucket.
+    slow_runs: dict[bytes, int] = field(default_factory=dict)
     #: Names and types of the default plan's result.
     columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     #: What exploration proved of it.
@@ -143,6 +148,8 @@ class Scope:
     lock: threading.RLock = field(default_factory=threading.RLock)
     #: What exploration proved, by unsigned fingerprint.
     verified: dict[int, tuple[MemoEntry, ...]] = field(default_factory=dict)
+    #: What executions taught (``lessons.Lessons``), once something took long enough to be learned from.
+    lessons: Any = None
     #: The short way from a text to a decision: ``kernels.routes.Routes.find``. Set by the Optimizer.
     routes: Any = None
 

@@ -242,7 +242,11 @@ class Optimizer(Experience):
         if own is None:
             own = self._own_plans(engine, known, planner, bucket, sql, params, literals, limit_s)
             clock.lap("engine_explain")
-        draft.propose(own, known.margin)
+        corrected = None
+        if known.corrected and scope.lessons is not None:
+            corrected = scope.lessons.corrected(known, bucket, literals, params, own)
+            clock.lap("corrections")
+        draft.propose(own, known.margin, corrected)
         clock.lap("search")
         return self._decided_on(engine, scope, known, draft, sql, params, literals, clock.laps)
 
@@ -387,7 +391,7 @@ class Optimizer(Experience):
             raise
         trees = engine.default_trees(known.template, plan, literals)
         own = known.own_plans[bucket] = planner.own_plans(trees)
-        if known.route is None and not known.verified:
+        if known.route is None and not known.verified and not known.corrected:
             known.route = planner.route(known, known.margin)
         if known.route is not None and (nodes := planner.only_own(own)) is not None:
             known.route.learn(bucket, nodes)

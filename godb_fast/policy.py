@@ -32,6 +32,10 @@ class Policy:
         Share of the templates, 0 to 1, that may be steered; a template is always in or always out.
     max_buffered_rows : int
         A steered result waits in memory until it is complete; past this many rows the default runs.
+    learn_from_ms : float
+        Executions of queries whose own plan takes at least so many milliseconds teach the optimizer: some of
+        them are profiled, where the engine can, and what they show corrects the estimates of such queries.
+        ``inf`` learns nothing.
     background : bool
         ``execute()`` runs the engine's own plan at once while the statistics of a new template are sampled
         on a second connection, where that takes more than a few milliseconds. Off, it waits for them.
@@ -44,6 +48,7 @@ class Policy:
     regression_budget: float = 0.05
     rollout: float = 1.0
     max_buffered_rows: int = 2_000_000
+    learn_from_ms: float = 50.0
     background: bool = True
 
     def __post_init__(self) -> None:
@@ -52,6 +57,8 @@ class Policy:
             raise InvalidInput(f"margin {self.margin} and allowance {self.allowance} must be at least 1")
         if not self.regression_budget >= 0.0:
             raise InvalidInput(f"regression budget {self.regression_budget} is not a share of at least 0")
+        if not self.learn_from_ms >= 0.0:
+            raise InvalidInput(f"learn_from_ms is {self.learn_from_ms}; give milliseconds of at least 0")
         if not 0.0 <= self.rollout <= 1.0:
             raise InvalidInput(f"rollout {self.rollout} is not a share between 0 and 1")
 

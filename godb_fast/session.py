@@ -259,6 +259,8 @@ class Session(Steerer):
         form: dict[str, Any],
     ) -> EngineResult:
         try:
+            if self.optimizer.wants_profile(self.engine, prepared):
+                form = {**form, "profile": True}
             return self.engine.run(Rendered(sql, params), timeout_s=limit, cancel=cancel, **form)
         except EngineError as error:
             outcome = {QueryTimeout: "timeout", QueryCancelled: "cancelled"}.get(type(error), "error")
@@ -389,6 +391,8 @@ class Session(Steerer):
         )
         if mode != "off":
             self._record(prepared, observation)
+            if result.latency_ms >= self.optimizer.policy.learn_from_ms and self._scope is not None:
+                self.optimizer.learn(self._scope, prepared, observation)
         return Result(result, prepared.decision if mode in ("advise", "steer") else None, observation)
 
     def _record(self, prepared: Prepared, observation: Observation) -> None:
@@ -409,6 +413,7 @@ class Session(Steerer):
         with self._lock:
             # Also what another thread began meanwhile; from here on nothing is begun.
             self.optimizer.worker.stop(self.engine)
+            self.optimizer.keep_lessons(self._scope)
             self._closed, self._scope, self._exact, self._find = True, None, {}, None
             self.engine.close()
             if self.optimizer.store is not None:

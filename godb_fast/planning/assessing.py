@@ -76,7 +76,7 @@ class Assessor:
         """A native assessor for one thread; None for graphs whose sets fit no mask."""
         return self._kernel.Assessor(*self._graph) if self._small else None
 
-    def assess(self, found: Nodes, own: Nodes | None, estimates: RowEstimates) -> Assessment:
+    def assess(self, found: Nodes, own: Nodes | None, estimates: RowEstimates | Floats) -> Assessment:
         """Distinct plans among ``found`` and ``own``, in this order, and their costs.
 
         Parameters
@@ -85,10 +85,12 @@ class Assessor:
             The cheapest plans of the first L lanes, as the search returns them.
         own : PLAN_NODE array, shape (2n - 1,), or None
             The engine's own plan, as :meth:`Planner.compile` returns it.
+        estimates : RowEstimates or float64 array, shape (S, K)
+            An array holds rows by set, as :meth:`Planner.search` takes them.
         """
+        if not self._small or not isinstance(estimates, RowEstimates):
+            return self._assess_slowly(found, own, estimates)
         searched, lanes = len(found), estimates.lanes
-        if not self._small:
-            return self._assess_large(found, own, estimates)
         plans = np.empty((searched + 1, found.shape[1]), PLAN_NODE)
         costs = np.empty((searched + 1, lanes))
         which = np.empty(searched + 1, np.int64)
@@ -115,8 +117,8 @@ class Assessor:
             self._pool.append(kernel)
         return Assessment(plans[:count], costs[:count], which.tolist(), summary[:count].tolist())
 
-    def _assess_large(self, found: Nodes, own: Nodes | None, estimates: RowEstimates) -> Assessment:
-        """The same for graphs whose sets fit no mask; they take milliseconds to search anyway."""
+    def _assess_slowly(self, found: Nodes, own: Nodes | None, estimates: RowEstimates | Floats) -> Assessment:
+        """The same where it takes milliseconds anyway: sets that fit no mask, rows that were corrected."""
         rows = [*found] if own is None else [*found, own]
         keys = [row[["relation", "left", "right"]].tobytes() for row in rows]
         order = list(dict.fromkeys(keys))

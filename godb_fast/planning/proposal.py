@@ -43,6 +43,9 @@ from godb_fast.planning.search import Planner
 #: csg-cmp pairs times scenarios that one search may take, a millisecond or two: past it fewer scenarios are
 #: searched. (A query of so many joins that this matters runs for longer than that.)
 SEARCHED_PAIRS: Final = 400_000
+#: Behind the reason of what was decided on corrected rows.
+CORRECTED: Final = "; by the rows that executions showed"
+RowsBySet = NDArray[np.float64]
 #: The engine's own plan cannot be told for a block.
 UNKNOWN_ORDER: Final = Choice(None, "the engine's own join order of this block is not known")
 
@@ -154,7 +157,8 @@ class Draft:
     """
 
     __slots__ = (
-        "_bound", "_found", "_left", "_literals", "_margin", "_natives", "_own", "_params", "_planner",
+        "_bound", "_corrected", "_found", "_left", "_literals", "_margin", "_natives", "_own", "_params",
+        "_planner",
         "bucket", "steering",
     )  # fmt: skip
 
@@ -167,6 +171,7 @@ class Draft:
         self._params = params
         self._bound: list[Any] | None = None
         self._left = ""
+        self._corrected: Mapping[int, RowsBySet] = {}
         texts = literals if params is None and len(literals) == planner.slots else None
         if planner.plain:
             self.bucket: bytes = natives[0].estimate(texts, self, None)
@@ -189,7 +194,7 @@ class Draft:
         """What a route came to (``kernels.routes.Planned``), as if it had been drafted and proposed here."""
         draft = object.__new__(cls)
         draft._planner, draft._natives, draft._params = planner, [], None
-        draft._literals, draft._bound, draft._left = planned.literals, None, ""
+        draft._literals, draft._bound, draft._left, draft._corrected = planned.literals, None, "", {}
         draft._own, draft._margin, draft._found = own, margin, [planned.outcome]
         draft.bucket, draft.steering = planned.bucket, NO_STEERING
         if planned.chosen >= 0:
@@ -204,28 +209,38 @@ class Draft:
             self._bound = self._planner.bind(self._literals, self._params)
         return self._bound
 
-    def propose(self, own: OwnPlans, margin: float = DEFAULT_MARGIN) -> Steering:
-        """The join trees to steer to. To be called once: the memory goes back to the planner."""
+    def propose(
+        self,
+        own: OwnPlans,
+        margin: float = DEFAULT_MARGIN,
+        corrected: Mapping[int, RowsBySet] | None = None,
+    ) -> Steering:
+        """The join trees to steer to. To be called once: the memory goes back to the planner.
+
+        ``corrected`` has the rows by set of blocks whose estimates are not used.
+        """
         planner = self._planner
-        self._own, self._margin = own, margin
+        self._own, self._margin, self._corrected = own, margin, corrected or {}
         rule = planner.rule(margin)
         self._found: list[Any] = []
         steered: list[tuple[int, JoinTree]] = []
         for block in planner.blocks:
             native = self._natives[block.position]
             nodes = own.nodes[block.index]
+            rows = self._corrected.get(block.index)
             if type(nodes) is Choice:
                 self._found.append(nodes)
-            elif native.searches:
+            elif native.searches and rows is None:
                 found = block.choose(native, nodes, rule)
                 self._found.append(found)
                 if found[1] >= 0:
                     steered.append((block.index, Plan(block.relations, native.plan(found[1])).tree()))
             else:
-                large = block.plan(RowEstimates(*native.estimates), nodes, rule, Counter())
-                self._found.append(large.choice)
-                if large.tree is not None:
-                    steered.append((block.index, large.tree))
+                estimates = RowEstimates(*native.estimates) if rows is None else rows
+                slowly = block.plan(estimates, nodes, rule, Counter())
+                self._found.append(slowly.choice)
+                if slowly.tree is not None:
+                    steered.append((block.index, slowly.tree))
         planner.give_back(self._natives)
         self.steering = Steering(join_trees=tuple(steered)) if steered else NO_STEERING
         return self.steering
@@ -268,11 +283,14 @@ class Draft:
             found if isinstance(found, Choice) else explained(found[0], found[1], found[2], rule)
             for found in self._found
         ]
-        return self._planner.conclude(choices, self.steering)
+        reason, reasons = self._planner.conclude(choices, self.steering)
+        return f"{reason}{CORRECTED}" if self._corrected else reason, reasons
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Every plan considered: planned again, as hardly anybody looks."""
-        again = self._planner.propose(self._literals, self._params, self._own.trees, margin=self._margin)
+        again = self._planner.propose(
+            self._literals, self._params, self._own.trees, margin=self._margin, corrected=self._corrected
+        )
         return again.candidates
 
 
@@ -368,6 +386,12 @@ class TemplatePlanner:
         missing = self._estimator.missing(block.index)
         return f"no statistics for table {', '.join(map(repr, missing))}" if missing else None
 
+    def table_rows(self, block: Block) -> NDArray[np.float64]:
+        """Rows of the table that each of a block's relations reads, 1 where it reads none or nobody knows."""
+        rows = self._estimator.distributions.rows
+        found = [None if entry.table is None else rows(entry.table) for entry in block.relations]
+        return np.array([1.0 if each is None else max(each, 1.0) for each in found])
+
     def estimates(self, literals: Sequence[Any], params: Parameters = None) -> dict[int, RowEstimates]:
         """Row estimates per plannable block, for literals' source texts in the order of the slots."""
         if params is None and len(literals) == self.slots:
@@ -435,6 +459,7 @@ class TemplatePlanner:
         *,
         margin: float = DEFAULT_MARGIN,
         estimates: Mapping[int, RowEstimates] | None = None,
+        corrected: Mapping[int, RowsBySet] | None = None,
     ) -> Proposal:
         """Candidate plans of each block, and which to steer to.
 
@@ -446,6 +471,8 @@ class TemplatePlanner:
             How many times cheaper than the engine's own a plan must be estimated.
         estimates : mapping, optional
             What :meth:`estimates` returned for these literals, if that was asked before.
+        corrected : mapping, optional
+            Rows by set, shape (S, K), of blocks whose estimates are not used.
         """
         times = {"search": 0, "recost": 0, "choice": 0}
         start = perf_counter_ns()
@@ -455,7 +482,13 @@ class TemplatePlanner:
         rule = self.rule(margin)
         own = self.own_plans(default_trees or {})
         blocks = [
-            block.plan(estimates[block.index], own.nodes[block.index], rule, times) for block in self.blocks
+            block.plan(
+                (corrected or {}).get(block.index, estimates[block.index]),
+                own.nodes[block.index],
+                rule,
+                times,
+            )
+            for block in self.blocks
         ]
         trees = [(block.index, tree) for block in blocks if (tree := block.tree) is not None]
         steering = Steering(join_trees=tuple(trees)) if trees else NO_STEERING
@@ -486,7 +519,9 @@ class TemplatePlanner:
         return reason, tuple(reasons)
 
 
-def _first_lanes(estimates: RowEstimates, lanes: int) -> RowEstimates:
+def _first_lanes(estimates: RowEstimates | RowsBySet, lanes: int) -> RowEstimates | RowsBySet:
+    if not isinstance(estimates, RowEstimates):
+        return np.ascontiguousarray(estimates[:, :lanes])
     if lanes == estimates.lanes:
         return estimates
     return RowEstimates(
@@ -542,7 +577,18 @@ class _BlockPlanner:
         planner = None if assessor is None else self._planner.lend()
         return planner, assessor, self._searched, self._cost_model.coefficients()
 
-    def plan(self, estimates: RowEstimates, own: Any, rule: Rule, times: dict[str, int]) -> BlockProposal:
+    @property
+    def sets(self) -> NDArray[np.int64]:
+        """The relation sets whose rows may be corrected, as masks; none of a graph that is too large."""
+        return self._planner.sets
+
+    def rows(self, estimates: RowEstimates) -> RowsBySet:
+        """Rows of each of :attr:`sets`, shape (S, K)."""
+        return self._planner.rows(estimates)
+
+    def plan(
+        self, estimates: RowEstimates | RowsBySet, own: Any, rule: Rule, times: dict[str, int]
+    ) -> BlockProposal:
         """Candidates and choice; ``own`` comes from :meth:`compile`. Nanoseconds are added to ``times``."""
         start = perf_counter_ns()
         found = self._planner.search(_first_lanes(estimates, self._searched), self._cost_model)

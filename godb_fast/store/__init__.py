@@ -5,6 +5,7 @@ processes share. A store never fails a query: what it cannot write it drops, cou
 """
 
 from godb_fast.store.base import (
+    KeepsCorrections,
     KeepsExplorations,
     LatencySummary,
     Store,
@@ -22,6 +23,7 @@ from godb_fast.store.sqlite import SqliteStore
 __all__ = [
     "Explorations",
     "FeatureStore",
+    "KeepsCorrections",
     "KeepsExplorations",
     "KeptCorrections",
     "LatencySummary",

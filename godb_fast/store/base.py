@@ -13,6 +13,7 @@ from godb_fast.core import Decision, Observation
 from godb_fast.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from godb_fast.store.corrections import KeptCorrections
     from godb_fast.store.explorations import Explorations
 
 #: Values of ``GODB_FAST_STORE`` and ``--store`` that mean: record nothing.
@@ -145,6 +146,16 @@ class KeepsExplorations(Protocol):
     @property
     def explorations(self) -> Explorations:
         """Verified steerings, the state of explorations, and the ledger."""
+        ...
+
+
+@runtime_checkable
+class KeepsCorrections(Protocol):
+    """A store that also keeps what cardinality feedback has learned."""
+
+    @property
+    def corrections(self) -> KeptCorrections:
+        """One state per database."""
         ...
 
 

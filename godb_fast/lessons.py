@@ -1,0 +1,116 @@
+"""What executions of one database taught its optimizer, when that is asked, and when more is to be learned.
+
+Correcting the estimates of a query costs some milliseconds, and a profiled run some per cent: so both are for
+queries whose own plan was seen to take longer than ``Policy.learn_from_ms``. Of these a first few runs per
+region of selectivities are profiled, and a sample of all later ones, so that a change of the data is noticed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from godb_fast.feedback import Corrections, TemplateFeedback
+from godb_fast.planning.proposal import OwnPlans, RowsBySet
+
+if TYPE_CHECKING:
+    from godb_fast.core import Observation
+    from godb_fast.engines.base import Parameters
+    from godb_fast.knowledge import KnownTemplate
+    from godb_fast.store import KeptCorrections
+
+#: Runs per region that are profiled at first, and one of how many after that.
+FIRST: Final = 2
+EVERY: Final = 50
+#: Seconds between two writes to the store; the last one is when a session closes.
+SAVE_EVERY_S: Final = 300.0
+
+
+class Lessons:
+    """Corrections of one database at one epoch. Safe to share between threads.
+
+    Parameters
+    ----------
+    engine, database, epoch : str
+        Whose executions teach.
+    least_ms : float
+        What a query's own plan takes at least.
+    kept : KeptCorrections or None
+        Where they are kept between processes.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read.
+    InvalidInput
+        If what it keeps is of another format, or damaged.
+    """
+
+    def __init__(
+        self, engine: str, database: str, epoch: str, least_ms: float, kept: KeptCorrections | None = None
+    ) -> None:
+        self._where = engine, database
+        self._least_ms = least_ms
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._unsaved = False
+        self._saved_at = time.monotonic()
+        state = None if kept is None else kept.saved(engine, database)
+        self.corrections = Corrections() if state is None else Corrections.from_dict(state)
+        self.corrections.enter(epoch)
+
+    def apply_to(self, known: KnownTemplate, bucket: bytes) -> bool:
+        """Whether what was learned is to be asked for queries of a template in a region."""
+        return self.corrections.clock > 0 and known.baseline_ms.get(bucket, 0.0) >= self._least_ms
+
+    def corrected(
+        self,
+        known: KnownTemplate,
+        bucket: bytes,
+        literals: Sequence[Any],
+        params: Parameters,
+        own: OwnPlans,
+    ) -> dict[int, RowsBySet]:
+        """Rows by set of the blocks of which something is known, for a query in a region."""
+        feedback = self._of(known) if self.apply_to(known, bucket) else None
+        return {} if feedback is None else feedback.corrected(literals, params, own)
+
+    def learn(
+        self, known: KnownTemplate, observation: Observation, literals: Sequence[Any], params: Parameters
+    ) -> int:
+        """Learn from one execution; of how many sub-plans it showed the rows."""
+        feedback = self._of(known)
+        seen = 0 if feedback is None else feedback.learn(observation, literals, params)
+        if seen:
+            with self._lock:
+                self._unsaved = True
+        return seen
+
+    def _of(self, known: KnownTemplate) -> TemplateFeedback | None:
+        if known.feedback is None and known.planner is not None:
+            known.feedback = TemplateFeedback(known.planner, self.corrections)
+        return known.feedback or None
+
+    def save(self, *, now: bool = False) -> None:
+        """Write to the store what it does not hold yet, ``now`` or when the last time is long ago.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written.
+        """
+        if self._kept is None:
+            return
+        with self._lock:
+            if not self._unsaved or not (now or time.monotonic() - self._saved_at >= SAVE_EVERY_S):
+                return
+            self._unsaved, self._saved_at = False, time.monotonic()
+        self._kept.save(*self._where, self.corrections.to_dict())
+
+
+def wants_profile(known: KnownTemplate, bucket: bytes) -> bool:
+    """Whether the next run of a slow query is to be profiled; counts it."""
+    runs = known.slow_runs[bucket] = known.slow_runs.get(bucket, 0) + 1
+    return runs <= FIRST or runs % EVERY == 0
