@@ -17,6 +17,7 @@ from godb_fast.policy import Policy
 
 if TYPE_CHECKING:
     from godb_fast.core import Observation
+    from godb_fast.exploring.subjects import Subject
     from godb_fast.lessons import Lessons
     from godb_fast.store import Explorations, Store
 
@@ -167,6 +168,18 @@ class Experience:
             learned.save()
         except StoreError as error:
             self.log_once("not_recorded", str(error))
+        except Exception as error:
+            log.debug("not learned", exc_info=True)
+            self.log_once("not_learned", f"{type(error).__name__}: {error}")
+
+    def learn_apart(self, scope: Scope, subject: Subject, observation: Observation) -> None:
+        """As :meth:`learn`, from an execution that exploration paid for."""
+        if subject.planner is None:
+            return
+        try:
+            self._lessons(scope).learn_apart(
+                subject.planner, observation, subject.literals, subject.query.params
+            )
         except Exception as error:
             log.debug("not learned", exc_info=True)
             self.log_once("not_learned", f"{type(error).__name__}: {error}")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.feedback import Corrections, TemplateFeedback
-from godb_fast.planning.proposal import OwnPlans, RowsBySet
+from godb_fast.planning.proposal import OwnPlans, RowsBySet, TemplatePlanner
 
 if TYPE_CHECKING:
     from godb_fast.core import Observation
@@ -87,6 +87,14 @@ class Lessons:
             with self._lock:
                 self._unsaved = True
         return seen
+
+    def learn_apart(
+        self, planner: TemplatePlanner, observation: Observation, literals: Sequence[Any], params: Parameters
+    ) -> None:
+        """Learn from an execution of a template that this process need not know."""
+        if TemplateFeedback(planner, self.corrections).learn(observation, literals, params):
+            with self._lock:
+                self._unsaved = True
 
     def _of(self, known: KnownTemplate) -> TemplateFeedback | None:
         if known.feedback is None and known.planner is not None:

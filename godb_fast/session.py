@@ -46,6 +46,7 @@ from godb_fast.steered import Steerer, ran_out_of_time
 
 if TYPE_CHECKING:
     from godb_fast.exploring.live import ExplorationReport
+    from godb_fast.exploring.subjects import Subject
 
 __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
 
@@ -325,12 +326,19 @@ class Session(Steerer):
                 resume=resume,
                 backend=self.optimizer.backend,
                 progress=progress,
+                teaches=self._taught,
             )
             try:
                 return exploration.run(wanted)
             finally:
+                self.optimizer.keep_lessons(self._scope)
                 if self.optimizer.records is not None:
                     self.optimizer.recall(self.engine)
+
+    def _taught(self, subject: Subject, observation: Observation) -> None:
+        """An execution that exploration paid for."""
+        scope = self._scope or self._enter_scope(self.engine.schema_epoch())
+        self.optimizer.learn_apart(scope, subject, observation)
 
     # -- recording ----------------------------------------------------------------------------------
 

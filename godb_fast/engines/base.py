@@ -392,6 +392,26 @@ class ExplainsSteered(Protocol):
 
 
 @runtime_checkable
+class Analyzes(Engine, Protocol):
+    """An engine that tells actual rows and times per operator only of a run that is thrown away."""
+
+    def analyze(
+        self,
+        statement: Rendered,
+        *,
+        timeout_s: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> PhysicalPlan:
+        """Execute a statement that only reads for its actual rows and times.
+
+        Raises
+        ------
+        QueryTimeout, QueryCancelled, EngineError
+        """
+        ...
+
+
+@runtime_checkable
 class HasArms(ExplainsSteered, Protocol):
     """An engine whose settings can be changed for one statement, disturbing nobody."""
 

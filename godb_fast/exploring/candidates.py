@@ -15,6 +15,7 @@ from godb_fast.core import NO_STEERING, PhysicalPlan, Plan, Steering
 from godb_fast.engines.base import Engine, ExplainsSteered, HasArms, KeepsComments, Rendered, offers
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
 from godb_fast.exploring.subjects import Subject
+from godb_fast.feedback import TemplateFeedback
 from godb_fast.rewriting import rewrites
 from godb_fast.sql.cut import widened
 
@@ -76,10 +77,16 @@ def render_for(
     return cast("KeepsComments", engine).with_comments(sent, sql) if offers(engine, KeepsComments) else sent
 
 
-def candidates(engine: Engine, subject: Subject, more: More | None = None) -> dict[str, Candidate]:
+def candidates(
+    engine: Engine,
+    subject: Subject,
+    more: More | None = None,
+    feedback: TemplateFeedback | None = None,
+) -> dict[str, Candidate]:
     """Candidates by arm, the default first; those whose plan another has already are left out.
 
-    ``more`` names further ones, given the digest of the default plan.
+    ``more`` names further ones, given the digest of the default plan; ``feedback`` knows what executions
+    showed of the subject's template.
 
     Raises
     ------
@@ -102,7 +109,8 @@ def candidates(engine: Engine, subject: Subject, more: More | None = None) -> di
     if not isinstance(engine, ExplainsSteered):
         return found
     others = [(arm, steering, "", False) for arm, steering in more(digest)] if more is not None else []
-    for arm, steering, at_run_time, first in chain(_proposed(engine, subject, plan), others):
+    proposed = _proposed(engine, subject, plan, feedback)
+    for arm, steering, at_run_time, first in chain(proposed, others):
         _add(found, engine, subject, arm, steering, at_run_time, first)
     for arm, steering in _combined(engine, plan, found):
         _add(found, engine, subject, arm, steering)
@@ -159,7 +167,7 @@ def _combined(
 
 
 def _proposed(
-    engine: Engine, subject: Subject, plan: PhysicalPlan
+    engine: Engine, subject: Subject, plan: PhysicalPlan, feedback: TemplateFeedback | None
 ) -> Iterator[tuple[str, Steering, str, bool]]:
     """Arm, steering, what of its settings works at run time, and whether it comes first."""
     if isinstance(engine, HasArms):
@@ -168,7 +176,8 @@ def _proposed(
             yield arm.name, Steering(settings=arm.settings), run_time, arm.first
     for rewrite in rewrites(subject.template, engine.schema()):
         yield f"rewrite {rewrite.name}", Steering(rewrites=(rewrite.name,)), "", False
-    yield from ((arm, steering, "", False) for arm, steering in _join_trees(engine, subject, plan))
+    for name, steering in _join_trees(engine, subject, plan, feedback):
+        yield name, steering, "", False
 
 
 def _own_trees(engine: Engine, subject: Subject, plan: PhysicalPlan) -> Steering:
@@ -181,13 +190,17 @@ def _own_trees(engine: Engine, subject: Subject, plan: PhysicalPlan) -> Steering
     )
 
 
-def _join_trees(engine: Engine, subject: Subject, plan: PhysicalPlan) -> Iterator[tuple[str, Steering]]:
-    """Our cheapest plan under each scenario."""
+def _join_trees(
+    engine: Engine, subject: Subject, plan: PhysicalPlan, feedback: TemplateFeedback | None
+) -> Iterator[tuple[str, Steering]]:
+    """Our cheapest plan under each scenario, by the rows that executions showed where they did."""
     planner = subject.planner
     if planner is None:
         return
     own = engine.default_trees(subject.template, plan, subject.literals)
-    proposal = planner.propose(subject.literals, subject.query.params, own)
+    literals, params = subject.literals, subject.query.params
+    corrected = {} if feedback is None else feedback.corrected(literals, params, planner.own_plans(own))
+    proposal = planner.propose(literals, params, own, corrected=corrected)
     for lane, scenario in enumerate(planner.scenarios):
         trees = {}
         for block in proposal.blocks:

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from godb_fast.engines.base import Engine
@@ -24,13 +25,14 @@ from godb_fast.exploring.explorer import Explorer, ExplorerSettings, Promotion, 
 from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
 from godb_fast.exploring.openings import arm_of, openings
 from godb_fast.exploring.outcome import ExplorationReport, QueryOutcome
+from godb_fast.exploring.shown import ShownRows, Teaches
 from godb_fast.exploring.space import PlanSpace
 from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number, examine
 from godb_fast.exploring.survey import SurveySettings
 from godb_fast.exploring.trials import MOST_ROWS, Baseline, LiveExecutor
 from godb_fast.store import Explorations, SavedExploration
 
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 3
 #: Queries beyond this share of the workload's time, the cheapest ones, are not worth asking about.
 TIME_SHARE: Final = 0.98
 #: Neither are those whose default takes less than this.
@@ -78,6 +80,8 @@ class LiveExploration:
         Go on with what was saved of the same queries on the same database.
     clock : callable
         Seconds since 1970.
+    teaches : callable, optional
+        Takes what default runs show of row counts, subject by subject.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class LiveExploration:
         backend: str | None = None,
         progress: Progress | None = None,
         clock: Callable[[], float] = time.time,
+        teaches: Teaches | None = None,
     ) -> None:
         if not queries:
             raise InvalidInput("there is no query to explore")
@@ -118,8 +123,13 @@ class LiveExploration:
         self._earlier = Earlier(records, engine.name, self.database)
         self._examined = [examine(engine, query, backend) for query in self._queries]
         self._subjects = [entry for entry in self._examined if isinstance(entry, Subject)]
+        self._shown = ShownRows(self._subjects, teaches)
         self._executor = LiveExecutor(
-            engine, self._subjects, cap_s=self.settings.cap_s, most_rows=self.settings.most_rows
+            engine,
+            self._subjects,
+            cap_s=self.settings.cap_s,
+            most_rows=self.settings.most_rows,
+            learns=self._shown.learn,
         )
         self._key = self._named()
         if records is not None:
@@ -177,7 +187,7 @@ class LiveExploration:
         found: list[dict[str, Candidate]] = []
         for number in self._chosen:
             self._progress(f"candidates of {self._subjects[number].query.name}", 0.0, math.inf, 1.0)
-            found.append(self._candidates_of(self._subjects[number]))
+            found.append(self._candidates_of(number))
         arms = list(dict.fromkeys(arm for entry in found for arm in entry))
         digests = [[entry.get(arm, entry[DEFAULT_ARM]).digest for arm in arms] for entry in found]
         defaults = [self._baselines[number] for number in self._chosen]
@@ -210,8 +220,10 @@ class LiveExploration:
         self._note_promotions(explorer)
         self._save()
 
-    def _candidates_of(self, subject: Subject) -> dict[str, Candidate]:
-        return candidates(self.engine, subject, lambda digest: self._earlier.steerings(subject, digest))
+    def _candidates_of(self, number: int) -> dict[str, Candidate]:
+        subject = self._subjects[number]
+        more = partial(self._earlier.steerings, subject)
+        return candidates(self.engine, subject, more, self._shown.feedback(number))
 
     def _note_default_plans(
         self,
@@ -394,6 +406,7 @@ class LiveExploration:
             "version": STATE_VERSION,
             "cap_s": self.settings.cap_s,
             "baselines": [[number, vars(entry)] for number, entry in self._baselines.items()],
+            "shown": self._shown.to_list(),
             "digests": self._digests,
             "explorer": None if self._explorer is None else self._explorer.to_dict(),
         }
@@ -416,6 +429,7 @@ class LiveExploration:
                 "give the same cap, or begin anew"
             )
         self._baselines = {int(number): Baseline(**entry) for number, entry in state["baselines"]}
+        self._shown.restore(state["shown"])
 
     def _report(self, budget: Budget, interrupted: bool) -> ExplorationReport:
         explorer, subjects = self._explorer, self._subjects

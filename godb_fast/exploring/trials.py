@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-from godb_fast.engines.base import Engine, EngineResult, Guards, Rendered, offers
+from godb_fast.core import PhysicalPlan
+from godb_fast.engines.base import Analyzes, Engine, EngineResult, Guards, Rendered, offers
 from godb_fast.engines.cutting import kept, uncertain
 from godb_fast.errors import (
     ConnectionFailed,
@@ -33,6 +34,13 @@ ATTEMPTS: Final = 3
 #: Times the cap of a run that comparing the parts of one query may take.
 PARTS_SHARE: Final = 1.0
 LEAST_FOR_PARTS_S: Final = 10.0
+#: Where an engine counts rows only in runs whose result is thrown away, a default of at most this share of
+#: the cap is run for them once more, for at most so many times as long.
+ANALYZED_SHARE: Final = 0.25
+ANALYZED_SLOWDOWN: Final = 3.0
+
+#: Takes a subject's number and the plan of an execution of its default, with actual rows.
+Learns = Callable[[int, PhysicalPlan], None]
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,8 @@ class LiveExecutor:
         Per subject its candidates by arm; an arm that is missing there has the default's plan.
     arms : sequence of str
         Names by number; the first is the default.
+    learns : callable, optional
+        What executions of the default show is for it.
     """
 
     def __init__(
@@ -79,8 +89,10 @@ class LiveExecutor:
         *,
         cap_s: float,
         most_rows: int = MOST_ROWS,
+        learns: Learns | None = None,
     ) -> None:
         self.engine = engine
+        self._learns = learns
         self.subjects = subjects
         self.candidates = candidates
         self.arms = arms
@@ -105,7 +117,7 @@ class LiveExecutor:
         """
         begun = time.perf_counter()
         try:
-            result = self._default(query)
+            result = self._default(query, profile=self._learns is not None)
             took = result.latency_ms / 1e3
             if took < min(RUN_TWICE_S, self.cap_s / 2):
                 took = min(took, self._default(query).latency_ms / 1e3)
@@ -120,7 +132,29 @@ class LiveExecutor:
         except EngineError as error:
             return Baseline(0.0, problem=str(error), spent_s=time.perf_counter() - begun)
         self._keep(query, result)
+        self._learn(query, result, took)
         return Baseline(max(took, 1e-6), rows=len(result.rows), spent_s=time.perf_counter() - begun)
+
+    def _learn(self, query: int, result: EngineResult, took_s: float) -> None:
+        """Hand on the actual rows of a run of the default; it is run for them if that is not too dear."""
+        if self._learns is None:
+            return
+        plan = result.plan
+        if self.engine.capabilities.profile or not offers(self.engine, Analyzes):
+            if plan is not None:
+                self._learns(query, plan)
+            return
+        if took_s > ANALYZED_SHARE * self.cap_s:
+            return
+        limit = max(ANALYZED_SLOWDOWN * took_s, 0.1)
+        try:
+            plan = cast("Analyzes", self.engine).analyze(self._plain(query), timeout_s=limit)
+        except (ConnectionFailed, QueryCancelled):
+            raise
+        except EngineError:
+            # Counting rows may take several times as long as not to.
+            return
+        self._learns(query, plan)
 
     def narrowed(
         self,
@@ -191,14 +225,16 @@ class LiveExecutor:
         subject = self.subjects[query]
         return Rendered(subject.query.sql, subject.query.params)
 
-    def _default(self, query: int) -> EngineResult:
-        return self._undisturbed(self._plain(query), self.cap_s)
+    def _default(self, query: int, *, profile: bool = False) -> EngineResult:
+        # An engine that would merely explain does that elsewhere.
+        profile = profile and self.engine.capabilities.profile
+        return self._undisturbed(self._plain(query), self.cap_s, profile=profile)
 
-    def _undisturbed(self, sent: Rendered, timeout_s: float) -> EngineResult:
+    def _undisturbed(self, sent: Rendered, timeout_s: float, *, profile: bool = False) -> EngineResult:
         """A run that neither a standby's replay nor other statements got in the way of."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self.engine.run(sent, timeout_s=timeout_s, max_rows=self.most_rows)
+                return self.engine.run(sent, timeout_s=timeout_s, max_rows=self.most_rows, profile=profile)
             except (EngineBusy, Disturbed):
                 if attempt == ATTEMPTS:
                     raise

@@ -9,7 +9,7 @@ from godb_fast.feedback.blocks import BlockShape
 from godb_fast.feedback.collector import ExecutionFeedbackCollector, SubplanRows, subplan_rows
 from godb_fast.feedback.corrections import Corrected, Corrections, SubplanQuery, Tuning
 from godb_fast.feedback.shapes import Edge, QueryShape
-from godb_fast.feedback.templates import TemplateFeedback
+from godb_fast.feedback.templates import Shown, TemplateFeedback
 
 __all__ = [
     "BlockShape",
@@ -18,6 +18,7 @@ __all__ = [
     "Edge",
     "ExecutionFeedbackCollector",
     "QueryShape",
+    "Shown",
     "SubplanQuery",
     "SubplanRows",
     "TemplateFeedback",

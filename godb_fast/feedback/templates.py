@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from godb_fast.core import Block, Observation
 from godb_fast.feedback.blocks import BlockShape
-from godb_fast.feedback.collector import ExecutionFeedbackCollector, unusable
+from godb_fast.feedback.collector import subplan_rows, unusable
 from godb_fast.feedback.corrections import Corrections, SubplanQuery
 from godb_fast.feedback.shapes import MAX_SETS, Floats
 from godb_fast.planning.binding import Parameters
@@ -20,6 +20,10 @@ from godb_fast.planning.proposal import OwnPlans, TemplatePlanner
 LEAST_SUPPORT: Final = 0.1
 #: The lane of :mod:`godb_fast.planning.scenarios` that assumes the worst.
 _PESSIMISTIC: Final = 2
+
+
+#: Row counts by block: relation sets as masks, with their rows.
+Shown = Mapping[int, Sequence[tuple[int, float]]]
 
 
 class _Asked(NamedTuple):
@@ -43,7 +47,6 @@ class TemplateFeedback:
     def __init__(self, planner: TemplatePlanner, corrections: Corrections) -> None:
         self._planner = planner
         self._corrections = corrections
-        self._collector = ExecutionFeedbackCollector(corrections)
         self._blocks: list[tuple[Any, Block, BlockShape, Floats]] = []
         for planned in planner.blocks:
             block = planner.template.blocks[planned.index]
@@ -100,12 +103,29 @@ class TemplateFeedback:
 
     def learn(self, observation: Observation, literals: Sequence[Any], params: Parameters) -> int:
         """Learn from one execution of the template; of how many sub-plans it showed the rows."""
-        if unusable(observation) is not None:
+        return self.teach(self.read(observation), literals, params)
+
+    def read(self, observation: Observation) -> Shown:
+        """What an execution showed: nothing if its rows were not counted."""
+        if unusable(observation) is not None or observation.plan is None:
+            return {}
+        found = {
+            block.index: [(each.relations, each.rows) for each in subplan_rows(observation.plan, block)]
+            for _, block, *_ in self._blocks
+        }
+        return {block: masks for block, masks in found.items() if masks}
+
+    def teach(self, shown: Shown, literals: Sequence[Any], params: Parameters) -> int:
+        """Learn from what an execution with these literals showed; from how many counts."""
+        if not shown:
             return 0
-        return sum(
-            self._collector.collect(observation, asked.block, asked.query, asked.log_rows[:, 0].copy())
-            for asked in self._asked(literals, params)
-        )
+        taught = 0
+        for asked in self._asked(literals, params):
+            if masks := shown.get(asked.block.index):
+                log_rows = np.ascontiguousarray(asked.log_rows[:, 0])
+                sets, rows = zip(*masks, strict=True)
+                taught += self._corrections.observe(asked.query, log_rows, sets, rows)
+        return taught
 
 
 def _joins(nodes: Any) -> tuple[int, ...]:
