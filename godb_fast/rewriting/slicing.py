@@ -114,7 +114,8 @@ def _conjoin(where: exp.Expression, remainder: exp.Expression) -> None:
     held = before.copy()
     if isinstance(held, (exp.Or, exp.Xor)):
         held = exp.Paren(this=held)
-    before.replace(exp.And(this=held, expression=remainder))
+    # Within parentheses: without them, the print would be read as another tree.
+    before.replace(exp.Paren(this=exp.And(this=held, expression=remainder)))
 
 
 def _having_as_column(statement: Statement, select: exp.Select, texts: Sequence[str]) -> None:

@@ -132,6 +132,17 @@ class TestComparing:
         name = rewrites(subject.template, engine.schema())[0].name
         assert compared(engine, subject, name).enough
 
+    def test_conditions_before_and_behind_a_subquery(self, engine: Any) -> None:
+        sql = (
+            "WITH busy AS (SELECT account, count(*) AS posts FROM post GROUP BY account) "
+            "SELECT a.name FROM busy b, account a WHERE b.posts >= (SELECT avg(x.posts) FROM busy x "
+            "WHERE x.account = b.account) AND a.city < 5 AND a.id = b.account ORDER BY a.name LIMIT 500"
+        )
+        subject = subject_of(engine, sql)
+        name = rewrites(subject.template, engine.schema())[0].name
+        assert name.startswith("decorrelate")
+        assert compared(engine, subject, name).enough
+
     @pytest.mark.parametrize("least", [40, 100])
     def test_groups_that_having_leaves_out_are_compared(self, engine: Any, least: int) -> None:
         """Of the whole query some groups, or none, are large enough; of a part, none."""
