@@ -22,7 +22,7 @@ from godb_fast.core import Decision, Observation
 from godb_fast.engines.base import EngineResult, Parameters
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import GodbError
-from godb_fast.knowledge import MAX_EXACT_LENGTH
+from godb_fast.knowledge import MAX_EXACT_LENGTH, exact_key
 from godb_fast.optimizer import Optimizer, Prepared, Scope
 from godb_fast.policy import check_mode
 from godb_fast.session import Session
@@ -113,6 +113,13 @@ class CursorSession(Session):
     def prepare(self, sql: str, params: Parameters = None) -> Outlook:
         """What to do with a statement; whatever goes wrong in planning, it is to go through as it is."""
         return self._outlook(sql, params, self.timeout_s, True)
+
+    def at_once(self, sql: str, params: Parameters = None) -> Outlook | None:
+        """As :meth:`prepare`, without asking anything; None if that cannot be told."""
+        scope, key = self._scope, exact_key(sql, params)
+        if scope is None or key is None or key not in scope.exact:
+            return None
+        return self._foreseen(sql, params, self.timeout_s, True)
 
     def steered(self, outlook: Outlook) -> tuple[EngineResult | None, str | None]:
         """A steered run under the watchdog: its complete result, or why it was discarded."""

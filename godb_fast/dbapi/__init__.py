@@ -27,8 +27,7 @@ def wrap(
     Parameters
     ----------
     connection : duckdb.DuckDBPyConnection, psycopg.Connection or psycopg.AsyncConnection
-        Stays usable by itself; it is ``driver_connection`` of what is returned. An asynchronous one is
-        observed and advised on, never steered.
+        Stays usable by itself; it is ``driver_connection`` of what is returned.
     mode : str, optional
         ``off``, ``observe``, ``advise`` or ``steer``; else that of ``GODB_FAST_MODE``; else ``observe`` on
         PostgreSQL, where nothing of ours is executed, and ``advise`` on DuckDB. A DuckDB connection that

@@ -1,22 +1,26 @@
-"""psycopg's asynchronous connections: observed, and advised on from a thread beside them.
+"""psycopg's asynchronous connections: observed, advised on from a thread beside them, and steered.
 
-Nothing is steered on them. A steered statement alone would need no more than its own round trip, but deciding
-on one may ask the server (for the plan of new literals, for statistics), and what decides is synchronous: it
-would hold up the application's event loop. In mode ``steer`` they are advised on, which the counter
-``not_steered`` says; an application that is to be steered calls a synchronous connection in a worker thread.
+What a decision asks of the server is asked in a thread, on the application's own connection (see
+:mod:`godb_fast.dbapi.psycopg_twin`), and so is the plan of a steering that was not seen yet. Texts with
+parameters that were decided on before are steered without either, in the one round trip of the statement.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 from godb_fast.adoption import Adviser, Observer, beside_postgres, only_reads
 from godb_fast.dbapi.passing import Passing
-from godb_fast.dbapi.psycopg import IDLE_S, observer_of
+from godb_fast.dbapi.psycopg import IDLE_S, may_plan, observer_of
+from godb_fast.dbapi.psycopg_steering import Ask, Pilot, Send, Steered, Step
+from godb_fast.dbapi.psycopg_twin import Twin
+from godb_fast.engines.postgres import fence
 from godb_fast.engines.postgres.driver import STOPPED, sqlstate
 from godb_fast.optimizer import Optimizer
+from godb_fast.sql import Fingerprint
 
 
 class AsyncPostgresConnection(Passing):
@@ -27,12 +31,12 @@ class AsyncPostgresConnection(Passing):
     driver_connection : psycopg.AsyncConnection
         The driver's own connection, for what insists on one.
     mode : str
-        ``off``, ``observe``, ``advise`` or ``steer`` (as ``advise``); may be changed.
+        ``off``, ``observe``, ``advise`` or ``steer``; may be changed.
     optimizer : Optimizer
         Its ``counters`` say what happened.
     """
 
-    __slots__ = ("_adviser", "_observer", "mode", "optimizer")
+    __slots__ = ("_adviser", "_observer", "_pilot", "_turn", "_twin", "mode", "optimizer")
 
     def __init__(self, raw: Any, mode: str, optimizer: Optimizer) -> None:
         super().__init__(raw)
@@ -40,6 +44,10 @@ class AsyncPostgresConnection(Passing):
         self.optimizer = optimizer
         self._observer: Observer = observer_of(raw, optimizer)
         self._adviser = Adviser(self._observer, IDLE_S)
+        self._twin = Twin(raw)
+        self._pilot = Pilot(optimizer, self._observer, self._twin.connection, at_once=True)
+        # Other tasks' statements must not fall into the savepoint around a steered one.
+        self._turn = asyncio.Lock()
 
     @property
     def driver_connection(self) -> Any:
@@ -56,6 +64,16 @@ class AsyncPostgresConnection(Passing):
         """Execute a statement on a new cursor."""
         made = self.cursor(binary=True) if binary else self.cursor()
         return await made.execute(query, params, prepare=prepare)
+
+    async def commit(self) -> None:
+        """Commit the transaction."""
+        async with self._turn:
+            await self._raw.commit()
+
+    async def rollback(self) -> None:
+        """Roll the transaction back."""
+        async with self._turn:
+            await self._raw.rollback()
 
     async def close(self) -> None:
         """Close the driver's connection, and that for planning in the background."""
@@ -86,27 +104,70 @@ class AsyncPostgresConnection(Passing):
             await cursor.execute(query, params, **options)
             return
         print_ = self._observer.read(query, self.mode)
-        begun = time.perf_counter()
-        try:
-            await cursor.execute(query, params, **options)
-        except BaseException as error:
-            outcome = (
-                "cancelled" if not isinstance(error, Exception) or sqlstate(error) == STOPPED else "error"
-            )
-            self._observer.saw(print_, outcome, (time.perf_counter() - begun) * 1e3, None)
-            raise
-        count = cursor.rowcount
-        took_ms = (time.perf_counter() - begun) * 1e3
-        self._observer.saw(print_, "ok", took_ms, count if count >= 0 else None)
-        if print_ is not None and self.mode in ("advise", "steer") and only_reads(print_):
-            if self.mode == "steer":
-                self.optimizer.count("not_steered")
+        if self.mode != "steer":
+            await self._run_unsteered(print_, cursor, query, params, options, None)
+        else:
+            async with self._turn:
+                found: Steered | None = None
+                if print_ is not None and may_plan(self._raw, print_, cursor, options):
+                    steps = self._pilot.steered(print_, cursor, self._raw, query, params)
+                    found = await self._drive(steps, cursor)
+                    if found.done:
+                        return
+                await self._run_unsteered(print_, cursor, query, params, options, found)
+        if self.mode == "advise" and print_ is not None and only_reads(print_):
             try:
                 self._adviser.consider(
                     print_, query, params, lambda: beside_postgres(self._raw, self.optimizer)
                 )
             except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
                 self._observer.failed("advising", error)
+
+    async def _run_unsteered(
+        self,
+        print_: Fingerprint | None,
+        cursor: Any,
+        query: str,
+        params: Any,
+        options: dict[str, Any],
+        found: Steered | None,
+    ) -> None:
+        begun = time.perf_counter()
+        try:
+            await cursor.execute(query, params, **options)
+        except BaseException as error:
+            took_ms = (time.perf_counter() - begun) * 1e3
+            stopped = not isinstance(error, Exception) or sqlstate(error) == STOPPED
+            self._observer.saw(print_, "cancelled" if stopped else "error", took_ms, None)
+            raise
+        self._pilot.noted(print_, cursor, found, (time.perf_counter() - begun) * 1e3)
+
+    async def _drive(self, steps: Generator[Step, Any, Steered], cursor: Any) -> Steered:
+        """Do what steering a statement takes, step by step, awaiting whatever waits for the server."""
+        answer, raised = None, None
+        while True:
+            try:
+                step = steps.send(answer) if raised is None else steps.throw(raised)
+            except StopIteration as end:
+                found: Steered = end.value
+                return found
+            answer = raised = None
+            try:
+                if isinstance(step, Ask):
+                    answer = await self._twin.call(step.call)
+                else:
+                    await self._send(step, cursor)
+            except BaseException as error:  # noqa: BLE001 - the steps decide on it
+                raised = error
+
+    async def _send(self, step: Send, cursor: Any) -> None:
+        async def look() -> None:
+            assert step.validation is not None
+            await self._twin.call(step.validation.look)
+
+        await fence.run_on_async_cursor(
+            self._raw, cursor, step.statement, look, timeout_s=step.timeout_s, validation=step.validation
+        )
 
 
 class AsyncPostgresCursor(Passing):

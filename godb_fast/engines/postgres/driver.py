@@ -105,8 +105,8 @@ def check_connection(connection: Any) -> None:
     psycopg = import_psycopg()
     if isinstance(connection, psycopg.AsyncConnection):
         raise InvalidInput(
-            "an AsyncConnection cannot be planned for yet; give a psycopg.Connection, or a URL, and call it "
-            "in a worker thread (asyncio.to_thread)"
+            "a Session is synchronous: put godb_fast.dbapi.wrap() around an AsyncConnection, or give a URL "
+            "and call the session in a worker thread (asyncio.to_thread)"
         )
     if not isinstance(connection, psycopg.Connection):
         raise InvalidInput(f"{type(connection).__name__} is not a psycopg connection")

@@ -8,7 +8,7 @@ On a synchronous connection all of it is one pipeline, that is one round trip; b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -100,6 +100,7 @@ def run_on_cursor(
     with _unprepared(raw):
         helper = connection.cursor()
         asked: list[Any] = []
+        sent = False
         try:
             try:
                 with pipeline:
@@ -111,10 +112,9 @@ def run_on_cursor(
                     if validation is not None:
                         asked = [_asked(raw, question) for question in validation.questions]
                     _send(helper, after, one_by_one=synchronous)
+                    sent = True
             except BaseException:
-                status = psycopg.pq.TransactionStatus
-                left = raw.pgconn.transaction_status
-                if undo and not raw.closed and left in (status.INERROR, status.INTRANS):
+                if undo and _is_open(raw, sent):
                     _send(helper, undo, one_by_one=False)
                 raise
         finally:
@@ -124,6 +124,71 @@ def run_on_cursor(
 
         answers = [own_rows(raw, entry.pgresult) for entry in asked]
         validation.judge(answers, inside=not alone)
+
+
+async def run_on_async_cursor(
+    raw: Any,
+    cursor: Any,
+    statement: Rendered,
+    look: Callable[[], Awaitable[None]],
+    *,
+    timeout_s: float | None = None,
+    validation: Validation | None = None,
+) -> None:
+    """As :func:`run_on_cursor`, on an asynchronous connection; one round trip as well.
+
+    Parameters
+    ----------
+    look : callable
+        Awaits ``validation.look`` in a thread of its own, if that is needed.
+    """
+    psycopg = import_psycopg()
+    alone = raw.autocommit and raw.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    pipelined = psycopg.AsyncPipeline.is_supported()
+    before, after, undo = _around(parse(statement.before), timeout_s, alone, pipelined)
+    asked: list[Any] = []
+    sent = False
+    with _unprepared(raw):
+        try:
+            async with raw.pipeline() if pipelined else nullcontext():
+                await _send_async(raw, before, one_by_one=pipelined)
+                if statement.params is None:
+                    await cursor.execute(statement.sql)
+                else:
+                    await cursor.execute(statement.sql, statement.params)
+                if validation is not None:
+                    for question in validation.questions:
+                        asked.append(await psycopg.AsyncCursor(raw).execute(question))
+                await _send_async(raw, after, one_by_one=pipelined)
+                sent = True
+        except BaseException:
+            if undo and _is_open(raw, sent):
+                await _send_async(raw, undo, one_by_one=False)
+            raise
+    if validation is not None:
+        from godb_fast.engines.postgres.pipeline import own_rows
+
+        answers = [own_rows(raw, entry.pgresult) for entry in asked]
+        if not validation.holds(answers, inside=not alone):
+            await look()
+
+
+def _is_open(raw: Any, sent: bool) -> bool:
+    """Whether the transaction around a statement that failed is left open: its savepoint, or all of it.
+
+    An interrupt may come when all was sent and went well: then nothing is left.
+    """
+    status = import_psycopg().pq.TransactionStatus
+    if raw.closed:
+        return False
+    left = raw.pgconn.transaction_status
+    return bool(left == status.INERROR or (left == status.INTRANS and not sent))
+
+
+async def _send_async(raw: Any, statements: Sequence[str], *, one_by_one: bool) -> None:
+    async with raw.cursor() as helper:
+        for text in statements if one_by_one or not statements else ("; ".join(statements),):
+            await helper.execute(text)
 
 
 def _asked(raw: Any, question: str) -> Any:

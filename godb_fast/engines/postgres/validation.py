@@ -68,6 +68,11 @@ class Validation:
         EngineError
             If another look is needed and fails.
         """
+        if not self.holds(answers, inside=inside):
+            self.look()
+
+    def holds(self, answers: Sequence[list[tuple[Any, ...]]], *, inside: bool) -> bool:
+        """As :meth:`judge`, but where it takes another look (:meth:`look`), False."""
         engine = self._engine
         engine.further_looks = 0
         epoch = engine.answered(answers)
@@ -75,7 +80,16 @@ class Validation:
             raise SchemaChanged("the environment is not the one of the decision")
         looks_anew = answers[0][0][4]
         if epoch is None or not (inside or looks_anew):
-            epoch = engine.schema_epoch()
-            engine.further_looks = 1
+            return False
+        self._compare(epoch)
+        return True
+
+    def look(self) -> None:
+        """Ask once more, in a round trip of its own; raises as :meth:`judge` does."""
+        epoch = self._engine.schema_epoch()
+        self._engine.further_looks = 1
+        self._compare(epoch)
+
+    def _compare(self, epoch: str) -> None:
         if epoch != self._expected:
             raise SchemaChanged("the schema changed since the decision")
