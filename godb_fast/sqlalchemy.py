@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.adoption import (
@@ -24,7 +25,7 @@ from godb_fast.adoption import (
     chosen_mode,
     only_reads,
 )
-from godb_fast.engines.base import Parameters, Rendered
+from godb_fast.engines.base import Engine, Parameters, Rendered
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import GodbError, InvalidInput, MissingDependency, SchemaChanged
 from godb_fast.optimizer import Optimizer, Prepared
@@ -48,6 +49,10 @@ OVERHEAD_MS: Final = 0.5
 _KEY: Final = "godb_fast"
 
 
+#: Does what may ask the server, and gives what comes of it.
+_Ask = Callable[[Callable[[], Any]], Any]
+
+
 @dataclass(eq=False)
 class _Call:
     """One execution under way."""
@@ -60,6 +65,7 @@ class _Call:
     prepared: Prepared | None = None
     outlook: Outlook | None = None
     session: CursorSession | None = None
+    ask: _Ask | None = None
     steered: bool = False
     fell_back: str | None = None
 
@@ -80,7 +86,8 @@ class Adoption:
         self.optimizer = optimizer
         self._engine = weakref.ref(engine)
         self._name = ENGINES[engine.dialect.name]
-        self._synchronous = not engine.dialect.is_async
+        self._driver = engine.dialect.driver
+        self._asynchronous = engine.dialect.is_async
         self._observer = Observer(self._name, optimizer, database=_database(engine))
         self._adviser = Adviser(self._observer, IDLE_S[self._name]) if mode in ("advise", "steer") else None
         #: The DuckDB connection on a cursor of which advice is made.
@@ -91,7 +98,7 @@ class Adoption:
             ("handle_error", self._on_error, False),
             ("close", self._on_close, False),
         ]
-        if mode == "steer" and self._name == "postgresql" and self._synchronous:
+        if mode == "steer" and self._can_steer:
             # The hook above changes the statement; here its settings are put around it, and it is fenced.
             self._listeners += [
                 ("do_execute", self._execute, False),
@@ -162,7 +169,7 @@ class Adoption:
 
     @property
     def _can_steer(self) -> bool:
-        return self._name == "postgresql" and self._synchronous
+        return self._name == "postgresql" and self._driver in ("psycopg", "psycopg_async")
 
     def _planning_session(self, connection: Any) -> Callable[[], Beside]:
         """How to open a connection like the application's; asked for where the application's can be seen."""
@@ -181,8 +188,8 @@ class Adoption:
         if fence.why_not(raw) is not None:
             return None
         try:
-            session = self._session(connection.info, raw)
-            outlook = session.prepare(statement, params)
+            session, ask = self._session(connection.info, raw)
+            outlook = ask(partial(session.prepare, statement, params))
         except GodbError as error:
             self.optimizer.log_once("passed_through", f"passed through: {error}")
             return None
@@ -190,20 +197,25 @@ class Adoption:
         gain = verified_gain_ms(prepared)
         if gain is None or gain <= OVERHEAD_MS or not outlook.steers:
             return None
-        call.prepared, call.outlook, call.session = prepared, outlook, session
+        call.prepared, call.outlook, call.session, call.ask = prepared, outlook, session, ask
         return fence.with_comments(statement, prepared.rendered)
 
-    def _session(self, info: dict[Any, Any], raw: Any) -> CursorSession:
-        """The session at a driver's connection, made once for each."""
+    def _session(self, info: dict[Any, Any], raw: Any) -> tuple[CursorSession, _Ask]:
+        """The session at a driver's connection, made once for each, and how it is asked."""
         kept = info.get(_KEY)
         if kept is None or kept[0] is not raw or kept[1] is not self.optimizer:
-            kept = info[_KEY] = (
-                raw,
-                self.optimizer,
-                CursorSession(self.optimizer, open_engine(raw), mode="steer"),
-            )
-        session: CursorSession = kept[2]
-        return session
+            ask: _Ask = _at_once
+            connect: Callable[[], Engine] = partial(open_engine, raw)
+            if self._asynchronous:
+                from godb_fast.engines.postgres import PostgresEngine
+                from godb_fast.engines.postgres.twin import Twin
+
+                twin = Twin(raw)
+                ask, connect = partial(_awaited, twin), lambda: PostgresEngine.borrow(twin.connection())
+            session = ask(lambda: CursorSession(self.optimizer, connect(), mode="steer"))
+            kept = info[_KEY] = (raw, self.optimizer, (session, ask))
+        found: tuple[CursorSession, _Ask] = kept[2]
+        return found
 
     # -- instead of the driver: only where a verified steering is applied ---------------------------
 
@@ -217,6 +229,7 @@ class Adoption:
         prepared, outlook, session = call.prepared, call.outlook, call.session
         assert outlook is not None
         assert session is not None
+        ask = call.ask or _at_once
         engine = session.engine
         assert isinstance(engine, PostgresEngine)
         raw = context.root_connection.connection.driver_connection
@@ -226,13 +239,20 @@ class Adoption:
         begun = time.perf_counter()
         try:
             validation = None if outlook.expected is None else engine.validation(outlook.expected)
-            fence.run_on_cursor(raw, raw, cursor, fenced, timeout_s=limit, validation=validation)
+            if not self._asynchronous:
+                fence.run_on_cursor(raw, raw, cursor, fenced, timeout_s=limit, validation=validation)
+            else:
+                adapted = context.root_connection.connection.dbapi_connection
+                fence.run_on_cursor(raw, adapted, cursor, fenced, timeout_s=limit)
+                if validation is not None:
+                    # Behind it, in a round trip of its own: an epoch that was left never comes back.
+                    ask(validation.look)
         except Exception as error:
             took = time.perf_counter() - begun
             if fence.belongs_to_caller(error, raw, took, limit):
                 raise
             call.fell_back = f"the steered run failed: {str(error).strip() or type(error).__name__}"
-            if isinstance(error, SchemaChanged) or session.changed(outlook):
+            if isinstance(error, SchemaChanged) or ask(partial(session.changed, outlook)):
                 # Nothing is held against the steering, which rests on another schema.
                 self.optimizer.count("outdated")
             elif sqlstate(error) not in DISTURBED:
@@ -306,6 +326,17 @@ class Adoption:
                 self._adviser.halt()
         except Exception as error:  # noqa: BLE001 - logged and counted: closing goes on
             self._observer.failed("before a connection is closed", error)
+
+
+def _at_once(work: Callable[[], Any]) -> Any:
+    return work()
+
+
+def _awaited(twin: Any, work: Callable[[], Any]) -> Any:
+    """Within SQLAlchemy's greenlet: the event loop goes on meanwhile."""
+    from sqlalchemy.util import await_only
+
+    return await_only(twin.call(work))
 
 
 _installed: weakref.WeakKeyDictionary[Any, Adoption] = weakref.WeakKeyDictionary()

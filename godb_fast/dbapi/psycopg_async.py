@@ -1,7 +1,7 @@
 """psycopg's asynchronous connections: observed, advised on from a thread beside them, and steered.
 
 What a decision asks of the server is asked in a thread, on the application's own connection (see
-:mod:`godb_fast.dbapi.psycopg_twin`), and so is the plan of a steering that was not seen yet. Texts with
+:mod:`godb_fast.engines.postgres.twin`), and so is the plan of a steering that was not seen yet. Texts with
 parameters that were decided on before are steered without either, in the one round trip of the statement.
 """
 
@@ -16,9 +16,9 @@ from godb_fast.adoption import Adviser, Observer, beside_postgres, only_reads
 from godb_fast.dbapi.passing import Passing
 from godb_fast.dbapi.psycopg import IDLE_S, may_plan, observer_of
 from godb_fast.dbapi.psycopg_steering import Ask, Pilot, Send, Steered, Step
-from godb_fast.dbapi.psycopg_twin import Twin
 from godb_fast.engines.postgres import fence
 from godb_fast.engines.postgres.driver import STOPPED, sqlstate
+from godb_fast.engines.postgres.twin import Twin
 from godb_fast.optimizer import Optimizer
 from godb_fast.sql import Fingerprint
 

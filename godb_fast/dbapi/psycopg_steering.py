@@ -86,7 +86,7 @@ class Pilot:
         self._session: CursorSession | None = None
 
     def session(self) -> CursorSession:
-        """What decides."""
+        """What decides; making it asks the server."""
         if self._session is None:
             self._session = CursorSession(
                 self.optimizer, PostgresEngine.borrow(self._connect()), mode="steer", timeout_s=None
@@ -98,7 +98,7 @@ class Pilot:
     ) -> Generator[Step, Any, Steered]:
         """Decide on a statement, and run it on the caller's cursor if it is steered."""
         try:
-            session = self.session()
+            session: CursorSession = self._session or (yield Ask(self.session))
             outlook = session.at_once(query, params) if self._at_once else None
             if outlook is None:
                 outlook = yield Ask(partial(session.prepare, query, params))

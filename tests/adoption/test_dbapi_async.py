@@ -195,6 +195,7 @@ class TestSteered:
                 raw = await psycopg.AsyncConnection.connect(url, autocommit=True)
                 async with wrap(raw, "steer", optimizer) as connection:
                     ticking = asyncio.create_task(tick())
+                    await asyncio.sleep(0.01)
                     await self.steered(connection, 2)
                     running = False
                     await ticking

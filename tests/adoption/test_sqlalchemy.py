@@ -279,6 +279,102 @@ class TestSteering:
             engine.dispose()
 
 
+class TestSteeringAsync:
+    """As on a synchronous engine, within SQLAlchemy's greenlets."""
+
+    @pytest.mark.parametrize("isolation", ["READ COMMITTED", "SERIALIZABLE", "AUTOCOMMIT"])
+    def test_only_what_is_verified(self, site: str, rows: list[Any], isolation: str) -> None:
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        optimizer = Eager()
+
+        async def application() -> Counter[str]:
+            engine = create_async_engine(url_of(site), isolation_level=isolation)
+            install(engine, "steer", optimizer)
+            show = sqlalchemy.text("SELECT name, setting FROM pg_settings WHERE name NOT LIKE 'godb_fast.%'")
+            async with engine.connect() as connection:
+                for _ in range(3):
+                    assert (await connection.execute(TEXT, NAMED)).all() == rows
+                assert "steered" not in optimizer.counters
+                await asyncio.to_thread(verify, optimizer, site, SENT, NAMED)
+                earlier = Counter(optimizer.counters)
+                before = (await connection.execute(show)).all()
+                for number in range(4):
+                    commented = sqlalchemy.text(f"/* {number} */ {TEXT.text}")
+                    result = await connection.execute(commented, NAMED)
+                    assert list(result.keys()) == ["city", "votes", "least"]
+                    assert result.all() == rows
+                assert (await connection.execute(show)).all() == before
+
+            async def one(_: int) -> Any:
+                async with engine.connect() as other:
+                    return (await other.execute(TEXT, NAMED)).all()
+
+            assert await asyncio.gather(*map(one, range(6))) == [rows] * 6
+            uninstall(engine)
+            await engine.dispose()
+            return Counter(optimizer.counters) - earlier
+
+        assert asyncio.run(application())["steered"] == 10
+        assert "internal_errors" not in optimizer.counters
+
+    def test_an_error_of_a_steered_run_is_not_the_applications(
+        self, site: str, rows: list[Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        optimizer = Eager()
+        verify(optimizer, site, SENT, NAMED)
+        around = fence._around
+
+        def failing(*arguments: Any) -> Any:
+            before, after, undo = around(*arguments)
+            return [*before, "SELECT 1 / 0"], after, undo
+
+        monkeypatch.setattr(fence, "_around", failing)
+
+        async def application() -> None:
+            engine = create_async_engine(url_of(site))
+            install(engine, "steer", optimizer)
+            async with engine.begin() as connection:
+                await connection.execute(sqlalchemy.text("SET LOCAL application_name = 'mine'"))
+                for _ in range(3):
+                    assert (await connection.execute(TEXT, NAMED)).all() == rows
+                name = await connection.scalar(sqlalchemy.text("SHOW application_name"))
+                assert name == "mine"
+            uninstall(engine)
+            await engine.dispose()
+
+        asyncio.run(application())
+        assert optimizer.counters["fell_back"] == 1
+        assert optimizer.counters["quarantined"] == 1
+
+    def test_a_changed_table_is_noticed(self, postgres_url: str) -> None:
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        optimizer = Eager()
+
+        async def application(raw: Any) -> None:
+            engine = create_async_engine(url_of(postgres_url))
+            install(engine, "steer", optimizer)
+            async with engine.connect() as connection:
+                earlier = Counter(optimizer.counters)
+                assert (await connection.execute(TEXT, NAMED)).all() == raw.execute(SENT, NAMED).fetchall()
+                assert (Counter(optimizer.counters) - earlier)["steered"] == 1
+                await connection.commit()
+                raw.execute("ALTER TABLE post ADD COLUMN extra int; DELETE FROM vote WHERE id % 3 = 0")
+                assert (await connection.execute(TEXT, NAMED)).all() == raw.execute(SENT, NAMED).fetchall()
+                assert (Counter(optimizer.counters) - earlier)["steered"] == 1
+            uninstall(engine)
+            await engine.dispose()
+
+        with psycopg.connect(postgres_url, autocommit=True) as raw:
+            raw.execute(SETUP)
+            verify(optimizer, postgres_url, SENT, NAMED)
+            asyncio.run(application(raw))
+        assert optimizer.counters["outdated"] == 1
+
+
 class TestRules:
     def test_observing_executes_nothing_of_its_own(self, site: str) -> None:
         with proxied(site) as (url, proxy):
