@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from godb_fast.knowledge import KnownTemplate
     from godb_fast.store import KeptCorrections
 
-#: Runs per region that are profiled at first, and one of how many after that.
-FIRST: Final = 2
+#: Runs per region that are profiled at first (another one of the same plan would show the same), and one of
+#: how many after that.
+FIRST: Final = 1
 EVERY: Final = 50
 #: Seconds between two writes to the store; the last one is when a session closes.
 SAVE_EVERY_S: Final = 300.0
