@@ -28,7 +28,7 @@ from godb_fast.exploring.subjects import Subject
 #: A result of more rows is not explored: both answers would have to be held to compare them.
 MOST_ROWS: Final = 1_000_000
 #: A default that takes less is run twice, and the better run counts: the first one warms the caches.
-RUN_TWICE_S: Final = 0.5
+RUN_TWICE_S: Final = 0.15
 #: How often a run is repeated that something else than its plan has ended.
 ATTEMPTS: Final = 3
 #: Times the cap of a run that comparing the parts of one query may take.
