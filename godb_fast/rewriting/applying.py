@@ -32,6 +32,7 @@ def rules() -> tuple[Rule, ...]:
     from godb_fast.rewriting.cte_materialization import CteMaterialization
     from godb_fast.rewriting.decorrelate_aggregate import DecorrelateAggregate
     from godb_fast.rewriting.decorrelate_exists import DecorrelateExists
+    from godb_fast.rewriting.distinct_counts import DistinctCounts
     from godb_fast.rewriting.duplicates import SemiJoins
     from godb_fast.rewriting.eager_aggregation import EagerAggregation
     from godb_fast.rewriting.or_to_union import OrToUnion
@@ -41,6 +42,7 @@ def rules() -> tuple[Rule, ...]:
         DecorrelateAggregate(),
         DecorrelateExists(),
         EagerAggregation(),
+        DistinctCounts(),
         SemiJoins(),
         OrToUnion(),
         PredicateTransfer(),

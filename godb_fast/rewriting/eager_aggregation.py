@@ -35,16 +35,8 @@ class EagerAggregation:
 
     def changes(self, statement: Statement) -> Iterator[Change]:
         """Every SELECT in its forms, the likeliest first."""
-        slots = sorted(
-            slot
-            for node in below(statement.tree)
-            if isinstance(node, (exp.Sum, exp.Avg))
-            for value in branch_values(node.this)
-            if is_whole_literal(value) and (slot := statement.slot(value)) is not None
-        )
-        # A larger literal would make PostgreSQL's SUM numeric.
-        guards = (Guard("int4", tuple(slots)),) if slots else ()
-        return changes(self, statement, "relations counted by their join keys before they are joined", guards)
+        note = "relations counted by their join keys before they are joined"
+        return changes(self, statement, note, sum_guards(statement))
 
     def plans(self, block: JoinBlock) -> Iterator[tuple[str, tuple[Part, ...]]]:
         """The ways to reduce a block."""
@@ -53,6 +45,18 @@ class EagerAggregation:
     def apply(self, block: JoinBlock, plan: tuple[Part, ...]) -> None:
         """Reduce a block in place."""
         Reduction(block).apply(plan)
+
+
+def sum_guards(statement: Statement) -> tuple[Guard, ...]:
+    """Of the literals that are summed: a larger one would make PostgreSQL's SUM numeric."""
+    slots = sorted(
+        slot
+        for node in below(statement.tree)
+        if isinstance(node, (exp.Sum, exp.Avg))
+        for value in branch_values(node.this)
+        if is_whole_literal(value) and (slot := statement.slot(value)) is not None
+    )
+    return (Guard("int4", tuple(slots)),) if slots else ()
 
 
 def reductions(reduction: Reduction) -> Iterator[tuple[str, tuple[Part, ...]]]:

@@ -48,6 +48,9 @@ from godb_fast.rewriting.output_names import check_names, keep_name
 from godb_fast.sql.draft import arg
 from godb_fast.sql.scopes import ascii_lower, below
 
+#: What columns of derived tables are named after.
+_NAMES = {"rows": "count", "set": "distinct"}
+
 
 @dataclass(frozen=True)
 class Part:
@@ -85,16 +88,24 @@ class _Derived:
 class Reduction:
     """What may be reduced in a block, and the block with it reduced.
 
+    Parameters
+    ----------
+    distinct : frozenset of int, optional
+        Numbers of COUNT(DISTINCT) aggregates that are computed in the derived table of their input alone:
+        :mod:`.distinct_counts` says when that is right. None: a block whose aggregates count no duplicates
+        is unsuitable.
+
     Raises
     ------
     Unsuitable
         If the block has no aggregate that counts duplicates, or one that cannot be combined.
     """
 
-    def __init__(self, block: JoinBlock) -> None:
+    def __init__(self, block: JoinBlock, distinct: frozenset[int] | None = None) -> None:
         self.block = block
         self.aggregates = read_aggregates(block)
-        if not any(aggregate.sees_duplicates for aggregate in self.aggregates):
+        self._distinct = distinct or frozenset()
+        if distinct is None and not any(aggregate.sees_duplicates for aggregate in self.aggregates):
             raise Unsuitable("no aggregate that counts duplicates")
         if any(isinstance(part, exp.Star) for item in block.select.expressions for part in _results(item)):
             raise Unsuitable("a * beside aggregates")
@@ -166,6 +177,8 @@ class Reduction:
         return len(members) == 1 and conjunct.on in members
 
     def _is_pushed(self, aggregate: Aggregate, members: frozenset[int]) -> bool:
+        if aggregate.number in self._distinct:
+            return aggregate.inputs == members
         if aggregate.kind == "set" or not aggregate.inputs or not aggregate.inputs <= members:
             return False
         ref = ref_of(aggregate.argument) if aggregate.argument is not None else None
@@ -212,7 +225,7 @@ class Reduction:
         for aggregate in self.aggregates:
             if self._is_pushed(aggregate, members):
                 for role in ("sum", "count") if aggregate.kind == "avg" else (aggregate.kind,):
-                    name = self._fresh(f"group_{'count' if role == 'rows' else role}")
+                    name = self._fresh(f"group_{_NAMES.get(role, role)}")
                     found.values[(aggregate.number, role)] = name
                     value = self._value(aggregate, role, derived)
                     shown.append(exp.Alias(this=value, alias=identifier_for(name)))
@@ -313,7 +326,7 @@ class Reduction:
                 if role == "sum":
                     return exp.Sum(this=self._scaled(column, aggregate.result, others))
                 return exp.Sum(this=self._product(others, column))
-        if role in ("min", "max"):
+        if role in ("min", "max", "set"):
             return self._substituted(aggregate.node, derived)
         condition: exp.Expression | None = None
         argument: exp.Expression | None = None
@@ -338,6 +351,10 @@ class Reduction:
     def _final(self, aggregate: Aggregate, derived: Sequence[_Derived]) -> exp.Expression:
         """An aggregate at the top, of the original's type."""
         if aggregate.kind == "set":
+            for table in derived:
+                if (name := table.values.get((aggregate.number, "set"))) is not None:
+                    # The same in all rows of a group, where there is one.
+                    return exp.Coalesce(this=exp.Max(this=table.column(name)), expressions=[_number(0)])
             return self._substituted(aggregate.node, derived)
         if aggregate.kind in ("min", "max"):
             return self._value(aggregate, aggregate.kind, derived)
