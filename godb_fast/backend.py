@@ -24,7 +24,17 @@ from godb_fast.errors import BackendUnavailable
 BACKENDS: Final = ("cython", "numba", "python")
 #: Topics that Numba compiles; the others (lexer, plan objects) run as Python under the Numba backend.
 JITTED: Final = frozenset(
-    {"cardinality", "costing", "enumeration", "extraction", "features", "greedy", "linearized", "plain"}
+    {
+        "cardinality",
+        "costing",
+        "enumeration",
+        "extraction",
+        "features",
+        "forest",
+        "greedy",
+        "linearized",
+        "plain",
+    }
 )
 
 _lock = threading.RLock()

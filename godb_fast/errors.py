@@ -101,3 +101,18 @@ class ResultTooLarge(EngineError):
 
 class StoreError(GodbError):
     """The feedback store cannot be used; queries go on without it."""
+
+
+class ModelRefused(GodbError):
+    """A model file that is not used; whatever served before goes on serving.
+
+    Attributes
+    ----------
+    reason : str
+        ``missing``, ``truncated``, ``tampered``, ``card``, ``features``, ``external_data``,
+        ``sparse_initializer``, ``operator``, ``malformed``, ``exists``, ``unwritable`` or ``server``.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -1,0 +1,93 @@
+"""onnxruntime as a server of one model: one thread, buffers bound once."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from godb_fast.errors import MissingDependency, ModelRefused
+from godb_fast.learning.models.folder import ModelFile
+
+Floats = NDArray[np.float64]
+
+#: Warnings of onnxruntime's own log are not the user's.
+_ERRORS_ONLY: Final = 3
+
+
+def open_session(data: bytes, key: str) -> Any:
+    """An onnxruntime session on bytes that were checked: one thread, no spinning.
+
+    Raises
+    ------
+    MissingDependency
+        Without onnxruntime.
+    ModelRefused
+        If onnxruntime does not take the model.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependency(f"onnxruntime cannot be imported: {error}") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        # onnxruntime has a dozen classes of its own.
+        raise ModelRefused(f"onnxruntime refuses model {key}: {error}", "server") from error
+
+
+class OnnxServer:
+    """Runs a session on buffers of its own. Serves one thread at a time.
+
+    Input and output are bound once per number of rows: a call copies the rows in, runs, and copies out.
+    """
+
+    def __init__(self, session: Any, file: ModelFile, most_rows: int) -> None:
+        card = file.card
+        self.name = "onnxruntime"
+        self._session = session
+        self._card = card
+        self._most = most_rows
+        shape = file.graph.output(card.output).shape
+        width = shape[1] if len(shape) == 2 else 1
+        if width is None:
+            raise ModelRefused(f"model {card.key} does not say how many columns it gives", "card")
+        self._inputs = np.zeros((most_rows, len(card.columns)), np.float32)
+        self._outputs = np.zeros((most_rows, width), np.float32)
+        #: Of two columns (of a classifier) the last one is meant.
+        self._column = self._outputs[:, -1]
+        self._flat = len(shape) == 1
+        self._bindings: dict[int, Any] = {}
+
+    def scores(self, rows: Floats, out: Floats) -> int:
+        """Write one score per row; how many values were NaN."""
+        absent = 0
+        for first in range(0, len(rows), self._most):
+            count = min(self._most, len(rows) - first)
+            binding = self._bindings.get(count)
+            if binding is None:
+                binding = self._bindings[count] = self._bind(count)
+            inputs = self._inputs[:count]
+            inputs[:] = rows[first : first + count]
+            # A maximum is NaN where a value is.
+            if np.isnan(np.maximum.reduce(inputs, axis=None)):
+                absent += int(np.isnan(inputs).sum())
+            self._session.run_with_iobinding(binding)
+            out[first : first + count] = self._column[:count]
+        return absent
+
+    def _bind(self, count: int) -> Any:
+        binding = self._session.io_binding()
+        card, inputs, outputs = self._card, self._inputs, self._outputs
+        binding.bind_input(
+            card.input, "cpu", 0, np.float32, [count, inputs.shape[1]], inputs.__array_interface__["data"][0]
+        )
+        shape = [count] if self._flat else [count, outputs.shape[1]]
+        binding.bind_output(card.output, "cpu", 0, np.float32, shape, outputs.__array_interface__["data"][0])
+        return binding
