@@ -13,7 +13,9 @@ cdef extern from *:
     #define godb_doubles(array) ((double *) godb_address(array))
     #define godb_longs(array) ((long long *) godb_address(array))
     #define godb_ints(array) ((int *) godb_address(array))
+    #define godb_floats(array) ((float *) godb_address(array))
     """
     double* doubles "godb_doubles" (object array) except NULL
     long long* longs "godb_longs" (object array) except NULL
     int* ints "godb_ints" (object array) except NULL
+    float* floats "godb_floats" (object array) except NULL

@@ -16,3 +16,6 @@ if not cython.compiled:
 
     def ints(array):
         return array.reshape(-1).view(numpy.int32)
+
+    def floats(array):
+        return array.reshape(-1).view(numpy.float32)

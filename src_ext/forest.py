@@ -10,26 +10,25 @@ sums are float64, in the order of the trees, so that all backends agree to the b
 import cython
 from cython.cimports.libc.math import exp
 
-#: Trees that are walked in step; the caller pads their number.
-STRIDE = 8
 
-
-@cython.ccall
+@cython.cfunc
 @cython.nogil
 @cython.exceptval(check=False)
 def forest_scores(
-    count: cython.longlong,
     trees: cython.longlong,
-    missing: cython.float,
+    columns: cython.longlong,
+    missing: cython.double,
     base: cython.double,
     logistic: cython.longlong,
-    integers: cython.const[cython.int][::1],
-    reals: cython.const[cython.float][::1],
-    rows: cython.const[cython.double][:, ::1],
-    inputs: cython.float[:, ::1],
-    out: cython.double[::1],
+    integers: cython.p_int,
+    reals: cython.p_float,
+    inputs: cython.p_float,
+    first: cython.longlong,
+    count: cython.longlong,
+    rows: cython.p_double,
+    out: cython.p_double,
 ) -> cython.longlong:
-    """Write the scores of ``count`` rows; how many of their values were NaN.
+    """Write the scores of ``count`` rows from ``first`` on; how many of their values were NaN.
 
     ``integers`` and ``reals`` are two flat views of one array of nodes (four of either a node); a left child
     is the place of its first number. Node t, for t below ``trees``, is the root of tree t, and the steps that
@@ -40,7 +39,7 @@ def forest_scores(
     row: cython.longlong
     tree: cython.longlong
     column: cython.longlong
-    columns: cython.longlong
+    at: cython.longlong
     step: cython.longlong
     steps: cython.longlong
     absent: cython.longlong
@@ -55,19 +54,19 @@ def forest_scores(
     g: cython.longlong
     h: cython.longlong
     absent = 0
-    columns = rows.shape[1]
     for row in range(count):
+        at = (first + row) * columns
         for column in range(columns):
-            value = rows[row, column]
+            value = rows[at + column]
             if value != value:
                 absent += 1
-                inputs[row, column] = missing
-            else:
-                inputs[row, column] = value
-        out[row] = base
+                value = missing
+            inputs[row * columns + column] = value
+        out[first + row] = base
     for tree in range(0, trees, 8):
         steps = integers[4 * (trees + tree)]
         for row in range(count):
+            at = row * columns
             a = 4 * tree
             b = 4 * tree + 4
             c = 4 * tree + 8
@@ -77,15 +76,15 @@ def forest_scores(
             g = 4 * tree + 24
             h = 4 * tree + 28
             for step in range(steps):
-                a = integers[a + 1] + 4 * (inputs[row, integers[a]] > reals[a + 2])
-                b = integers[b + 1] + 4 * (inputs[row, integers[b]] > reals[b + 2])
-                c = integers[c + 1] + 4 * (inputs[row, integers[c]] > reals[c + 2])
-                d = integers[d + 1] + 4 * (inputs[row, integers[d]] > reals[d + 2])
-                e = integers[e + 1] + 4 * (inputs[row, integers[e]] > reals[e + 2])
-                f = integers[f + 1] + 4 * (inputs[row, integers[f]] > reals[f + 2])
-                g = integers[g + 1] + 4 * (inputs[row, integers[g]] > reals[g + 2])
-                h = integers[h + 1] + 4 * (inputs[row, integers[h]] > reals[h + 2])
-            score = out[row]
+                a = integers[a + 1] + 4 * (inputs[at + integers[a]] > reals[a + 2])
+                b = integers[b + 1] + 4 * (inputs[at + integers[b]] > reals[b + 2])
+                c = integers[c + 1] + 4 * (inputs[at + integers[c]] > reals[c + 2])
+                d = integers[d + 1] + 4 * (inputs[at + integers[d]] > reals[d + 2])
+                e = integers[e + 1] + 4 * (inputs[at + integers[e]] > reals[e + 2])
+                f = integers[f + 1] + 4 * (inputs[at + integers[f]] > reals[f + 2])
+                g = integers[g + 1] + 4 * (inputs[at + integers[g]] > reals[g + 2])
+                h = integers[h + 1] + 4 * (inputs[at + integers[h]] > reals[h + 2])
+            score = out[first + row]
             score += reals[a + 3]
             score += reals[b + 3]
             score += reals[c + 3]
@@ -94,13 +93,13 @@ def forest_scores(
             score += reals[f + 3]
             score += reals[g + 3]
             score += reals[h + 3]
-            out[row] = score
+            out[first + row] = score
     if logistic != 0:
         for row in range(count):
-            score = out[row]
+            score = out[first + row]
             if score >= 0.0:
-                out[row] = 1.0 / (1.0 + exp(-score))
+                out[first + row] = 1.0 / (1.0 + exp(-score))
             else:
                 value = exp(score)
-                out[row] = value / (1.0 + value)
+                out[first + row] = value / (1.0 + value)
     return absent

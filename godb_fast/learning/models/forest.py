@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -237,23 +236,20 @@ class ForestServer:
 
     def __init__(self, forest: Forest, most_rows: int, backend: str | None = None) -> None:
         name = backend or backends.selected()
-        self._kernel = backends.kernels("forest", name).forest_scores
         self.name = f"native ({name})"
-        self._warns = name == "python"
-        self._most = most_rows
-        self._inputs = np.zeros((most_rows, forest.columns), np.float32)
-        missing: Any = np.float32(forest.missing)
-        integers, reals = forest.nodes.view(np.int32), forest.nodes.view(np.float32)
-        self._fixed = (forest.trees, missing, forest.base, int(forest.logistic), integers, reals)
-
-    def scores(self, rows: Floats, out: Floats) -> int:
-        """Write one score per row; how many values were NaN."""
-        absent = 0
-        # NumPy's scalars warn where C is silent: of values beyond float32.
-        with np.errstate(all="ignore") if self._warns else nullcontext():
-            for first in range(0, len(rows), self._most):
-                part = rows[first : first + self._most]
-                absent += self._kernel(
-                    len(part), *self._fixed, part, self._inputs, out[first : first + self._most]
-                )
-        return absent
+        self.scores = (
+            backends.kernels("ensemble", name)
+            .Ensemble(
+                forest.nodes,
+                forest.trees,
+                forest.columns,
+                forest.base,
+                forest.logistic,
+                forest.missing,
+                most_rows,
+            )
+            .scores
+        )
+        if name == "python":
+            # NumPy's scalars warn where C is silent: of values beyond float32.
+            self.scores = np.errstate(all="ignore")(self.scores)

@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 #: Warnings of onnxruntime's own log are not the user's.
 _ERRORS_ONLY: Final = 3
 
+_maximum = np.maximum.reduce
+
 
 def open_session(data: bytes, key: str) -> Any:
     """An onnxruntime session on bytes that were checked: one thread, no spinning.
@@ -60,29 +62,32 @@ class OnnxServer:
             raise ModelRefused(f"model {card.key} does not say how many columns it gives", "card")
         self._inputs = np.zeros((most_rows, len(card.columns)), np.float32)
         self._outputs = np.zeros((most_rows, width), np.float32)
-        #: Of two columns (of a classifier) the last one is meant.
-        self._column = self._outputs[:, -1]
         self._flat = len(shape) == 1
-        self._bindings: dict[int, Any] = {}
+        #: By number of rows: what is bound, where its rows go, where its scores are.
+        self._bound: dict[int, tuple[Any, NDArray[np.float32], NDArray[np.float32]]] = {}
 
     def scores(self, rows: Floats, out: Floats) -> int:
         """Write one score per row; how many values were NaN."""
-        absent = 0
-        for first in range(0, len(rows), self._most):
-            count = min(self._most, len(rows) - first)
-            binding = self._bindings.get(count)
-            if binding is None:
-                binding = self._bindings[count] = self._bind(count)
-            inputs = self._inputs[:count]
-            inputs[:] = rows[first : first + count]
-            # A maximum is NaN where a value is.
-            if np.isnan(np.maximum.reduce(inputs, axis=None)):
-                absent += int(np.isnan(inputs).sum())
-            self._session.run_with_iobinding(binding)
-            out[first : first + count] = self._column[:count]
+        if len(rows) > self._most:
+            return sum(
+                self.scores(rows[first : first + self._most], out[first : first + self._most])
+                for first in range(0, len(rows), self._most)
+            )
+        if not len(rows):
+            return 0
+        bound = self._bound.get(len(rows))
+        if bound is None:
+            bound = self._bound[len(rows)] = self._bind(len(rows))
+        binding, inputs, scores = bound
+        inputs[:] = rows
+        # A maximum is NaN where a value is, and NaN is not itself.
+        most = _maximum(inputs, None)
+        absent = 0 if most == most else int(np.isnan(inputs).sum())
+        self._session.run_with_iobinding(binding)
+        out[:] = scores
         return absent
 
-    def _bind(self, count: int) -> Any:
+    def _bind(self, count: int) -> tuple[Any, NDArray[np.float32], NDArray[np.float32]]:
         binding = self._session.io_binding()
         card, inputs, outputs = self._card, self._inputs, self._outputs
         binding.bind_input(
@@ -90,4 +95,5 @@ class OnnxServer:
         )
         shape = [count] if self._flat else [count, outputs.shape[1]]
         binding.bind_output(card.output, "cpu", 0, np.float32, shape, outputs.__array_interface__["data"][0])
-        return binding
+        # Of two columns (of a classifier) the last one is meant.
+        return binding, inputs[:count], outputs[:count, -1]

@@ -20,6 +20,8 @@ log = logging.getLogger("godb_fast")
 
 Floats = NDArray[np.float64]
 
+_FLOAT64: Final = np.dtype(np.float64)
+
 #: Candidates and pipelines of one decision seldom are more; more rows take several calls.
 MOST_ROWS: Final = 128
 SERVERS: Final = ("auto", "native", "onnxruntime")
@@ -105,14 +107,15 @@ class Model:
         InvalidInput
             If the shape is another, or a value is NaN and the model takes none.
         """
-        if type(rows) is not np.ndarray or rows.dtype != np.float64 or not rows.flags.c_contiguous:
+        # One type object stands for float64: comparing with the class would take as long as a forest.
+        if type(rows) is not np.ndarray or rows.dtype is not _FLOAT64 or not rows.flags.c_contiguous:
             rows = np.ascontiguousarray(rows, np.float64)
         shape = rows.shape
         if len(shape) != 2 or shape[1] != self._columns:
             raise InvalidInput(f"model {self.key} takes rows of {self._columns} columns, not shape {shape}")
         if out is None:
             out = np.empty(shape[0])
-        elif out.shape != shape[:1] or out.dtype != np.float64 or not out.flags.c_contiguous:
+        elif out.shape != shape[:1] or out.dtype is not _FLOAT64 or not out.flags.c_contiguous:
             raise InvalidInput(
                 f"out has shape {out.shape} and type {out.dtype}, not ({shape[0]},) of float64"
             )

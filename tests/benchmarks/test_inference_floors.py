@@ -1,0 +1,22 @@
+"""Floors of predictions as a gate, only where it is asked for."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from gates import assert_floors_hold
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.environ.get("GODB_FAST_BENCH_GATES") != "1",
+        reason="speed is gated only where GODB_FAST_BENCH_GATES=1 (CI): it needs a quiet machine",
+    ),
+]
+
+
+def test_inference_keeps_its_floors(benchmark):
+    from benchmarks import inference
+
+    assert_floors_hold(benchmark, "inference", inference.run)
