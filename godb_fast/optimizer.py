@@ -100,6 +100,16 @@ class Optimizer(Experience):
         with self.session(connection) as session:
             return session.explore(queries, budget, **options)
 
+    def train(self, folder: Any = None, **options: Any) -> Any:
+        """Train models from what the store holds: see :func:`godb_fast.learning.training.train`."""
+        from godb_fast.learning.training import train
+        from godb_fast.store import SqliteStore
+
+        if not isinstance(self.store, SqliteStore):
+            raise InvalidInput("training needs a store in a file: Optimizer(store=open_store(PATH))")
+        self.store.flush()
+        return train(self.store, folder, **options)
+
     def recall(self, engine: Engine) -> None:
         """Use what exploration has proved since the current scope was entered, in whatever process."""
         self._recall_anew(engine, self.scope(engine))

@@ -13,6 +13,7 @@ from godb_fast.cli.bench import bench
 from godb_fast.cli.explore import explore
 from godb_fast.cli.export import export
 from godb_fast.cli.slow import slow
+from godb_fast.cli.train import train
 
 EXIT_CODES = (
     "exit codes:\n"
@@ -297,6 +298,33 @@ def parser() -> argparse.ArgumentParser:
     slowest.add_argument(
         "--output", metavar="FILE.sql", help="also write the statements with their values, for godb-fast run"
     )
+
+    training = add(
+        "train",
+        "train models from what a store holds, and export those that are better than guessing",
+        "  godb-fast train\n"
+        "  godb-fast train shop-store.sqlite --models models\n"
+        "  godb-fast train shop.duckdb --store shop-store.sqlite\n"
+        "  godb-fast train postgresql://me@db.example/shop --json\n\n"
+        "A file of a store is trained from; of a database, what the store holds of it. Each model is judged\n"
+        "on templates that were held out, then trained on all. Ctrl-C, a full disk or a refused model leave\n"
+        "the models before serving. Exit code 1: nothing was exported. Needs 'godb_fast[train]'.",
+        train,
+    )
+    training.add_argument(
+        "target",
+        metavar="STORE|URL",
+        nargs="?",
+        help="a store's file (default: --store), or a database (URL or path): only what ran there",
+    )
+    training.add_argument(
+        "--models", metavar="DIR", help="where models go (the folder 'models' beside the store)"
+    )
+    training.add_argument(
+        "--engine", choices=("duckdb", "postgresql"), help="only of this engine (all that the store knows)"
+    )
+    training.add_argument("--seed", type=_number(int, 0), default=0, help="of what is held out and drawn (0)")
+    training.add_argument("--json", action="store_true", help="as JSON")
 
     info = add(
         "info",

@@ -128,7 +128,8 @@ def _seconds(plan: PhysicalPlan, found: list[_Pipeline]) -> Floats | None:
         return None
     # Threads' times add up to more than what passed: they say the shares.
     shares: Floats = np.maximum(times / total, 1e-4)
-    return shares / shares.sum() * latency / 1e3
+    seconds: Floats = shares / shares.sum() * latency / 1e3
+    return seconds
 
 
 class _Pipeline:

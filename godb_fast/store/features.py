@@ -39,12 +39,20 @@ class TrainingRows:
         The run was stopped: its latency is a lower bound.
     fingerprints : int64 array, shape (N,)
         To split by.
+    steered : bool array, shape (N,)
+        The plan was not the engine's own.
+    engines, databases, moments : tuple of str, length N
+        Where and when (ISO 8601) each ran.
     """
 
     vectors: Floats
     latencies_ms: Floats
     censored: NDArray[np.bool_]
     fingerprints: NDArray[np.int64]
+    steered: NDArray[np.bool_]
+    engines: tuple[str, ...]
+    databases: tuple[str, ...]
+    moments: tuple[str, ...]
 
 
 class FeatureStore:
@@ -78,11 +86,12 @@ class FeatureStore:
 
         Left out are vectors computed after their outcome, runs that failed or fell back to another plan.
         """
-        rows: list[tuple[bytes, float, str, int]] = []
+        rows: list[tuple[bytes, float, str, int, int, str, str, str]] = []
         if self.path.exists():
             with self._using() as connection:
                 rows = connection.execute(
-                    "SELECT f.vector, o.latency_ms, o.outcome, o.fingerprint FROM features f "
+                    "SELECT f.vector, o.latency_ms, o.outcome, o.fingerprint, o.steered, "
+                    "o.engine, o.database, o.at FROM features f "
                     "JOIN observations o ON o.execution_id = f.execution_id "
                     "WHERE f.version = ? AND f.at <= o.at AND o.at <= ? AND o.fell_back IS NULL "
                     "AND o.outcome IN ('ok', 'timeout') ORDER BY o.at, o.execution_id",
@@ -99,6 +108,10 @@ class FeatureStore:
             np.array([row[1] for row in rows], np.float64),
             np.array([row[2] == "timeout" for row in rows], np.bool_),
             np.array([row[3] for row in rows], np.int64),
+            np.array([row[4] for row in rows], np.bool_),
+            tuple(row[5] for row in rows),
+            tuple(row[6] for row in rows),
+            tuple(row[7] for row in rows),
         )
 
     def forget(self, before: datetime | None = None) -> int:

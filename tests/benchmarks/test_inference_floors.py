@@ -1,4 +1,4 @@
-"""Floors of predictions as a gate, only where it is asked for."""
+"""Floors of predictions and of training as gates, only where they are asked for."""
 
 from __future__ import annotations
 
@@ -20,3 +20,9 @@ def test_inference_keeps_its_floors(benchmark):
     from benchmarks import inference
 
     assert_floors_hold(benchmark, "inference", inference.run)
+
+
+def test_training_keeps_its_floors(benchmark):
+    from benchmarks import training
+
+    assert_floors_hold(benchmark, "training", training.run)

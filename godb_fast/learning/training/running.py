@@ -1,0 +1,285 @@
+"""Trains what a store's data suffice for, and exports it; the models before serve until then."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from godb_fast.errors import InvalidInput, MissingDependency, ModelRefused
+from godb_fast.learning.models import Card, ModelFolder
+from godb_fast.learning.training import trainers
+from godb_fast.learning.training.exporting import export
+from godb_fast.learning.training.gathering import Gathered, engines_of, gather
+from godb_fast.learning.training.trainers import Fitted, Stopped, Watch
+from godb_fast.store import SqliteStore
+
+#: Quantiles of the latency that get a model.
+HEADS: Final = (0.1, 0.5, 0.9)
+#: scikit-learn lets go of the interpreter while it grows a tree: two fits run side by side.
+THREADS: Final = 2
+#: Another process may have exported the same version meanwhile.
+ATTEMPTS: Final = 3
+#: Trees of all fits of one engine, about, for the progress.
+_TREES: Final = 2 * (trainers.LATENCY.trees + trainers.RANKER.trees + len(HEADS) * trainers.QUANTILE.trees)
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that was exported."""
+
+    card: Card
+    path: Path
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What training came to.
+
+    Attributes
+    ----------
+    trained : tuple of Trained
+    skipped : mapping of str to str
+        Why a model was not made, or not exported.
+    dropped : mapping of str to int
+        Executions of which nothing is learned, by reason.
+    """
+
+    trained: tuple[Trained, ...]
+    skipped: dict[str, str]
+    dropped: dict[str, int]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "trained": [
+                {
+                    "model": entry.card.key,
+                    "kind": entry.card.kind,
+                    "path": str(entry.path),
+                    "observations": entry.card.observations,
+                    "templates": entry.card.templates,
+                    "metrics": dict(entry.card.metrics),
+                    "calibration": dict(entry.card.calibration),
+                    "bytes": entry.card.size_bytes,
+                    "seconds": round(entry.seconds, 2),
+                }
+                for entry in self.trained
+            ],
+            "skipped": self.skipped,
+            "dropped": self.dropped,
+            "seconds": round(self.seconds, 2),
+        }
+
+
+@dataclass(eq=False)
+class _Progress:
+    """Trees that grew, of those that are to grow."""
+
+    report: Progress
+    total: int
+    grown: int = 0
+    what: str = field(default="")
+
+    def __call__(self, trees: int) -> None:
+        self.grown += trees
+        self.report(self.what, min(self.grown / self.total, 1.0))
+
+
+def train(
+    store: SqliteStore | str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    engine: str | None = None,
+    database: str | None = None,
+    until: datetime | None = None,
+    seed: int = 0,
+    trained_from: str = "executions in a store, by godb-fast train",
+    progress: Progress | None = None,
+) -> TrainingReport:
+    """Train models from what a store holds, and export those that are better than guessing.
+
+    Parameters
+    ----------
+    store : SqliteStore or path
+    folder : path, optional
+        Where models go, ``<name>/<version>``; default: the folder ``models`` beside the store.
+    engine : str, optional
+        Only of this one, such as ``duckdb`` (all that the store knows).
+    database : str, optional
+        Only what ran there (``Engine.environment()``).
+    until : datetime, optional
+        Learn as of then.
+    progress : callable, optional
+        Takes what is done now and the share that is done.
+
+    Raises
+    ------
+    MissingDependency
+        Without scikit-learn and skl2onnx.
+    InvalidInput
+        If there is no such store.
+    StoreError
+        If the store cannot be read.
+    ModelRefused
+        If a model cannot be written; those before it serve.
+    KeyboardInterrupt
+        Within the time that one tree takes; nothing half-done is left.
+    """
+    begun = time.perf_counter()
+    for package in ("sklearn", "skl2onnx"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependency(f"training needs {package}; pip install 'godb_fast[train]'")
+    if not isinstance(store, SqliteStore):
+        store = SqliteStore(store)
+    if not store.path.exists():
+        raise InvalidInput(f"there is no store {store.path}; name one, or run queries first")
+    models = ModelFolder(store.path.parent / "models" if folder is None else folder)
+    engines = [engine] if engine is not None else engines_of(store, database)
+    trained: list[Trained] = []
+    skipped: dict[str, str] = {}
+    dropped: dict[str, int] = {}
+    if not engines:
+        skipped["all models"] = "the store holds no complete executions"
+    counted = _Progress(progress or (lambda what, share: None), max(len(engines), 1) * _TREES)
+    for each in engines:
+        counted.what = f"reading {each}"
+        counted(0)
+        found = gather(store, each, database, until)
+        for reason, count in found.dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+        _train_one(found, models, seed, trained_from, counted, trained, skipped)
+    return TrainingReport(tuple(trained), skipped, dropped, time.perf_counter() - begun)
+
+
+def _train_one(
+    found: Gathered,
+    models: ModelFolder,
+    seed: int,
+    trained_from: str,
+    counted: _Progress,
+    trained: list[Trained],
+    skipped: dict[str, str],
+) -> None:
+    """All models of one engine."""
+    watch = Watch(grew=counted)
+    jobs: dict[str, Callable[[], Fitted]] = {}
+    for name, rows, templates, least, job in _jobs(found, watch, seed):
+        known = len(np.unique(templates))
+        if rows < least or known < trainers.LEAST_TEMPLATES:
+            skipped[name] = (
+                f"too little to learn from: {rows} of at least {least} executions, {known} of at least "
+                f"{trainers.LEAST_TEMPLATES} templates"
+            )
+        else:
+            jobs[name] = job
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="godb_fast-train")
+    try:
+        futures = {name: pool.submit(_timed, job) for name, job in jobs.items()}
+        for name, future in futures.items():
+            counted.what = name
+            try:
+                fitted, seconds = _result(future)
+            except ValueError as error:
+                skipped[name] = str(error)
+                continue
+            if fitted.refused is not None:
+                skipped[name] = fitted.refused
+                continue
+            begun = time.perf_counter()
+            card, path = _export(fitted, name, found, models, trained_from)
+            trained.append(Trained(card, path, seconds + time.perf_counter() - begun))
+    except BaseException:
+        watch.stop.set()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _jobs(found: Gathered, watch: Watch, seed: int) -> list[tuple[str, int, Any, int, Callable[[], Fitted]]]:
+    """Per model its name, its rows and their templates, how many it needs at least, and its training."""
+    runs, pairs, served = found.runs, found.pairs, found.served
+    complete = served.fingerprints[~served.censored]
+    return [
+        (
+            f"{found.engine}-latency",
+            len(runs.starts),
+            runs.templates,
+            trainers.LEAST_RUNS,
+            partial(trainers.latency, runs, watch, seed),
+        ),
+        (
+            f"{found.engine}-ranker",
+            len(pairs.log_ratio),
+            pairs.templates,
+            trainers.LEAST_PAIRS,
+            partial(trainers.ranker, pairs, watch, seed),
+        ),
+        *(
+            (
+                f"{found.engine}-p{level * 100:02.0f}",
+                len(complete),
+                complete,
+                trainers.LEAST_RUNS,
+                partial(trainers.quantile, served, level, watch, seed),
+            )
+            for level in HEADS
+        ),
+    ]
+
+
+def _timed(job: Callable[[], Fitted]) -> tuple[Fitted, float]:
+    begun = time.perf_counter()
+    return job(), time.perf_counter() - begun
+
+
+def _result(future: Future[tuple[Fitted, float]]) -> tuple[Fitted, float]:
+    """Wait in steps, so that Ctrl-C arrives between them."""
+    while not wait([future], timeout=0.2).done:
+        pass
+    try:
+        return future.result()
+    except Stopped as stopped:
+        raise KeyboardInterrupt from stopped
+
+
+def _export(
+    fitted: Fitted, name: str, found: Gathered, models: ModelFolder, trained_from: str
+) -> tuple[Card, Path]:
+    for attempt in range(1, ATTEMPTS + 1):
+        file = export(
+            fitted.estimator,
+            fitted.rows,
+            name=name,
+            version=models.next_version(name),
+            kind=fitted.kind,
+            engine=found.engine,
+            columns=fitted.columns,
+            quantile=fitted.quantile,
+            since=found.since,
+            until=found.until,
+            observations=fitted.observations,
+            templates=fitted.templates,
+            trained_from=trained_from,
+            calibration=fitted.calibration,
+            metrics=fitted.metrics,
+        )
+        try:
+            return file.card, models.export(file.card, file.data)
+        except ModelRefused as error:
+            if error.reason != "exists" or attempt == ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")

@@ -1,0 +1,286 @@
+"""The models: each is fitted without a quarter of the templates and judged on them, then fitted on all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from godb_fast.learning.features import FEATURES
+from godb_fast.learning.pipelines import PIPELINE_COLUMN, PIPELINE_COLUMNS, plan_seconds
+from godb_fast.learning.training.gathering import PAIR_COLUMNS, Pairs, PlanRuns
+from godb_fast.learning.training.splitting import held_out, q_errors, rank_correlation, residuals
+from godb_fast.store import TrainingRows
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+#: Fewer teach nothing that holds on the next template.
+LEAST_RUNS: Final = 100
+LEAST_PAIRS: Final = 60
+LEAST_TEMPLATES: Final = 5
+#: More rows are a sample: what is won by them is not worth the minutes.
+MOST_ROWS: Final = 24_000
+#: A ratio of times below this is noise, and counts next to nothing in the ranker.
+NOISE: Final = 0.05
+#: A pair counts by its log ratio, up to here.
+MOST_WEIGHT: Final = 3.0
+#: Trees of a first fit that only says how a plan's time is shared among pipelines that nobody timed.
+SHARING_TREES: Final = 40
+
+
+class Stopped(Exception):
+    """Training was interrupted."""
+
+
+@dataclass(eq=False)
+class Watch:
+    """Stops a fit between two trees, and says how far it is."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    grew: Callable[[int], None] = lambda trees: None
+
+    def __call__(self, tree: int, estimator: Any, state: Any) -> bool:
+        """scikit-learn's monitor: whether to stop."""
+        self.grew(1)
+        return self.stop.is_set()
+
+    def check(self) -> None:
+        """Raise Stopped if it was."""
+        if self.stop.is_set():
+            raise Stopped
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """Size of an ensemble."""
+
+    trees: int
+    depth: int
+    share: float = 0.3
+    rate: float = 0.1
+
+
+#: T3 has 200 trees of about 30 leaves.
+LATENCY: Final = Shape(200, 5)
+RANKER: Final = Shape(100, 4)
+QUANTILE: Final = Shape(100, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """An estimator with what its card says.
+
+    ``refused`` says why it is not worth exporting, if it is not.
+    """
+
+    kind: str
+    estimator: Any
+    rows: Floats
+    columns: tuple[str, ...]
+    observations: int
+    templates: int
+    calibration: dict[str, float]
+    metrics: dict[str, float]
+    quantile: float | None = None
+    refused: str | None = None
+
+
+def _grow(shape: Shape, rows: Floats, target: Floats | Flags, watch: Watch, seed: int, **more: Any) -> Any:
+    """Fit a gradient-boosted ensemble (Friedman 2001), each tree on a part of rows and columns (2002)."""
+    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+
+    weights = more.pop("weights", None)
+    watch.check()
+    make = GradientBoostingClassifier if more.pop("classify", False) else GradientBoostingRegressor
+    chosen = _sample(len(rows), seed)
+    estimator = make(
+        n_estimators=shape.trees,
+        max_depth=shape.depth,
+        learning_rate=shape.rate,
+        subsample=0.5,
+        max_features=shape.share,
+        min_samples_leaf=max(2, min(10, len(chosen) // 50)),
+        random_state=seed,
+        **more,
+    )
+    part = None if weights is None else weights[chosen]
+    # Trees read float32; so do the servers.
+    estimator.fit(rows[chosen].astype(np.float32), target[chosen], sample_weight=part, monitor=watch)
+    watch.check()
+    return estimator
+
+
+def _sample(count: int, seed: int) -> NDArray[np.int64]:
+    if count <= MOST_ROWS:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, MOST_ROWS, replace=False))
+
+
+# -- latency ------------------------------------------------------------------------------------------
+
+
+def latency(runs: PlanRuns, watch: Watch, seed: int) -> Fitted:
+    """-ln(seconds per source row) of a pipeline; a plan's time is the sum over its pipelines."""
+    owners = runs.owners()
+    seconds = _shared(runs, owners, watch, seed)
+    target = np.log(runs.source_rows) - np.log(np.maximum(seconds, 1e-9))
+    test = held_out(runs.templates, seed)
+    judged = _grow(LATENCY, runs.vectors[~test[owners]], target[~test[owners]], watch, seed, loss="huber")
+    truth = runs.latency_s[test]
+    predicted = _plans(judged, runs, owners, test)
+    metrics = q_errors(truth, predicted)
+    metrics["rank_correlation"] = rank_correlation(truth, predicted)
+    rate = float(np.median(runs.latency_s[~test] / _rows(runs)[~test]))
+    guesses = {
+        "median": np.full(len(truth), float(np.median(runs.latency_s[~test]))),
+        "rows": rate * _rows(runs)[test],
+    }
+    for name, guess in guesses.items():
+        metrics[f"baseline_{name}_q_error_p50"] = q_errors(truth, guess)["q_error_p50"]
+    best = min(metrics[f"baseline_{name}_q_error_p50"] for name in guesses)
+    estimator = _grow(LATENCY, runs.vectors, target, watch, seed, loss="huber")
+    return Fitted(
+        "latency",
+        estimator,
+        runs.vectors,
+        tuple(feature.name for feature in PIPELINE_COLUMNS),
+        len(runs.starts),
+        len(np.unique(runs.templates)),
+        residuals(truth, predicted),
+        metrics,
+        refused=None
+        if metrics["q_error_p50"] < best
+        else f"on held-out templates it is no better than guessing: median q-error "
+        f"{metrics['q_error_p50']:.3g}, a guess has {best:.3g}",
+    )
+
+
+def _plans(estimator: Any, runs: PlanRuns, owners: NDArray[np.int64], chosen: Flags) -> Floats:
+    """Predicted seconds of some plans."""
+    inside = chosen[owners]
+    starts = np.searchsorted(owners[inside], np.flatnonzero(chosen))
+    return plan_seconds(runs.source_rows[inside], estimator.predict(runs.vectors[inside]), starts)
+
+
+def _rows(runs: PlanRuns) -> Floats:
+    """Source rows of each plan."""
+    rows: Floats = np.add.reduceat(runs.source_rows, runs.starts)
+    return rows
+
+
+def _shared(runs: PlanRuns, owners: NDArray[np.int64], watch: Watch, seed: int) -> Floats:
+    """Seconds of each pipeline; where operators were not timed, the plan's time is shared among them.
+
+    First by the rows that they touch, then by what a model of that says: one step of expectation and
+    maximization.
+    """
+    unknown = np.isnan(runs.seconds)
+    if not unknown.any():
+        return runs.seconds
+    shares = ("probed_share", "joined_share", "loop_share")
+    touched = 1.0 + sum(np.expm1(runs.vectors[:, PIPELINE_COLUMN[name]]) for name in shares)
+    seconds = np.where(unknown, _divide(runs, owners, runs.source_rows * touched), runs.seconds)
+    target = np.log(runs.source_rows) - np.log(np.maximum(seconds, 1e-9))
+    first = _grow(Shape(SHARING_TREES, LATENCY.depth, rate=0.2), runs.vectors, target, watch, seed)
+    expected = runs.source_rows * np.exp(-first.predict(runs.vectors))
+    return np.where(unknown, _divide(runs, owners, expected), runs.seconds)
+
+
+def _divide(runs: PlanRuns, owners: NDArray[np.int64], weights: Floats) -> Floats:
+    total = np.add.reduceat(weights, runs.starts)
+    divided: Floats = weights / total[owners] * runs.latency_s[owners]
+    return divided
+
+
+# -- ranker -------------------------------------------------------------------------------------------
+
+
+def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
+    """The probability that a plan is faster than the engine's own; pairs count by how much it matters."""
+    faster = pairs.log_ratio < 0.0
+    weights = np.minimum(np.maximum(np.abs(pairs.log_ratio) - NOISE, 1e-3), MOST_WEIGHT)
+    test = held_out(pairs.templates, seed)
+    both = all(0 < part.sum() < len(part) for part in (faster, faster[~test]))
+    if not both:
+        raise ValueError("all plans are faster than the engine's own, or none is")
+    judged = _grow(
+        RANKER, pairs.vectors[~test], faster[~test], watch, seed, classify=True, weights=weights[~test]
+    )
+    likely = judged.predict_proba(pairs.vectors[test])[:, 1]
+    metrics = {
+        "weighted_accuracy": float(np.average((likely > 0.5) == faster[test], weights=weights[test])),
+        **_regret(pairs, test, likely),
+    }
+    estimator = _grow(RANKER, pairs.vectors, faster, watch, seed, classify=True, weights=weights)
+    return Fitted(
+        "ranker",
+        estimator,
+        pairs.vectors,
+        PAIR_COLUMNS,
+        len(pairs.log_ratio),
+        len(np.unique(pairs.templates)),
+        {},
+        metrics,
+        refused=None
+        if metrics["r_chosen"] < 1.0
+        else f"on held-out templates what it would choose is no faster: R = {metrics['r_chosen']:.3g}",
+    )
+
+
+def _regret(pairs: Pairs, test: Flags, likely: Floats) -> dict[str, float]:
+    """Σ time of what would be chosen ÷ Σ time of the engine's own plans, and of the best in hindsight."""
+    chosen_s = default_s = best_s = 0.0
+    queries, ratios, defaults = pairs.queries[test], pairs.log_ratio[test], pairs.default_s[test]
+    for query in np.unique(queries):
+        own = queries == query
+        default = float(defaults[own][0])
+        best = int(likely[own].argmax())
+        chosen_s += default * (float(np.exp(ratios[own][best])) if likely[own][best] > 0.5 else 1.0)
+        best_s += default * min(float(np.exp(ratios[own].min())), 1.0)
+        default_s += default
+    return {"r_chosen": chosen_s / default_s, "r_oracle": best_s / default_s}
+
+
+# -- quantiles ----------------------------------------------------------------------------------------
+
+
+def quantile(rows: TrainingRows, level: float, watch: Watch, seed: int) -> Fitted:
+    """A quantile of ln(latency in ms) of a plan, from the vector that was served."""
+    complete = ~rows.censored
+    vectors, truth = rows.vectors[complete], np.log(rows.latencies_ms[complete])
+    templates = rows.fingerprints[complete]
+    test = held_out(templates, seed)
+    options = {"loss": "quantile", "alpha": level}
+    judged = _grow(QUANTILE, vectors[~test], truth[~test], watch, seed, **options)
+    below = truth[test] - judged.predict(vectors[test])
+    guess = truth[test] - float(np.quantile(truth[~test], level))
+    metrics = {
+        "coverage": float((below <= 0.0).mean()),
+        "pinball": _pinball(below, level),
+        "baseline_pinball": _pinball(guess, level),
+    }
+    estimator = _grow(QUANTILE, vectors, truth, watch, seed, **options)
+    return Fitted(
+        "quantile",
+        estimator,
+        vectors,
+        tuple(feature.name for feature in FEATURES),
+        len(vectors),
+        len(np.unique(templates)),
+        residuals(np.exp(truth[test]), np.exp(truth[test] - below)),
+        metrics,
+        quantile=level,
+        refused=None
+        if metrics["pinball"] < metrics["baseline_pinball"]
+        else f"on held-out templates its pinball loss {metrics['pinball']:.3g} is no better than a "
+        f"constant's, {metrics['baseline_pinball']:.3g}",
+    )
+
+
+def _pinball(above: Floats, level: float) -> float:
+    return float(np.maximum(level * above, (level - 1.0) * above).mean())

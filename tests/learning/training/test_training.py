@@ -1,0 +1,331 @@
+"""Training from stores: drawn ones with a known law, and what real engines did; faults on the way."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import signal
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.executions import BEGIN, fill
+from godb_fast import Optimizer
+from godb_fast.cli import main
+from godb_fast.core import Decision, Observation
+from godb_fast.engines.base import Rendered
+from godb_fast.engines.duckdb import DuckDBEngine
+from godb_fast.errors import InvalidInput, MissingDependency, ModelRefused
+from godb_fast.learning.features import FEATURES, FEATURES_VERSION
+from godb_fast.learning.models import Model, ModelFolder
+from godb_fast.learning.models import folder as folders
+from godb_fast.learning.pipelines import pipelines, plan_seconds
+from godb_fast.learning.training import train
+from godb_fast.learning.training.exporting import export
+from godb_fast.learning.training.gathering import gather, pair_vectors, same_database
+from godb_fast.learning.training.splitting import held_out
+from godb_fast.store import SqliteStore
+
+NAMES = {"duckdb-latency", "duckdb-ranker", "duckdb-p10", "duckdb-p50", "duckdb-p90"}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of drawn executions, to be read only."""
+    path = tmp_path_factory.mktemp("drawn") / "store.sqlite"
+    store = SqliteStore(path)
+    fill(store, 450, templates=24)
+    store.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(drawn: Path, tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("models")
+    said: list[tuple[str, float]] = []
+    report = train(drawn, folder, progress=lambda what, share: said.append((what, share)))
+    return folder, report, said
+
+
+def test_models_are_better_than_guessing_on_templates_that_they_never_saw(trained) -> None:
+    folder, report, said = trained
+    assert not report.skipped
+    assert {entry.card.name for entry in report.trained} == NAMES == set(ModelFolder(folder).names())
+    cards = {entry.card.name: entry.card for entry in report.trained}
+    latency = cards["duckdb-latency"].metrics
+    assert latency["q_error_p50"] < 1.35
+    assert latency["q_error_p50"] < latency["baseline_rows_q_error_p50"]
+    assert latency["rank_correlation"] > 0.9
+    ranker = cards["duckdb-ranker"].metrics
+    assert ranker["r_oracle"] <= ranker["r_chosen"] < 0.6
+    for card in cards.values():
+        assert card.features_version == FEATURES_VERSION
+        assert card.since.startswith("2024-05-01")
+        assert card.templates >= 20
+        assert set(card.packages) == {"scikit-learn", "skl2onnx", "numpy"}
+    assert list(cards["duckdb-p10"].calibration) == ["p05", "p10", "p50", "p90", "p95", "p99"]
+    shares = [share for _, share in said]
+    assert shares[0] == 0.0
+    assert 0.9 < max(shares) <= 1.0
+
+
+def test_what_was_trained_serves(trained, drawn: Path) -> None:
+    folder = trained[0]
+    found = gather(SqliteStore(drawn), "duckdb")
+    latency = Model.newest(folder, "duckdb-latency")
+    assert latency.server.startswith("native")
+    predicted = plan_seconds(found.runs.source_rows, latency.predict(found.runs.vectors), found.runs.starts)
+    off = np.abs(np.log(predicted / found.runs.latency_s))
+    assert np.median(off) < 0.3
+    ranker = Model.newest(folder, "duckdb-ranker")
+    likely = ranker.predict(found.pairs.vectors)
+    assert ((likely > 0.5) == (found.pairs.log_ratio < 0))[np.abs(found.pairs.log_ratio) > 0.3].mean() > 0.9
+    low, high = (
+        Model.newest(folder, f"duckdb-{head}").predict(found.served.vectors) for head in ("p10", "p90")
+    )
+    assert (low < high).mean() > 0.95
+
+
+def test_plans_that_nobody_timed_are_learned_from_too(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.sqlite")
+    fill(store, 300, templates=15, timed=False)
+    found = gather(store, "duckdb")
+    assert np.isnan(found.runs.seconds).all()
+    report = train(store, tmp_path)
+    metrics = next(entry.card.metrics for entry in report.trained if entry.card.kind == "latency")
+    assert metrics["q_error_p50"] < metrics["baseline_rows_q_error_p50"]
+
+
+def test_poisoned_executions_teach_nothing_and_are_counted(tmp_path: Path, drawn: Path) -> None:
+    store = SqliteStore(tmp_path / "store.sqlite")
+    (sound,) = SqliteStore(drawn).observations(1)
+    decision = Decision(1, "", engine="duckdb")
+
+    def ran(**more) -> None:
+        seen = replace(sound, execution_id=os.urandom(8).hex(), decision_id=decision.id, **more)
+        store.record(decision, seen)
+        store.features.keep(
+            seen.execution_id, seen.at - timedelta(seconds=1), FEATURES_VERSION, np.ones(len(FEATURES))
+        )
+
+    ran()
+    ran(latency_ms=-5.0)
+    ran(latency_ms=1e12)
+    ran(latency_ms=float("inf"))
+    ran(database="elsewhere")
+    ran(outcome="error")
+    ran(fell_back="watchdog")
+    ran(obeyed=False)
+    ran(plan=None)
+    ran(engine="postgresql")
+    assert store.flush()
+    found = gather(store, "duckdb", "drawn")
+    assert len(found.runs.starts) == 1
+    assert len(found.served.latencies_ms) == 3  # The sound one; that without a plan; and a disobedient one.
+    assert dict(found.dropped) == {
+        "a negative time": 1,
+        "an absurd time": 2,
+        "of another database": 1,
+        "not complete": 1,
+        "not under the plan that was asked for": 2,
+        "without a plan": 1,
+        "features of another database": 1,
+        "features a negative time": 1,
+        "features an absurd time": 2,
+    }
+    assert len(gather(store, "duckdb", until=BEGIN).runs.starts) == 0
+    assert same_database(
+        "/a.duckdb a.main search_path= settings=1", "/a.duckdb a.main search_path=x settings=2"
+    )
+    assert same_database("h:1/d role=a search_path=x settings=2", "h:1/d role=b search_path=y settings=1")
+    assert not same_database("h:1/d role=a search_path=x", "h:1/e role=a search_path=x")
+
+
+def test_too_little_is_said_and_nothing_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = SqliteStore(tmp_path / "store.sqlite")
+    with pytest.raises(InvalidInput, match="there is no store"):
+        train(store)
+    assert store.flush()
+    fill(store, 9, templates=2)
+    report = train(store)
+    assert not report.trained
+    assert set(report.skipped) == NAMES
+    assert "9 of at least 100 executions, 2 of at least 5 templates" in report.skipped["duckdb-latency"]
+    assert not (tmp_path / "models").exists()
+    assert main(["train", str(store.path)]) == 1
+    assert "duckdb-ranker: not trained: too little" in capsys.readouterr().out
+    assert main(["train", str(store.path), "--engine", "postgresql", "--json"]) == 1
+    assert "postgresql-latency" in json.loads(capsys.readouterr().out)["skipped"]
+    # What only looks like a store, and what is none.
+    assert main(["train", str(tmp_path / "absent.sqlite")]) == 2
+    assert main(["train", str(tmp_path)]) == 2
+    assert main(["train", "--store", "off"]) == 2
+    assert "name one" in capsys.readouterr().err
+
+
+def test_no_signal_is_not_exported(tmp_path: Path, drawn: Path) -> None:
+    """Times that have nothing to do with the plans: no model of them is any good, and none is written."""
+    source, store = random.Random(3), SqliteStore(tmp_path / "store.sqlite")
+    for seen in SqliteStore(drawn).observations(300):
+        store.record(
+            Decision(seen.fingerprint, "", engine="duckdb"),
+            replace(
+                seen, plan=replace(seen.plan, latency_ms=None), latency_ms=10.0 * source.lognormvariate(0, 2)
+            ),
+        )
+    assert store.flush()
+    report = train(store, tmp_path)
+    assert "no better than guessing" in report.skipped["duckdb-latency"]
+    assert not report.trained
+
+
+def test_ctrl_c_stops_within_a_tree_and_leaves_the_models_before(
+    tmp_path: Path, trained, drawn: Path
+) -> None:
+    before = _copied(trained[0], tmp_path)
+
+    def progress(what: str, share: float) -> None:
+        if share > 0.2:
+            signal.raise_signal(signal.SIGINT)
+
+    if sys.platform == "win32":
+        pytest.skip("Ctrl-C is no signal there")
+    with pytest.raises(KeyboardInterrupt):
+        train(drawn, tmp_path, progress=progress)
+    assert _listed(tmp_path) == before
+    assert Model.newest(tmp_path, "duckdb-latency").key == "duckdb-latency/1"
+
+
+def test_a_full_disk_is_named_and_leaves_the_models_before(
+    tmp_path: Path, trained, drawn: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = _copied(trained[0], tmp_path)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(folders.os, "fsync", full)
+    assert main(["train", str(drawn), "--models", str(tmp_path)]) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert _listed(tmp_path) == before
+
+
+def _copied(folder: Path, target: Path) -> list[str]:
+    for name in ModelFolder(folder).names():
+        file = ModelFolder(folder).load(name, 1)
+        ModelFolder(target).export(file.card, file.data)
+    return _listed(target)
+
+
+def _listed(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_without_scikit_learn_the_extra_is_named(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(MissingDependency, match=r"godb_fast\[train\]"):
+        train(drawn)
+    with pytest.raises(InvalidInput, match="needs a store"):
+        Optimizer().train()
+
+
+def test_an_optimizer_trains_from_what_its_sessions_recorded_on_duckdb(tmp_path: Path) -> None:
+    """Real executions with their profiles, of real sizes: templates of one to three joins."""
+    store = SqliteStore(tmp_path / "store.sqlite")
+    source = random.Random(5)
+    with DuckDBEngine.open() as engine:
+        for number, rows in enumerate((2_000, 20_000, 200_000)):
+            engine.run(
+                Rendered(f"CREATE TABLE t{number} AS SELECT i AS id, i % 1000 AS k FROM range({rows}) r(i)")
+            )
+        texts = [
+            "SELECT count(*) FROM t0 JOIN t1 USING (k) WHERE t1.id < {}",
+            "SELECT count(*) FROM t0 JOIN t2 USING (id) WHERE t2.id < {}",
+            "SELECT t1.k, count(*) FROM t1 JOIN t2 USING (id) WHERE t2.id < {} GROUP BY ALL",
+            "SELECT * FROM t2 WHERE id < {} ORDER BY k LIMIT 5",
+            "SELECT k, sum(id) FROM t2 WHERE id < {} GROUP BY k ORDER BY 2",
+            "SELECT count(*) FROM t0 JOIN t1 USING (id) JOIN t2 USING (id) WHERE t2.k < {}",
+        ]  # fmt: skip
+        for number in range(180):
+            text = texts[number % len(texts)].format(source.randrange(10, 200_000))
+            result = engine.run(Rendered(text), profile=True)
+            seen = Observation(
+                "", number % len(texts), "ok", result.latency_ms, plan=result.plan, plan_source="profile",
+                engine=engine.name, database=engine.environment(),
+            )  # fmt: skip
+            store.record(Decision(seen.fingerprint, "", engine=engine.name), seen)
+        report = Optimizer(store=store).train(tmp_path / "models")
+        assert set(report.skipped) >= NAMES - {"duckdb-latency"}
+        found = gather(store, "duckdb", engine.environment())
+        assert len(found.runs.starts) == 180
+        assert not np.isnan(found.runs.seconds).any()
+        for entry in report.trained:
+            model = Model.newest(tmp_path / "models", entry.card.name)
+            plan = pipelines(engine.explain(texts[2].format(50)))
+            (seconds,) = plan_seconds(plan.source_rows, model.predict(plan.vectors), [0])
+            assert 1e-5 < seconds < 10.0
+
+
+def test_exports_of_neighbouring_values_take_the_same_side() -> None:
+    """Thresholds lie between float32 values that have no float32 between them."""
+    from sklearn.ensemble import GradientBoostingRegressor
+
+    first = np.nextafter(np.float32(1.0), np.float32(2.0))
+    steps = [np.float32(1.0), first, np.nextafter(first, np.float32(2.0))]
+    rows = np.array(steps * 40, np.float64)[:, None]
+    target = 15.0 + np.arange(len(rows)) % 3
+    estimator = GradientBoostingRegressor(n_estimators=30, max_depth=2).fit(rows, target)
+    before = estimator.predict(rows)
+    file = export(
+        estimator,
+        rows,
+        name="x",
+        version=1,
+        kind="latency",
+        engine="duckdb",
+        columns=("a",),
+        trained_from="here",
+    )
+    assert (estimator.predict(rows) == before).all()
+    np.testing.assert_allclose(Model(file).predict(rows), before, rtol=1e-6)
+
+    class Other:
+        """An estimator that says something else than what is exported."""
+
+        estimators_ = estimator.estimators_
+
+        def predict(self, sample: np.ndarray) -> np.ndarray:
+            return estimator.predict(sample) + 1.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "godb_fast.learning.training.exporting.to_bytes", lambda *given: (file.data, "variable")
+        )
+        with pytest.raises(ModelRefused, match="differs from scikit-learn"):
+            export(
+                Other(), rows, name="x", version=1, kind="latency", engine="duckdb", columns=("a",),
+                trained_from="here",
+            )  # fmt: skip
+
+
+def test_whole_templates_are_held_out() -> None:
+    templates = np.repeat(np.arange(20), 7)
+    chosen = held_out(templates, 1)
+    assert chosen.sum() == 35
+    assert all(len(set(chosen[templates == template])) == 1 for template in range(20))
+    assert (held_out(templates, 1) == chosen).all()
+    assert (held_out(templates, 2) != chosen).any()
+
+
+def test_pairs_are_differences_and_the_default() -> None:
+    plans, default = np.full((2, len(FEATURES)), 5.0), np.arange(float(len(FEATURES)))
+    rows = pair_vectors(plans, default)
+    assert rows.shape == (2, 24 + len(FEATURES))
+    assert rows[0, :3].tolist() == [5.0, 4.0, 3.0]
+    assert rows[1, 24:27].tolist() == [0.0, 1.0, 2.0]
