@@ -1,0 +1,209 @@
+"""Executions to train on: the demo, TPC-H and TPC-DS on a live engine, each query under several plans.
+
+Run as ``python -m benchmarks.collecting STORE``, then ``godb-fast train STORE``. Each query runs under the
+engine's own plan, under join trees of ours and, on PostgreSQL, under its arms; plans take turns in random
+order. The store keeps each execution with its plan and, where the query has one block to plan, the vector of
+the plan that really ran. Nothing else is read: no published evaluation data but the texts of the queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import MissingData, Options
+from benchmarks.loading import TUNED, tell
+from benchmarks.workloads import Loaded, Wanted, load
+from godb_fast.core import Decision, JoinTree, Observation
+from godb_fast.engines.base import Engine
+from godb_fast.engines.registry import open_engine
+from godb_fast.errors import EngineError, GodbError
+from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
+from godb_fast.exploring.subjects import LiveQuery, Subject, examine
+from godb_fast.learning.describing import PlanDescriber
+from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.store import SqliteStore
+
+WORKLOADS = ("demo-full", "tpch", "tpcds")
+#: Candidates of a query that run, the engine's own plan apart.
+MOST_CANDIDATES = 6
+#: A plan may take so many times the engine's own, and a moment.
+ALLOWANCE, LEAST_S = 6.0, 0.3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is collected."""
+
+    store: Path
+    engine: str
+    workloads: Sequence[str]
+    scale: float
+    rounds: int
+    limit_s: float
+    cap_s: float
+
+
+def collect(settings: Settings, options: Options) -> int:
+    """Run everything; how many executions were recorded."""
+    store = SqliteStore(settings.store, queue_limit=100_000)
+    recorded = 0
+    for workload in settings.workloads:
+        for draw in range(settings.rounds):
+            drawn = Options(options.data, None, options.seed + draw)
+            wanted = Wanted(engine=settings.engine, workload=workload, scale=settings.scale)
+            with ExitStack() as stack:
+                try:
+                    loaded = load(stack, wanted, drawn, TUNED)
+                except MissingData as missing:
+                    tell(f"{workload} left out: {missing}")
+                    break
+                recorded += _workload(loaded, store, settings, drawn.seed, first=draw == 0)
+                tell(f"{workload}, draw {draw + 1}: {recorded:,} executions so far")
+    store.close()
+    return recorded
+
+
+def _workload(loaded: Loaded, store: SqliteStore, settings: Settings, seed: int, *, first: bool) -> int:
+    """Every query once per plan, and the engine's own plan twice."""
+    queries = [*(loaded.explored if first else ())]
+    queries += [LiveQuery(query.name, query.sql) for query in loaded.measured]
+    end = time.monotonic() + settings.limit_s
+    source, recorded = random.Random(seed), 0
+    source.shuffle(queries)
+    engine = open_engine(loaded.url)
+    try:
+        for query in queries:
+            if time.monotonic() > end:
+                tell(f"the time of {settings.limit_s:.0f} s is over; queries that did not run are left out")
+                break
+            for observation, vector in _runs(engine, query, source, settings.cap_s):
+                store.record(Decision(observation.fingerprint, "", engine=engine.name), observation)
+                if vector is not None:
+                    # Described before anything ran, kept as of then.
+                    store.features.keep(observation.execution_id, observation.at, FEATURES_VERSION, vector)
+                recorded += 1
+    finally:
+        engine.close()
+    if not store.flush(60.0):
+        raise GodbError(f"the store took no executions: {store.health().reason}")
+    return recorded
+
+
+def _runs(
+    engine: Engine, query: LiveQuery, source: random.Random, cap_s: float
+) -> Iterator[tuple[Observation, Any]]:
+    subject = examine(engine, query)
+    if not isinstance(subject, Subject):
+        return
+    try:
+        found = candidates(engine, subject)
+        # Once for the caches, and to know what a candidate may take.
+        own_s = engine.run(found[DEFAULT_ARM].rendered, timeout_s=cap_s).latency_ms / 1e3
+    except EngineError as error:
+        tell(f"{query.name} left out: {error}")
+        return
+    others = [entry for arm, entry in found.items() if arm != DEFAULT_ARM and not entry.rewritten]
+    others.sort(key=lambda entry: not entry.steering.join_trees)
+    turns = [found[DEFAULT_ARM], *others[:MOST_CANDIDATES], found[DEFAULT_ARM]]
+    source.shuffle(turns)
+    describe = _Describer(engine, subject)
+    for entry in turns:
+        yield from _run(engine, subject, entry, describe, min(cap_s, ALLOWANCE * own_s + LEAST_S))
+
+
+def _run(
+    engine: Engine, subject: Subject, entry: Candidate, describe: _Describer, timeout_s: float
+) -> Iterator[tuple[Observation, Any]]:
+    common: dict[str, Any] = {
+        "steered": entry.arm != DEFAULT_ARM,
+        "steering_key": entry.steering.key if entry.steering else None,
+        "engine": engine.name,
+        "engine_version": engine.version,
+        "database": engine.environment(),
+    }
+    try:
+        result = engine.run(entry.rendered, timeout_s=timeout_s, profile=True)
+    except EngineError:
+        # Too slow, or refused: what did not end tells nothing of its pipelines.
+        return
+    plan = result.plan
+    vector = (
+        None if plan is None else describe(engine.default_trees(subject.template, plan, subject.literals))
+    )
+    yield (
+        Observation(
+            "",
+            subject.template.fingerprint,
+            "ok",
+            result.latency_ms,
+            rows=len(result.rows),
+            plan=plan,
+            plan_source=None if plan is None else plan.source,
+            **common,
+        ),
+        vector,
+    )
+
+
+class _Describer:
+    """The vector of whatever join tree ran, of a query with one block to plan."""
+
+    def __init__(self, engine: Engine, subject: Subject) -> None:
+        self._planner = planner = subject.planner
+        self._subject = subject
+        self._describer: PlanDescriber | None = None
+        if planner is not None and len(planner.blocks) == 1:
+            self._block = planner.blocks[0].index
+            block = subject.template.blocks[self._block]
+            self._describer = PlanDescriber(subject.template, block, engine.statistics())
+            self._estimates = planner.estimates(subject.literals, subject.query.params)
+
+    def __call__(self, trees: dict[int, JoinTree]) -> Any:
+        if self._describer is None or self._planner is None or self._block not in trees:
+            return None
+        proposal = self._planner.propose(self._subject.literals, self._subject.query.params, trees)
+        (block,) = proposal.blocks
+        own = block.assessment.which[-1]
+        if own < 0:
+            return None
+        plans = block.assessment.plans[own : own + 1]
+        return self._describer.vectors(plans, self._estimates[self._block])[0]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and collect; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.collecting", description=collect.__doc__)
+    parser.add_argument("store", type=Path, metavar="STORE", help="the store's file; what it holds is kept")
+    parser.add_argument("--engine", choices=("duckdb", "postgres"), default="duckdb")
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--scale", type=float, default=0.1, help="of all workloads (0.1)")
+    parser.add_argument("--rounds", type=int, default=2, help="draws of literals per query (2)")
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds per workload and draw (600)")
+    parser.add_argument("--cap", type=float, default=10.0, help="seconds that a run may take (10)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="default: GODB_FAST_BENCH_DATA")
+    parser.add_argument("--seed", type=int, default=1)
+    parsed = parser.parse_args(arguments)
+    named = parsed.data or os.environ.get("GODB_FAST_BENCH_DATA") or None
+    settings = Settings(
+        parsed.store, parsed.engine, parsed.workloads, parsed.scale, parsed.rounds, parsed.limit, parsed.cap
+    )
+    try:
+        count = collect(settings, Options(Path(named) if named else None, None, parsed.seed))
+    except KeyboardInterrupt:
+        print("interrupted; what ran is recorded", file=sys.stderr)
+        return 130
+    print(f"{count:,} executions recorded in {settings.store}")
+    return 0 if count else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
