@@ -21,6 +21,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "src_ext"
+MODELS = ROOT / "models"
 STAGE = Path("build") / "staged"
 PACKAGE = "godb_fast._kernels"
 NO_EXT = os.environ.get("GODB_FAST_NO_EXT") == "1"
@@ -28,6 +29,11 @@ REQUIRE_EXT = os.environ.get("GODB_FAST_REQUIRE_EXT") == "1"
 
 if NO_EXT and REQUIRE_EXT:
     sys.exit("GODB_FAST_NO_EXT=1 and GODB_FAST_REQUIRE_EXT=1 contradict each other: unset one")
+
+
+def shipped_models() -> list[Path]:
+    """Files of the models that ship: ``<name>/<version>/{model.onnx, card.json}``."""
+    return sorted([*MODELS.glob("*/*/model.onnx"), *MODELS.glob("*/*/card.json")])
 
 
 def topics() -> list[str]:
@@ -116,7 +122,7 @@ class BuildKernels(build_ext):
 
 
 class BuildPackage(build_py):
-    """Puts the kernels' sources beside the compiled ones: Python and Numba run them."""
+    """Puts the kernels' sources beside the compiled ones (Python and Numba run them), and the models in."""
 
     def run(self) -> None:
         super().run()
@@ -125,10 +131,14 @@ class BuildPackage(build_py):
             target.mkdir(parents=True, exist_ok=True)
             for source in [*SOURCES.glob("*.py"), *SOURCES.glob("*.pxd")]:
                 shutil.copyfile(source, target / source.name)
+            for source in shipped_models():
+                place = Path(self.build_lib) / "godb_fast" / "_models" / source.relative_to(MODELS)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, place)
 
     def get_source_files(self) -> list[str]:
-        kernels = [*SOURCES.glob("*.py"), *SOURCES.glob("*.pxd")]
-        return [*super().get_source_files(), *(str(path.relative_to(ROOT)) for path in kernels)]
+        others = [*SOURCES.glob("*.py"), *SOURCES.glob("*.pxd"), *shipped_models()]
+        return [*super().get_source_files(), *(str(path.relative_to(ROOT)) for path in others)]
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels, "build_py": BuildPackage})

@@ -1,4 +1,4 @@
-"""Checks a built wheel: kernels compiled and stripped, their sources beside them, no generated C."""
+"""Checks a built wheel: kernels compiled and stripped, their sources beside them, models in, no generated C."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-TOPICS = {path.stem for path in (Path(__file__).parents[2] / "src_ext").glob("*.py")}
+ROOT = Path(__file__).parents[2]
+TOPICS = {path.stem for path in (ROOT / "src_ext").glob("*.py")}
+MODELS = {path.relative_to(ROOT / "models").as_posix() for path in (ROOT / "models").glob("*/*/*.*")}
 
 
 def problems(wheel: Path) -> list[str]:
@@ -23,6 +25,7 @@ def problems(wheel: Path) -> list[str]:
         sources = {Path(name).stem for name in names if "/_kernels/" in name and name.endswith(".py")}
         found += [f"kernel {topic!r} is not compiled" for topic in sorted(TOPICS - kernels)]
         found += [f"kernel {topic!r} has no source" for topic in sorted(TOPICS - sources)]
+        found += [f"model {name} is missing" for name in MODELS if f"godb_fast/_models/{name}" not in names]
         if "godb_fast/py.typed" not in names:
             found.append("py.typed is missing")
         if not any(name.endswith("LICENSE") for name in names):

@@ -2,7 +2,8 @@
 
 :mod:`card` says what a model is, :mod:`folder` loads and exports the pair of files, :mod:`graph` reads ONNX
 (with :mod:`wire`, without the ``onnx`` package) and refuses what is not on its list, :mod:`forest` flattens
-tree ensembles for the kernel of that name, :mod:`serving` predicts, :mod:`cache` remembers predictions.
+tree ensembles for the kernel of that name, :mod:`serving` predicts, :mod:`cache` remembers
+predictions, :mod:`shipped` finds the user's model or the one that ships.
 """
 
 from godb_fast.learning.models.cache import PredictionCache
