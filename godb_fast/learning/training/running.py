@@ -20,6 +20,7 @@ from godb_fast.learning.models import Card, ModelFolder
 from godb_fast.learning.training import trainers
 from godb_fast.learning.training.exporting import export
 from godb_fast.learning.training.gathering import Gathered, engines_of, gather
+from godb_fast.learning.training.splitting import rounds
 from godb_fast.learning.training.trainers import Fitted, Stopped, Watch
 from godb_fast.store import SqliteStore
 
@@ -29,8 +30,6 @@ HEADS: Final = (0.1, 0.5, 0.9)
 THREADS: Final = 2
 #: Another process may have exported the same version meanwhile.
 ATTEMPTS: Final = 3
-#: Trees of all fits of one engine, about, for the progress.
-_TREES: Final = 2 * (trainers.LATENCY.trees + trainers.RANKER.trees + len(HEADS) * trainers.QUANTILE.trees)
 
 Progress = Callable[[str, float], None]
 
@@ -90,13 +89,13 @@ class _Progress:
     """Trees that grew, of those that are to grow."""
 
     report: Progress
-    total: int
+    total: int = 0
     grown: int = 0
     what: str = field(default="")
 
     def __call__(self, trees: int) -> None:
         self.grown += trees
-        self.report(self.what, min(self.grown / self.total, 1.0))
+        self.report(self.what, min(self.grown / self.total, 1.0) if self.total else 0.0)
 
 
 def train(
@@ -154,7 +153,7 @@ def train(
     dropped: dict[str, int] = {}
     if not engines:
         skipped["all models"] = "the store holds no complete executions"
-    counted = _Progress(progress or (lambda what, share: None), max(len(engines), 1) * _TREES)
+    counted = _Progress(progress or (lambda what, share: None))
     for each in engines:
         counted.what = f"reading {each}"
         counted(0)
@@ -177,7 +176,7 @@ def _train_one(
     """All models of one engine."""
     watch = Watch(grew=counted)
     jobs: dict[str, Callable[[], Fitted]] = {}
-    for name, rows, templates, least, job in _jobs(found, watch, seed):
+    for name, rows, templates, least, trees, job in _jobs(found, watch, seed):
         known = len(np.unique(templates))
         if rows < least or known < trainers.LEAST_TEMPLATES:
             skipped[name] = (
@@ -186,6 +185,8 @@ def _train_one(
             )
         else:
             jobs[name] = job
+            # One fit on all, and one for each round of held-out templates.
+            counted.total += trees * (1 + rounds(rows))
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="godb_fast-train")
     try:
         futures = {name: pool.submit(_timed, job) for name, job in jobs.items()}
@@ -209,8 +210,10 @@ def _train_one(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _jobs(found: Gathered, watch: Watch, seed: int) -> list[tuple[str, int, Any, int, Callable[[], Fitted]]]:
-    """Per model its name, its rows and their templates, how many it needs at least, and its training."""
+def _jobs(
+    found: Gathered, watch: Watch, seed: int
+) -> list[tuple[str, int, Any, int, int, Callable[[], Fitted]]]:
+    """Per model its name, rows and their templates, how many rows it needs, its trees, and its training."""
     runs, pairs, served = found.runs, found.pairs, found.served
     complete = served.fingerprints[~served.censored]
     return [
@@ -219,6 +222,7 @@ def _jobs(found: Gathered, watch: Watch, seed: int) -> list[tuple[str, int, Any,
             len(runs.starts),
             runs.templates,
             trainers.LEAST_RUNS,
+            trainers.LATENCY.trees,
             partial(trainers.latency, runs, watch, seed),
         ),
         (
@@ -226,6 +230,7 @@ def _jobs(found: Gathered, watch: Watch, seed: int) -> list[tuple[str, int, Any,
             len(pairs.log_ratio),
             pairs.templates,
             trainers.LEAST_PAIRS,
+            trainers.RANKER.trees,
             partial(trainers.ranker, pairs, watch, seed),
         ),
         *(
@@ -234,6 +239,7 @@ def _jobs(found: Gathered, watch: Watch, seed: int) -> list[tuple[str, int, Any,
                 len(complete),
                 complete,
                 trainers.LEAST_RUNS,
+                trainers.QUANTILE.trees,
                 partial(trainers.quantile, served, level, watch, seed),
             )
             for level in HEADS

@@ -1,4 +1,4 @@
-"""The models: each is fitted without a quarter of the templates and judged on them, then fitted on all."""
+"""The models: each is judged on templates that it was fitted without, and then fitted on all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from godb_fast.learning.features import FEATURES
 from godb_fast.learning.pipelines import PIPELINE_COLUMN, PIPELINE_COLUMNS, plan_seconds
 from godb_fast.learning.training.gathering import PAIR_COLUMNS, Pairs, PlanRuns
-from godb_fast.learning.training.splitting import held_out, q_errors, rank_correlation, residuals
+from godb_fast.learning.training.splitting import out_of_fold, q_errors, rank_correlation, residuals
 from godb_fast.store import TrainingRows
 
 Floats = NDArray[np.float64]
@@ -29,6 +29,8 @@ MOST_ROWS: Final = 24_000
 NOISE: Final = 0.05
 #: A pair counts by its log ratio, up to here.
 MOST_WEIGHT: Final = 3.0
+#: Probabilities from which on a plan may be preferred to the engine's own.
+THRESHOLDS: Final = tuple(round(0.5 + 0.05 * step, 2) for step in range(11))
 #: Trees of a first fit that only says how a plan's time is shared among pipelines that nobody timed.
 SHARING_TREES: Final = 40
 
@@ -129,16 +131,21 @@ def latency(runs: PlanRuns, watch: Watch, seed: int) -> Fitted:
     owners = runs.owners()
     seconds = _shared(runs, owners, watch, seed)
     target = np.log(runs.source_rows) - np.log(np.maximum(seconds, 1e-9))
-    test = held_out(runs.templates, seed)
-    judged = _grow(LATENCY, runs.vectors[~test[owners]], target[~test[owners]], watch, seed, loss="huber")
-    truth = runs.latency_s[test]
-    predicted = _plans(judged, runs, owners, test)
+
+    def predict(test: Flags) -> Floats:
+        train = ~test[owners]
+        fitted = _grow(LATENCY, runs.vectors[train], target[train], watch, seed, loss="huber")
+        return _plans(fitted, runs, owners, test)
+
+    judged, predicted = out_of_fold(runs.templates, seed, predict)
+    truth = runs.latency_s[judged]
     metrics = q_errors(truth, predicted)
     metrics["rank_correlation"] = rank_correlation(truth, predicted)
-    rate = float(np.median(runs.latency_s[~test] / _rows(runs)[~test]))
+    rate = float(np.median(runs.latency_s / _rows(runs)))
+    # Guesses that know even the held-out templates' median.
     guesses = {
-        "median": np.full(len(truth), float(np.median(runs.latency_s[~test]))),
-        "rows": rate * _rows(runs)[test],
+        "median": np.full(len(truth), float(np.median(runs.latency_s))),
+        "rows": rate * _rows(runs)[judged],
     }
     for name, guess in guesses.items():
         metrics[f"baseline_{name}_q_error_p50"] = q_errors(truth, guess)["q_error_p50"]
@@ -204,19 +211,23 @@ def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
     """The probability that a plan is faster than the engine's own; pairs count by how much it matters."""
     faster = pairs.log_ratio < 0.0
     weights = np.minimum(np.maximum(np.abs(pairs.log_ratio) - NOISE, 1e-3), MOST_WEIGHT)
-    test = held_out(pairs.templates, seed)
-    both = all(0 < part.sum() < len(part) for part in (faster, faster[~test]))
-    if not both:
-        raise ValueError("all plans are faster than the engine's own, or none is")
-    judged = _grow(
-        RANKER, pairs.vectors[~test], faster[~test], watch, seed, classify=True, weights=weights[~test]
+
+    def fit(rows: Flags) -> Any:
+        if not 0 < faster[rows].sum() < rows.sum():
+            raise ValueError("all plans are faster than the engine's own, or none is")
+        return _grow(
+            RANKER, pairs.vectors[rows], faster[rows], watch, seed, classify=True, weights=weights[rows]
+        )
+
+    judged, likely = out_of_fold(
+        pairs.templates, seed, lambda test: fit(~test).predict_proba(pairs.vectors[test])[:, 1]
     )
-    likely = judged.predict_proba(pairs.vectors[test])[:, 1]
+    act_above, regret = _threshold(pairs, judged, likely, seed)
     metrics = {
-        "weighted_accuracy": float(np.average((likely > 0.5) == faster[test], weights=weights[test])),
-        **_regret(pairs, test, likely),
+        "weighted_accuracy": float(np.average((likely > 0.5) == faster[judged], weights=weights[judged])),
+        **regret,
     }
-    estimator = _grow(RANKER, pairs.vectors, faster, watch, seed, classify=True, weights=weights)
+    estimator = fit(np.ones(len(faster), np.bool_))
     return Fitted(
         "ranker",
         estimator,
@@ -224,7 +235,7 @@ def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
         PAIR_COLUMNS,
         len(pairs.log_ratio),
         len(np.unique(pairs.templates)),
-        {},
+        {"act_above": act_above},
         metrics,
         refused=None
         if metrics["r_chosen"] < 1.0
@@ -232,18 +243,51 @@ def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
     )
 
 
-def _regret(pairs: Pairs, test: Flags, likely: Floats) -> dict[str, float]:
-    """Σ time of what would be chosen ÷ Σ time of the engine's own plans, and of the best in hindsight."""
-    chosen_s = default_s = best_s = 0.0
-    queries, ratios, defaults = pairs.queries[test], pairs.log_ratio[test], pairs.default_s[test]
-    for query in np.unique(queries):
-        own = queries == query
-        default = float(defaults[own][0])
-        best = int(likely[own].argmax())
-        chosen_s += default * (float(np.exp(ratios[own][best])) if likely[own][best] > 0.5 else 1.0)
-        best_s += default * min(float(np.exp(ratios[own].min())), 1.0)
-        default_s += default
-    return {"r_chosen": chosen_s / default_s, "r_oracle": best_s / default_s}
+def _threshold(pairs: Pairs, judged: Flags, likely: Floats, seed: int) -> tuple[float, dict[str, float]]:
+    """From which probability on to act, and what that comes to.
+
+    It is the best one for half of the judged templates; what the other half's queries would take is told, for
+    one half after the other. For serving, it is the best one for all.
+    """
+    templates = pairs.templates[judged]
+    choices = [_Choice(pairs, judged, likely, half) for half in _halves(templates, seed)]
+    chosen = sum(other.seconds(one.best()) for one, other in zip(choices, reversed(choices), strict=True))
+    default = sum(choice.default_s for choice in choices)
+    best = sum(choice.best_s for choice in choices)
+    whole = _Choice(pairs, judged, likely, np.ones(len(templates), np.bool_))
+    return whole.best(), {"r_chosen": chosen / default, "r_oracle": best / default}
+
+
+def _halves(templates: NDArray[np.int64], seed: int) -> tuple[Flags, Flags]:
+    known = np.unique(templates)
+    first = np.isin(templates, np.random.default_rng(seed).permutation(known)[: (len(known) + 1) // 2])
+    return first, ~first
+
+
+class _Choice:
+    """What would be chosen for some queries, and what that takes."""
+
+    def __init__(self, pairs: Pairs, judged: Flags, likely: Floats, part: Flags) -> None:
+        queries, ratios = pairs.queries[judged][part], np.exp(pairs.log_ratio[judged][part])
+        defaults, likely = pairs.default_s[judged][part], likely[part]
+        #: Per query: probability of the likeliest plan, and seconds under it and under the engine's own.
+        self._rows: list[tuple[float, float, float]] = []
+        self.best_s = self.default_s = 0.0
+        for query in np.unique(queries):
+            own = np.flatnonzero(queries == query)
+            first = own[likely[own].argmax()]
+            default = float(defaults[first])
+            self._rows.append((float(likely[first]), default * float(ratios[first]), default))
+            self.best_s += default * min(float(ratios[own].min()), 1.0)
+            self.default_s += default
+
+    def seconds(self, threshold: float) -> float:
+        """Σ time, acting above a probability."""
+        return sum(taken if probability > threshold else own for probability, taken, own in self._rows)
+
+    def best(self) -> float:
+        """The threshold that takes the least time; of ties the most careful one."""
+        return min(reversed(THRESHOLDS), key=self.seconds)
 
 
 # -- quantiles ----------------------------------------------------------------------------------------
@@ -254,11 +298,16 @@ def quantile(rows: TrainingRows, level: float, watch: Watch, seed: int) -> Fitte
     complete = ~rows.censored
     vectors, truth = rows.vectors[complete], np.log(rows.latencies_ms[complete])
     templates = rows.fingerprints[complete]
-    test = held_out(templates, seed)
     options = {"loss": "quantile", "alpha": level}
-    judged = _grow(QUANTILE, vectors[~test], truth[~test], watch, seed, **options)
-    below = truth[test] - judged.predict(vectors[test])
-    guess = truth[test] - float(np.quantile(truth[~test], level))
+
+    def predict(test: Flags) -> Floats:
+        fitted = _grow(QUANTILE, vectors[~test], truth[~test], watch, seed, **options)
+        predicted: Floats = fitted.predict(vectors[test])
+        return predicted
+
+    judged, predicted = out_of_fold(templates, seed, predict)
+    below = truth[judged] - predicted
+    guess = truth[judged] - float(np.quantile(truth, level))
     metrics = {
         "coverage": float((below <= 0.0).mean()),
         "pinball": _pinball(below, level),
@@ -272,7 +321,7 @@ def quantile(rows: TrainingRows, level: float, watch: Watch, seed: int) -> Fitte
         tuple(feature.name for feature in FEATURES),
         len(vectors),
         len(np.unique(templates)),
-        residuals(np.exp(truth[test]), np.exp(truth[test] - below)),
+        residuals(np.exp(truth[judged]), np.exp(predicted)),
         metrics,
         quantile=level,
         refused=None

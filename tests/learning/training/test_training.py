@@ -29,7 +29,7 @@ from godb_fast.learning.pipelines import pipelines, plan_seconds
 from godb_fast.learning.training import train
 from godb_fast.learning.training.exporting import export
 from godb_fast.learning.training.gathering import gather, pair_vectors, same_database
-from godb_fast.learning.training.splitting import held_out
+from godb_fast.learning.training.splitting import held_out, out_of_fold
 from godb_fast.store import SqliteStore
 
 NAMES = {"duckdb-latency", "duckdb-ranker", "duckdb-p10", "duckdb-p50", "duckdb-p90"}
@@ -69,6 +69,7 @@ def test_models_are_better_than_guessing_on_templates_that_they_never_saw(traine
         assert card.since.startswith("2024-05-01")
         assert card.templates >= 20
         assert set(card.packages) == {"scikit-learn", "skl2onnx", "numpy"}
+    assert 0.5 <= cards["duckdb-ranker"].calibration["act_above"] <= 1.0
     assert list(cards["duckdb-p10"].calibration) == ["p05", "p10", "p50", "p90", "p95", "p99"]
     shares = [share for _, share in said]
     assert shares[0] == 0.0
@@ -190,14 +191,18 @@ def test_ctrl_c_stops_within_a_tree_and_leaves_the_models_before(
 ) -> None:
     before = _copied(trained[0], tmp_path)
 
+    pressed: list[float] = []
+
     def progress(what: str, share: float) -> None:
-        if share > 0.2:
+        if share > 0.2 and not pressed:
+            pressed.append(share)
             signal.raise_signal(signal.SIGINT)
 
     if sys.platform == "win32":
         pytest.skip("Ctrl-C is no signal there")
     with pytest.raises(KeyboardInterrupt):
         train(drawn, tmp_path, progress=progress)
+    assert pressed
     assert _listed(tmp_path) == before
     assert Model.newest(tmp_path, "duckdb-latency").key == "duckdb-latency/1"
 
@@ -316,11 +321,16 @@ def test_exports_of_neighbouring_values_take_the_same_side() -> None:
 
 def test_whole_templates_are_held_out() -> None:
     templates = np.repeat(np.arange(20), 7)
-    chosen = held_out(templates, 1)
+    (chosen,) = held_out(templates, 1)
     assert chosen.sum() == 35
     assert all(len(set(chosen[templates == template])) == 1 for template in range(20))
-    assert (held_out(templates, 1) == chosen).all()
-    assert (held_out(templates, 2) != chosen).any()
+    assert (held_out(templates, 1)[0] == chosen).all()
+    assert (held_out(templates, 2)[0] != chosen).any()
+    rounds = held_out(templates, 1, 4)
+    assert (np.sum(rounds, axis=0) == 1).all()
+    judged, predicted = out_of_fold(templates, 1, lambda test: templates[test].astype(float))
+    assert judged.all()
+    assert (predicted == templates).all()
 
 
 def test_pairs_are_differences_and_the_default() -> None:
