@@ -143,6 +143,7 @@ def _vector(plan: PhysicalPlan, template: int, query: float, scale: float) -> np
         "largest_join_rows": math.log1p(max(joins)),
         "built_rows": math.log1p(sum(built)),
         "largest_build_rows": math.log1p(max(built)),
+        "plan_cost": math.log1p(sum(joins) + sum(built)),
         "relations": len(scans),
         "inner_edges": len(joins),
         "filtered_share": -query,

@@ -323,6 +323,7 @@ def parser() -> argparse.ArgumentParser:
     training.add_argument(
         "--engine", choices=("duckdb", "postgresql"), help="only of this engine (all that the store knows)"
     )
+    training.add_argument("--note", metavar="TEXT", help="what the cards say of where the data come from")
     training.add_argument("--seed", type=_number(int, 0), default=0, help="of what is held out and drawn (0)")
     training.add_argument("--json", action="store_true", help="as JSON")
 

@@ -44,6 +44,7 @@ def train(options: argparse.Namespace) -> int:
             database=database,
             seed=options.seed,
             progress=bar,
+            **({"trained_from": options.note} if options.note else {}),
         )
     print(json.dumps(report.to_dict(), indent=1) if options.json else _text(report))
     return 0 if report.trained else 1

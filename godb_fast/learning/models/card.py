@@ -16,8 +16,8 @@ from godb_fast.learning.features import FEATURES_VERSION
 
 #: Of the card itself.
 FORMAT: Final = 1
-#: ``latency``: -ln(seconds per source row) of a pipeline. ``ranker``: the probability that a plan is faster
-#: than the engine's own. ``quantile``: a quantile of ln(latency in ms) of a plan.
+#: ``latency``: -ln(seconds per source row) of a pipeline. ``ranker``: ln(time of a plan / time of the
+#: engine's own plan). ``quantile``: a quantile of ln(latency in ms) of a plan.
 KINDS: Final = ("latency", "ranker", "quantile")
 #: What becomes of NaN in an input: an error, or the way that the trees' nodes declare.
 MISSING: Final = ("refused", "tracked")

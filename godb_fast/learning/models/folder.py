@@ -106,7 +106,8 @@ class ModelFolder:
         place = self.path / name
         if not place.is_dir():
             return []
-        return sorted(int(each.name) for each in place.iterdir() if each.name.isdecimal() and each.is_dir())
+        names = [each.name for each in place.iterdir() if each.is_dir() and each.name.isdecimal()]
+        return sorted(int(name) for name in names if name == str(int(name)))
 
     def load(self, name: str, version: int) -> ModelFile:
         """Read one version.

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from godb_fast.errors import MissingDependency, ModelRefused
+from godb_fast.errors import ModelRefused
 from godb_fast.learning.models.folder import ModelFile
 
 Floats = NDArray[np.float64]
@@ -23,15 +23,15 @@ def open_session(data: bytes, key: str) -> Any:
 
     Raises
     ------
-    MissingDependency
-        Without onnxruntime.
     ModelRefused
-        If onnxruntime does not take the model.
+        If onnxruntime cannot be imported, or does not take the model.
     """
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingDependency(f"onnxruntime cannot be imported: {error}") from error
+        raise ModelRefused(
+            f"model {key} needs onnxruntime, which cannot be imported: {error}", "server"
+        ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -42,9 +42,7 @@ class Model:
     Raises
     ------
     ModelRefused
-        If what it calls trees are none, or no server takes it.
-    MissingDependency
-        If only onnxruntime could serve it, and is not there.
+        If what it calls trees are none, no server takes it, or only onnxruntime could, and is not there.
 
     Attributes
     ----------

@@ -28,16 +28,14 @@ def to_bytes(estimator: Any, columns: int) -> tuple[bytes, str]:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
 
-    classifier = hasattr(estimator, "predict_proba")
     for tree in estimator.estimators_.ravel():
         _round_thresholds(tree.tree_)
     model = to_onnx(
         estimator,
         initial_types=[(INPUT, FloatTensorType([None, columns]))],
-        options={"zipmap": False} if classifier else None,
         target_opset=OPSET,
     )
-    return model.SerializeToString(), "probabilities" if classifier else "variable"
+    return model.SerializeToString(), model.graph.output[0].name
 
 
 def _round_thresholds(tree: Any) -> None:
@@ -78,8 +76,7 @@ def export(estimator: Any, rows: Floats, **card: Any) -> ModelFile:
         data,
     )
     sample = rows[:: max(len(rows) // CHECKED, 1)].astype(np.float32).astype(np.float64)
-    classifier = hasattr(estimator, "predict_proba")
-    truth = estimator.predict_proba(sample)[:, 1] if classifier else estimator.predict(sample)
+    truth = estimator.predict(sample)
     for server in ("native", "onnxruntime"):
         model = Model(file, server=server)
         apart = np.abs(model.predict(sample) - truth) / np.maximum(np.abs(truth), 1.0)

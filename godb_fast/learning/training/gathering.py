@@ -263,8 +263,14 @@ def _pairs(rows: TrainingRows) -> Pairs:
         # A run that was cut is slower than its bound: known to be worse, or nothing is known.
         told = ~rows.censored[others] | (ratio > 0.0)
         several = np.array(others)[told]
-        vectors.append(pair_vectors(rows.vectors[several], rows.vectors[complete[-1]]))
-        ratios.append(ratio[told])
+        described = pair_vectors(rows.vectors[several], rows.vectors[complete[-1]])
+        # Plans that differ in nothing that is described differ by chance.
+        apart = described[:, : len(PLAN_COLUMNS)].any(axis=1)
+        if not apart.any():
+            continue
+        several = several[apart]
+        vectors.append(described[apart])
+        ratios.append(ratio[told][apart])
         defaults.append(np.full(len(several), default_ms / 1e3))
         numbers.append(np.full(len(several), number))
         templates.append(np.full(len(several), template))

@@ -186,7 +186,8 @@ def _train_one(
         else:
             jobs[name] = job
             # One fit on all, and one for each round of held-out templates.
-            counted.total += trees * (1 + rounds(rows))
+            read = len(found.runs.vectors) if name.endswith("-latency") else rows
+            counted.total += trees * (1 + rounds(read))
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="godb_fast-train")
     try:
         futures = {name: pool.submit(_timed, job) for name, job in jobs.items()}

@@ -44,17 +44,19 @@ def rounds(rows: int) -> int:
 
 
 def out_of_fold(
-    templates: NDArray[np.int64], seed: int, predict: Callable[[Flags], Floats]
+    templates: NDArray[np.int64], seed: int, rows: int, predict: Callable[[Flags], Floats]
 ) -> tuple[Flags, Floats]:
     """Predictions of templates that the model never saw: which rows have one, and theirs.
 
     Parameters
     ----------
+    rows : int
+        That a fit on all would read.
     predict : callable
         Takes which rows are held out; fits on the others, and predicts those.
     """
     judged, predictions = np.zeros(len(templates), np.bool_), np.zeros(len(templates))
-    for test in held_out(templates, seed, rounds(len(templates))):
+    for test in held_out(templates, seed, rounds(rows)):
         judged |= test
         predictions[test] = predict(test)
     return judged, predictions[judged]

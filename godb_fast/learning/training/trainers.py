@@ -25,12 +25,10 @@ LEAST_PAIRS: Final = 60
 LEAST_TEMPLATES: Final = 5
 #: More rows are a sample: what is won by them is not worth the minutes.
 MOST_ROWS: Final = 24_000
-#: A ratio of times below this is noise, and counts next to nothing in the ranker.
-NOISE: Final = 0.05
-#: A pair counts by its log ratio, up to here.
-MOST_WEIGHT: Final = 3.0
-#: Probabilities from which on a plan may be preferred to the engine's own.
-THRESHOLDS: Final = tuple(round(0.5 + 0.05 * step, 2) for step in range(11))
+#: A plan that is faster or slower by more than this log ratio is as good or bad as one by this.
+MOST_RATIO: Final = 3.0
+#: Predicted log ratios below which a plan may be preferred to the engine's own, the most careful first.
+THRESHOLDS: Final = (-MOST_RATIO, -1.0, -0.7, -0.5, -0.4, -0.3, -0.2, -0.15, -0.1, -0.05, 0.0)
 #: Trees of a first fit that only says how a plan's time is shared among pipelines that nobody timed.
 SHARING_TREES: Final = 40
 
@@ -69,7 +67,7 @@ class Shape:
 
 #: T3 has 200 trees of about 30 leaves.
 LATENCY: Final = Shape(200, 5)
-RANKER: Final = Shape(100, 4)
+RANKER: Final = Shape(200, 3, rate=0.04)
 QUANTILE: Final = Shape(100, 4)
 
 
@@ -92,15 +90,13 @@ class Fitted:
     refused: str | None = None
 
 
-def _grow(shape: Shape, rows: Floats, target: Floats | Flags, watch: Watch, seed: int, **more: Any) -> Any:
+def _grow(shape: Shape, rows: Floats, target: Floats, watch: Watch, seed: int, **more: Any) -> Any:
     """Fit a gradient-boosted ensemble (Friedman 2001), each tree on a part of rows and columns (2002)."""
-    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+    from sklearn.ensemble import GradientBoostingRegressor
 
-    weights = more.pop("weights", None)
     watch.check()
-    make = GradientBoostingClassifier if more.pop("classify", False) else GradientBoostingRegressor
     chosen = _sample(len(rows), seed)
-    estimator = make(
+    estimator = GradientBoostingRegressor(
         n_estimators=shape.trees,
         max_depth=shape.depth,
         learning_rate=shape.rate,
@@ -110,9 +106,8 @@ def _grow(shape: Shape, rows: Floats, target: Floats | Flags, watch: Watch, seed
         random_state=seed,
         **more,
     )
-    part = None if weights is None else weights[chosen]
     # Trees read float32; so do the servers.
-    estimator.fit(rows[chosen].astype(np.float32), target[chosen], sample_weight=part, monitor=watch)
+    estimator.fit(rows[chosen].astype(np.float32), target[chosen], monitor=watch)
     watch.check()
     return estimator
 
@@ -137,7 +132,7 @@ def latency(runs: PlanRuns, watch: Watch, seed: int) -> Fitted:
         fitted = _grow(LATENCY, runs.vectors[train], target[train], watch, seed, loss="huber")
         return _plans(fitted, runs, owners, test)
 
-    judged, predicted = out_of_fold(runs.templates, seed, predict)
+    judged, predicted = out_of_fold(runs.templates, seed, len(runs.vectors), predict)
     truth = runs.latency_s[judged]
     metrics = q_errors(truth, predicted)
     metrics["rank_correlation"] = rank_correlation(truth, predicted)
@@ -208,53 +203,58 @@ def _divide(runs: PlanRuns, owners: NDArray[np.int64], weights: Floats) -> Float
 
 
 def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
-    """The probability that a plan is faster than the engine's own; pairs count by how much it matters."""
-    faster = pairs.log_ratio < 0.0
-    weights = np.minimum(np.maximum(np.abs(pairs.log_ratio) - NOISE, 1e-3), MOST_WEIGHT)
+    """ln(time of a plan / time of the engine's own plan), from their difference."""
+    target = np.clip(pairs.log_ratio, -MOST_RATIO, MOST_RATIO)
 
     def fit(rows: Flags) -> Any:
-        if not 0 < faster[rows].sum() < rows.sum():
-            raise ValueError("all plans are faster than the engine's own, or none is")
-        return _grow(
-            RANKER, pairs.vectors[rows], faster[rows], watch, seed, classify=True, weights=weights[rows]
-        )
+        return _grow(RANKER, pairs.vectors[rows], target[rows], watch, seed, loss="huber")
 
-    judged, likely = out_of_fold(
-        pairs.templates, seed, lambda test: fit(~test).predict_proba(pairs.vectors[test])[:, 1]
-    )
-    act_above, regret = _threshold(pairs, judged, likely, seed)
+    def predict(test: Flags) -> Floats:
+        predicted: Floats = fit(~test).predict(pairs.vectors[test])
+        return predicted
+
+    judged, predicted = out_of_fold(pairs.templates, seed, len(target), predict)
+    cost = pairs.vectors[judged, PAIR_COLUMNS.index("delta_plan_cost")]
+    act_below, chosen = _threshold(pairs, judged, predicted, seed)
     metrics = {
-        "weighted_accuracy": float(np.average((likely > 0.5) == faster[judged], weights=weights[judged])),
-        **regret,
+        "rank_correlation": rank_correlation(predicted, target[judged]),
+        "cost_rank_correlation": rank_correlation(cost, target[judged]),
+        "r_cost": _Choice(pairs, judged, cost, np.ones(len(cost), np.bool_)).ratio(0.0),
+        **chosen,
     }
-    estimator = fit(np.ones(len(faster), np.bool_))
+    better = (
+        metrics["rank_correlation"] > metrics["cost_rank_correlation"]
+        and metrics["r_chosen"] < metrics["r_cost"]
+    )
+    apart = residuals(np.exp(target[judged]), np.exp(predicted))
     return Fitted(
         "ranker",
-        estimator,
+        fit(np.ones(len(target), np.bool_)),
         pairs.vectors,
         PAIR_COLUMNS,
-        len(pairs.log_ratio),
+        len(target),
         len(np.unique(pairs.templates)),
-        {"act_above": act_above},
+        {"act_below": act_below, **apart},
         metrics,
         refused=None
-        if metrics["r_chosen"] < 1.0
-        else f"on held-out templates what it would choose is no faster: R = {metrics['r_chosen']:.3g}",
+        if better
+        else "on held-out templates it ranks no better than estimated cost: "
+        + ", ".join(f"{name} {value:.3g}" for name, value in metrics.items()),
     )
 
 
-def _threshold(pairs: Pairs, judged: Flags, likely: Floats, seed: int) -> tuple[float, dict[str, float]]:
-    """From which probability on to act, and what that comes to.
+def _threshold(pairs: Pairs, judged: Flags, predicted: Floats, seed: int) -> tuple[float, dict[str, float]]:
+    """Below which predicted log ratio acting pays, and what that comes to.
 
     It is the best one for half of the judged templates; what the other half's queries would take is told, for
     one half after the other. For serving, it is the best one for all.
     """
     templates = pairs.templates[judged]
-    choices = [_Choice(pairs, judged, likely, half) for half in _halves(templates, seed)]
+    choices = [_Choice(pairs, judged, predicted, half) for half in _halves(templates, seed)]
     chosen = sum(other.seconds(one.best()) for one, other in zip(choices, reversed(choices), strict=True))
     default = sum(choice.default_s for choice in choices)
     best = sum(choice.best_s for choice in choices)
-    whole = _Choice(pairs, judged, likely, np.ones(len(templates), np.bool_))
+    whole = _Choice(pairs, judged, predicted, np.ones(len(templates), np.bool_))
     return whole.best(), {"r_chosen": chosen / default, "r_oracle": best / default}
 
 
@@ -267,27 +267,31 @@ def _halves(templates: NDArray[np.int64], seed: int) -> tuple[Flags, Flags]:
 class _Choice:
     """What would be chosen for some queries, and what that takes."""
 
-    def __init__(self, pairs: Pairs, judged: Flags, likely: Floats, part: Flags) -> None:
+    def __init__(self, pairs: Pairs, judged: Flags, predicted: Floats, part: Flags) -> None:
         queries, ratios = pairs.queries[judged][part], np.exp(pairs.log_ratio[judged][part])
-        defaults, likely = pairs.default_s[judged][part], likely[part]
-        #: Per query: probability of the likeliest plan, and seconds under it and under the engine's own.
+        defaults, predicted = pairs.default_s[judged][part], predicted[part]
+        #: Per query: the least prediction, and seconds under its plan and under the engine's own.
         self._rows: list[tuple[float, float, float]] = []
         self.best_s = self.default_s = 0.0
         for query in np.unique(queries):
             own = np.flatnonzero(queries == query)
-            first = own[likely[own].argmax()]
+            first = own[predicted[own].argmin()]
             default = float(defaults[first])
-            self._rows.append((float(likely[first]), default * float(ratios[first]), default))
+            self._rows.append((float(predicted[first]), default * float(ratios[first]), default))
             self.best_s += default * min(float(ratios[own].min()), 1.0)
             self.default_s += default
 
     def seconds(self, threshold: float) -> float:
-        """Σ time, acting above a probability."""
-        return sum(taken if probability > threshold else own for probability, taken, own in self._rows)
+        """Σ time, acting below a prediction."""
+        return sum(taken if least < threshold else own for least, taken, own in self._rows)
+
+    def ratio(self, threshold: float) -> float:
+        """The same, over the engine's own plans' time."""
+        return self.seconds(threshold) / self.default_s
 
     def best(self) -> float:
         """The threshold that takes the least time; of ties the most careful one."""
-        return min(reversed(THRESHOLDS), key=self.seconds)
+        return min(THRESHOLDS, key=self.seconds)
 
 
 # -- quantiles ----------------------------------------------------------------------------------------
@@ -305,7 +309,7 @@ def quantile(rows: TrainingRows, level: float, watch: Watch, seed: int) -> Fitte
         predicted: Floats = fitted.predict(vectors[test])
         return predicted
 
-    judged, predicted = out_of_fold(templates, seed, predict)
+    judged, predicted = out_of_fold(templates, seed, len(vectors), predict)
     below = truth[judged] - predicted
     guess = truth[judged] - float(np.quantile(truth, level))
     metrics = {
