@@ -36,12 +36,14 @@ class PlanDescriber:
     ) -> None:
         widths = [COLUMN_BYTES * max(len(relation.columns), 1) for relation in block.relations]
         self._extractor = QueryFeatureExtractor(template, block, widths, backend=backend)
-        self._table_rows = np.array(
-            [
-                np.nan if relation.table is None else _rows(statistics, relation.table)
-                for relation in block.relations
-            ]
-        )
+        rows = [
+            np.nan if relation.table is None else _rows(statistics, relation.table)
+            for relation in block.relations
+        ]
+        self._log_table = np.log(np.maximum(np.array(rows), 1.0))
+        #: A derived relation is as large as it is estimated.
+        self._derived = np.isnan(self._log_table)
+        self._any_derived = bool(self._derived.any())
 
     def vectors(
         self,
@@ -60,8 +62,9 @@ class PlanDescriber:
             Features of sources ``system``, ``history`` and ``workload``; zeros without.
         """
         log_rows = estimates.log_rows[:, 0]
-        # A derived relation is as large as it is estimated.
-        log_table = np.where(np.isnan(self._table_rows), log_rows, np.log(np.fmax(self._table_rows, 1.0)))
+        log_table = self._log_table
+        if self._any_derived:
+            log_table = np.where(self._derived, log_rows, log_table)
         described = estimate_features(
             np.minimum(log_rows - log_table, 0.0), log_table, estimates.log_distinct[:, 0]
         )

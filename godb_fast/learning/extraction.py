@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 
 _TEMPLATE: Final = columns("template")
 _ESTIMATES: Final = columns("estimates")
+_LEAST: Final = np.array([feature.least for feature in FEATURES[_ESTIMATES]])
+_MOST: Final = np.array([feature.most for feature in FEATURES[_ESTIMATES]])
 _CONTEXT: Final = tuple(columns(source) for source in ("system", "history", "workload"))
 _CLASSES: Final = {
     "=": 0, "is_distinct": 0, "is_not_distinct": 0, "<>": 1, "<": 1, "<=": 1, ">": 1, ">=": 1, "between": 1,
@@ -152,9 +154,8 @@ def estimate_features(
         found[5] = corrections.mean()
     if support is not None and support.size:
         found[6], found[7] = support.mean(), support.min()
-    features = FEATURES[_ESTIMATES]
-    bounds = np.array([[feature.least, feature.most] for feature in features])
-    clipped: Floats = np.clip(found, bounds[:, 0], bounds[:, 1])
+    # Not np.clip: it takes longer than all of the above.
+    clipped: Floats = np.minimum(np.maximum(found, _LEAST), _MOST)
     return clipped
 
 
