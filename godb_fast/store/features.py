@@ -81,10 +81,11 @@ class FeatureStore:
                 (execution_id, _utc(at), version, row.astype(_STORED).tobytes()),
             )
 
-    def training(self, version: int, until: datetime) -> TrainingRows:
+    def training(self, version: int, until: datetime, limit: int = -1) -> TrainingRows:
         """What could be learned from by a moment: vectors of one version whose outcomes were known by then.
 
-        Left out are vectors computed after their outcome, runs that failed or fell back to another plan.
+        The newest ``limit`` of them (all, if it is negative), the oldest first. Left out are vectors computed
+        after their outcome, runs that failed or fell back to another plan.
         """
         rows: list[tuple[bytes, float, str, int, int, str, str, str]] = []
         if self.path.exists():
@@ -94,9 +95,10 @@ class FeatureStore:
                     "o.engine, o.database, o.at FROM features f "
                     "JOIN observations o ON o.execution_id = f.execution_id "
                     "WHERE f.version = ? AND f.at <= o.at AND o.at <= ? AND o.fell_back IS NULL "
-                    "AND o.outcome IN ('ok', 'timeout') ORDER BY o.at, o.execution_id",
-                    (version, _utc(until)),
+                    "AND o.outcome IN ('ok', 'timeout') ORDER BY o.at DESC, o.execution_id DESC LIMIT ?",
+                    (version, _utc(until), limit),
                 ).fetchall()
+        rows.reverse()
         vectors = [np.frombuffer(row[0], _STORED) for row in rows]
         if len({len(vector) for vector in vectors}) > 1:
             raise StoreError(

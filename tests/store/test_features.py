@@ -50,6 +50,7 @@ def test_training_sees_what_serving_saw_and_nothing_later(tmp_path):
     assert found.vectors.tolist() == [[1, 0.5], [2, 0.5], [6, 0.5]]
     assert found.latencies_ms.tolist() == [10, 20, 60]
     assert found.censored.tolist() == [False, False, True]
+    assert features.training(1, NOON + timedelta(seconds=100), limit=2).fingerprints.tolist() == [2, 6]
     assert features.training(1, NOON + timedelta(seconds=15)).fingerprints.tolist() == [1]
     assert features.training(2, NOON + timedelta(seconds=100)).fingerprints.tolist() == [4]
     # What was served is never replaced.

@@ -150,7 +150,9 @@ def gather(
         elif why:
             dropped[why] += 1
     kept.reverse()
-    served = _of(store.features.training(FEATURES_VERSION, until), engine, database, dropped)
+    served = _of(
+        store.features.training(FEATURES_VERSION, until, MOST_OBSERVATIONS), engine, database, dropped
+    )
     moments = [each.at.isoformat() for each in kept] + list(served.moments)
     return Gathered(
         engine,

@@ -21,6 +21,7 @@ from godb_fast.cli import main
 from godb_fast.core import Decision, Observation
 from godb_fast.engines.base import Rendered
 from godb_fast.engines.duckdb import DuckDBEngine
+from godb_fast.engines.registry import open_engine
 from godb_fast.errors import InvalidInput, MissingDependency, ModelRefused
 from godb_fast.learning.features import FEATURES, FEATURES_VERSION
 from godb_fast.learning.models import Model, ModelFolder
@@ -30,6 +31,7 @@ from godb_fast.learning.training import train
 from godb_fast.learning.training.exporting import export
 from godb_fast.learning.training.gathering import gather, pair_vectors, same_database
 from godb_fast.learning.training.splitting import held_out, out_of_fold
+from godb_fast.learning.training.trainers import Watch, latency
 from godb_fast.store import SqliteStore
 
 NAMES = {"duckdb-latency", "duckdb-ranker", "duckdb-p10", "duckdb-p50", "duckdb-p90"}
@@ -276,6 +278,50 @@ def test_an_optimizer_trains_from_what_its_sessions_recorded_on_duckdb(tmp_path:
             plan = pipelines(engine.explain(texts[2].format(50)))
             (seconds,) = plan_seconds(plan.source_rows, model.predict(plan.vectors), [0])
             assert 1e-5 < seconds < 10.0
+
+
+def test_postgres_s_plans_are_explained_and_their_time_is_shared(tmp_path: Path, postgres_url: str) -> None:
+    store = SqliteStore(tmp_path / "store.sqlite")
+    source = random.Random(7)
+    engine = open_engine(postgres_url)
+    try:
+        for number, rows in enumerate((1_000, 10_000, 60_000)):
+            engine.run(
+                Rendered(
+                    f"CREATE TABLE t{number} AS SELECT i AS id, i % 1000 AS k FROM generate_series(1, {rows}) r(i)"
+                )
+            )
+            engine.run(Rendered(f"CREATE INDEX ON t{number} (id)"))
+        engine.run(Rendered("ANALYZE"))
+        texts = [
+            "SELECT count(*) FROM t0 JOIN t2 USING (id) WHERE t2.k < {}",
+            "SELECT t1.k, count(*) FROM t1 JOIN t2 USING (id) WHERE t2.k < {} GROUP BY t1.k",
+            "SELECT * FROM t2 WHERE k < {} ORDER BY k, id LIMIT 5",
+            "SELECT k, sum(id) FROM t2 WHERE k < {} GROUP BY k ORDER BY 2",
+            "SELECT count(*) FROM t1 WHERE id < {}",
+        ]
+        for number in range(105):
+            sql = texts[number % len(texts)].format(source.randrange(5, 1000))
+            result = engine.run(Rendered(sql), profile=True)
+            store.record(
+                Decision(number % len(texts), "", engine=engine.name),
+                Observation(
+                    "", number % len(texts), "ok", result.latency_ms, plan=result.plan, plan_source="explain",
+                    engine=engine.name, database=engine.environment(),
+                ),
+            )  # fmt: skip
+        assert store.flush()
+        found = gather(store, "postgresql", engine.environment())
+    finally:
+        engine.close()
+    assert len(found.runs.starts) == 105
+    assert np.isnan(found.runs.seconds).all()
+    fitted = latency(found.runs, Watch(), 0)
+    predicted = plan_seconds(
+        found.runs.source_rows, fitted.estimator.predict(found.runs.vectors), found.runs.starts
+    )
+    # What it was fitted on: the shares add up to the plans' times.
+    assert np.median(np.abs(np.log(predicted / found.runs.latency_s))) < 0.4
 
 
 def test_exports_of_neighbouring_values_take_the_same_side() -> None:
