@@ -416,9 +416,18 @@ class LiveExploration:
         now = time.perf_counter()
         if spare and now - self._saved_at < SAVE_EVERY_S:
             return
-        if self._records is not None and self._saved is not None:
-            self._saved = self._records.save(self._saved, self._state())
-            self._saved_at = now
+        if self._records is None or self._saved is None:
+            return
+        before = self._saved
+        try:
+            self._saved = self._records.save(before, self._state())
+        except KeyboardInterrupt:
+            # It may have come after the state was written; nobody else goes on with it in this moment.
+            found = self._records.saved(self._key)
+            if found is not None and (found.run, found.revision) == (before.run, before.revision + 1):
+                self._saved = found
+            raise
+        self._saved_at = now
 
     def _restore(self, state: dict[str, Any]) -> None:
         if state.get("version") != STATE_VERSION:

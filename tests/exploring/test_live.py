@@ -80,6 +80,28 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+def test_ctrl_c_right_after_the_state_was_written(skewed, records, monkeypatch):
+    """It is as if it had come a moment later: nobody else explores here."""
+    save, calls = Explorations.save, []
+
+    def interrupted(self, *arguments):
+        found = save(self, *arguments)
+        calls.append(found.revision)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(Explorations, "save", interrupted)
+    monkeypatch.setattr("godb_fast.exploring.live.SAVE_EVERY_S", 0.0)
+    with open_engine(skewed, read_only=True) as engine:
+        report = LiveExploration(engine, [SKEWED, COUNTED], LiveSettings(cap_s=10.0), records=records).run(
+            Budget(seconds=2.0)
+        )
+    assert report.interrupted
+    assert calls == sorted(set(calls))
+    assert len(calls) >= 4
+
+
 @pytest.mark.parametrize(
     "budget", [("2x", None, 2.0), ("300s", 300.0, None), ("5m", 300.0, None), (2, 2.0, None)]
 )
