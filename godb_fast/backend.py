@@ -27,6 +27,7 @@ JITTED: Final = frozenset(
     {
         "cardinality",
         "costing",
+        "drift",
         "enumeration",
         "extraction",
         "features",

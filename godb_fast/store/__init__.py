@@ -16,6 +16,7 @@ from godb_fast.store.base import (
     open_store,
 )
 from godb_fast.store.corrections import KeptCorrections
+from godb_fast.store.costs import KeptCosts
 from godb_fast.store.explorations import Explorations, SavedExploration
 from godb_fast.store.features import FeatureStore, TrainingRows
 from godb_fast.store.sqlite import SqliteStore
@@ -26,6 +27,7 @@ __all__ = [
     "KeepsCorrections",
     "KeepsExplorations",
     "KeptCorrections",
+    "KeptCosts",
     "LatencySummary",
     "SavedExploration",
     "SqliteStore",

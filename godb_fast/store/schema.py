@@ -71,6 +71,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             execution_id TEXT PRIMARY KEY, at TEXT NOT NULL, version INTEGER NOT NULL,
             vector BLOB NOT NULL) WITHOUT ROWID""",
     ),
+    # What operators cost, as learned from executions.
+    (
+        """CREATE TABLE cost_models (
+            engine TEXT NOT NULL, database TEXT NOT NULL, machine TEXT NOT NULL, state BLOB NOT NULL,
+            at REAL NOT NULL, PRIMARY KEY (engine, database, machine)) WITHOUT ROWID""",
+    ),
 )
 VERSION: Final = len(MIGRATIONS)
 

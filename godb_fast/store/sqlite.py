@@ -16,6 +16,7 @@ from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.evidence import percentile
 from godb_fast.store.base import LatencySummary, StoredDecision, StoreHealth, TemplateRuns
 from godb_fast.store.corrections import KeptCorrections
+from godb_fast.store.costs import KeptCosts
 from godb_fast.store.explorations import Explorations
 from godb_fast.store.features import FeatureStore
 from godb_fast.store.plans import plan_from_bytes, unpack
@@ -63,6 +64,11 @@ class SqliteStore:
     def corrections(self) -> KeptCorrections:
         """What cardinality feedback keeps in this file."""
         return KeptCorrections(self.path)
+
+    @property
+    def costs(self) -> KeptCosts:
+        """What the adaptive cost model keeps in this file."""
+        return KeptCosts(self.path)
 
     @property
     def features(self) -> FeatureStore:
