@@ -10,6 +10,7 @@ from typing import Any
 from godb_fast import __version__
 from godb_fast.cli import commands
 from godb_fast.cli.bench import bench
+from godb_fast.cli.costs import costs
 from godb_fast.cli.explore import explore
 from godb_fast.cli.export import export
 from godb_fast.cli.slow import slow
@@ -230,6 +231,29 @@ def parser() -> argparse.ArgumentParser:
         "verified plan. Each try makes them, analyzes the table and rolls back. It needs the tables' owner; "
         "VACUUM, DDL and other ANALYZE of the table wait meanwhile, reads and writes do not",
     )
+
+    costing = add(
+        "costs",
+        "learn from your own statements what operators cost, and propose PostgreSQL's cost settings",
+        "  godb-fast costs shop.duckdb queries.sql\n"
+        "  godb-fast costs postgresql://me@replica.example/shop slow.sql --repetitions 5\n"
+        "  godb-fast costs shop.duckdb queries.sql --json\n\n"
+        "Each statement that only reads runs with a profile (DuckDB) or under EXPLAIN ANALYZE (PostgreSQL).\n"
+        "Nothing is changed on the server: settings are proposed, with the evidence for them.",
+        costs,
+    )
+    _statements(costing)
+    costing.add_argument(
+        "--repetitions", type=_number(int, 1), default=3, metavar="R", help="measured runs per statement (3)"
+    )
+    costing.add_argument(
+        "--cap",
+        type=_number(float, 0, above=True),
+        default=60.0,
+        metavar="S",
+        help="no run takes longer; statements that do are left out (60)",
+    )
+    costing.add_argument("--json", action="store_true", help="as JSON")
 
     explain = add(
         "explain",

@@ -1,0 +1,216 @@
+"""``godb-fast costs``: what operators cost on a database, learned from its own statements."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import statistics
+import sys
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from godb_fast.cli.progress import progress_bar
+from godb_fast.errors import EngineError, InvalidInput
+
+if TYPE_CHECKING:
+    from godb_fast.core import Observation, PhysicalPlan
+    from godb_fast.engines.base import Engine
+    from godb_fast.exploring.subjects import LiveQuery
+    from godb_fast.feedback.costs import AdaptiveCostModel, SettingsProposal
+
+_PRESENT: Final = (
+    "SELECT name, setting::float8 FROM pg_catalog.pg_settings WHERE name IN ('seq_page_cost', "
+    "'random_page_cost', 'cpu_tuple_cost', 'cpu_index_tuple_cost', 'cpu_operator_cost')"
+)
+
+
+def costs(options: argparse.Namespace) -> int:
+    """``godb-fast costs``."""
+    from godb_fast.cli.commands import open_for_reading
+    from godb_fast.cli.explore import read_queries
+    from godb_fast.feedback.costs import AdaptiveCostModel, CostScope
+    from godb_fast.store import SqliteStore, open_store
+
+    queries = read_queries(options.files)
+    store = open_store(getattr(options, "store", "default"))
+    engine = open_for_reading(options.url)
+    try:
+        scope = CostScope(engine.name, engine.environment(), platform.node())
+        with progress_bar("measuring") as report:
+            seen, left_out = _measure(engine, scope.machine, queries, options, report)
+        model = AdaptiveCostModel(scope)
+        model.fit(seen)
+        proposal, why_none = _proposed(engine, seen, scope)
+    finally:
+        engine.close()
+    kept = isinstance(store, SqliteStore)
+    if isinstance(store, SqliteStore):
+        store.costs.save(scope.engine, scope.database, scope.machine, model.to_dict())
+    facts = _facts(model, len(seen), left_out, proposal, why_none)
+    if options.json:
+        print(json.dumps(facts, indent=1))
+    else:
+        _show(facts, sys.stdout, kept=kept)
+    return 0
+
+
+def _measure(
+    engine: Engine, machine: str, queries: list[LiveQuery], options: argparse.Namespace, report: Any
+) -> tuple[list[Observation], dict[str, str]]:
+    """Measured executions, and why statements were left out."""
+    from godb_fast.core import Observation
+    from godb_fast.engines.base import Rendered
+    from godb_fast.engines.postgres.engine import PostgresEngine
+    from godb_fast.sql import fingerprint
+
+    seen: list[Observation] = []
+    left_out: dict[str, str] = {}
+    for number, query in enumerate(queries):
+        report(query.name, number / len(queries))
+        effects = engine.effects(query.sql)
+        if not effects.pure:
+            left_out[query.name] = f"not certain to only read: {effects.reason}"
+            continue
+        try:
+            # One run that nobody times: the caches are warm then, as they were for what is compared.
+            engine.run(Rendered(query.sql), timeout_s=options.cap)
+            for _ in range(options.repetitions):
+                if isinstance(engine, PostgresEngine):
+                    plan: PhysicalPlan | None = engine.analyze(Rendered(query.sql), timeout_s=options.cap)
+                else:
+                    result = engine.run(Rendered(query.sql), timeout_s=options.cap, profile=True)
+                    plan = result.plan
+                if plan is None or plan.latency_ms is None:
+                    raise EngineError("the engine gave no profile")
+                seen.append(
+                    Observation(
+                        "", fingerprint(query.sql, engine.dialect).hash, "ok", plan.latency_ms, plan=plan,
+                        plan_source=plan.source, engine=engine.name, engine_version=engine.version,
+                        database=engine.environment(), machine=machine,
+                    )
+                )  # fmt: skip
+        except EngineError as error:
+            left_out[query.name] = str(error)
+    if not seen:
+        reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        raise InvalidInput(f"no statement could be measured ({reasons or 'there are none'})")
+    return seen, left_out
+
+
+def _proposed(
+    engine: Engine, seen: list[Observation], scope: Any
+) -> tuple[SettingsProposal | None, str | None]:
+    """PostgreSQL's cost settings, or why none are proposed."""
+    if engine.name != "postgresql":
+        return None, None
+    from godb_fast.engines.base import Rendered
+    from godb_fast.feedback.costs import propose_settings
+
+    present = {str(name): float(value) for name, value in engine.run(Rendered(_PRESENT)).rows}
+    try:
+        return propose_settings(seen, scope, present), None
+    except InvalidInput as error:
+        return None, str(error)
+
+
+def _facts(
+    model: AdaptiveCostModel,
+    count: int,
+    left_out: dict[str, str],
+    proposal: SettingsProposal | None,
+    why_none: str | None,
+) -> dict[str, Any]:
+    from godb_fast.feedback.costs import TERMS, static_coefficients
+
+    static = static_coefficients(model.scope.engine)
+    learned = model.coefficients()
+    facts: dict[str, Any] = {
+        "engine": model.scope.engine,
+        "executions": count,
+        "left_out": left_out,
+        "q_error_left_out": {
+            view: math.exp(statistics.median(map(abs, kept))) if (kept := model.log_ratios(view)) else None
+            for view in ("estimated", "executed")
+        },
+        "coefficients": [
+            {
+                "term": term.name,
+                "unit": term.unit,
+                "static_ns": float(before),
+                "learned_ns": learned[term.name][0],
+                "deviation_ns": learned[term.name][1],
+            }
+            for term, before in zip(TERMS, static, strict=True)
+            if term.name in model.exercised()
+        ],
+        "settings": None,
+        "why_no_settings": why_none,
+    }
+    if proposal is not None:
+        facts["settings"] = {
+            "recommended": proposal.recommended,
+            "reason": proposal.reason,
+            "scans": proposal.scans,
+            "templates": proposal.templates,
+            "q_error": [proposal.q_error_present, proposal.q_error_proposed],
+            "rank_correlation": [proposal.rank_present, proposal.rank_proposed],
+            "settings": [
+                {
+                    "name": each.name, "present": each.present, "proposed": each.proposed,
+                    "low": each.low, "high": each.high,
+                }
+                for each in proposal.settings
+            ],
+            "sql": list(proposal.sql()),
+        }  # fmt: skip
+    return facts
+
+
+def _show(facts: dict[str, Any], stream: TextIO, *, kept: bool) -> None:
+    def say(text: str = "") -> None:
+        print(text, file=stream)
+
+    where = "; kept in the store" if kept else ""
+    say(f"{facts['executions']} executions on {facts['engine']}{where}")
+    for name, why in facts["left_out"].items():
+        say(f"  {name} left out: {why}")
+    told = facts["q_error_left_out"]
+    if told["estimated"] is not None:
+        say(
+            f"predicted times are off by a factor of {told['estimated']:.2f} (median) by estimated rows, "
+            f"{told['executed']:.2f} by measured rows"
+        )
+    say()
+    say(f"{'work':<22}{'ns a unit':>12}{'±':>10}{'before':>10}  unit")
+    for each in facts["coefficients"]:
+        say(
+            f"{each['term']:<22}{each['learned_ns']:>12,.4g}{each['deviation_ns']:>10,.2g}"
+            f"{each['static_ns']:>10,.4g}  {each['unit']}"
+        )
+    if facts["why_no_settings"]:
+        say(f"\nno cost settings are proposed: {facts['why_no_settings']}")
+    if facts["settings"]:
+        _show_settings(facts["settings"], say)
+
+
+def _show_settings(proposal: dict[str, Any], say: Any) -> None:
+    say()
+    say(f"{'cost setting':<22}{'now':>10}{'learned':>10}{'between':>10}{'and':>10}")
+    for each in proposal["settings"]:
+        say(
+            f"{each['name']:<22}{each['present']:>10.4g}{each['proposed']:>10.4g}"
+            f"{each['low']:>10.4g}{each['high']:>10.4g}"
+        )
+    q_error, rank = proposal["q_error"], proposal["rank_correlation"]
+    say(
+        f"{proposal['scans']} scans of {proposal['templates']} templates; of left-out ones, q-error "
+        f"{q_error[0]:.2f} → {q_error[1]:.2f}, rank correlation of cost and time {rank[0]:.2f} → "
+        f"{rank[1]:.2f}"
+    )
+    if proposal["recommended"]:
+        say("worth a try in a session, with the statements that matter (effective_cache_size stays):")
+        for statement in proposal["sql"]:
+            say(f"  {statement}")
+    else:
+        say(f"nothing is proposed: {proposal['reason']}")

@@ -1,0 +1,86 @@
+"""``godb-fast costs`` on real engines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import psycopg
+import pytest
+
+from godb_fast.cli import main
+
+QUERIES = "".join(
+    f"SELECT kind, sum(price) FROM orders JOIN items ON item = items.id WHERE price < {90 * n} GROUP BY kind;\n"
+    f"SELECT count(*){', max(price)' * n} FROM orders WHERE price > {80 * n} AND id % {n + 2} = 1;\n"
+    f"SELECT max(price){', min(item)' * n} FROM orders WHERE item < {5 * n};\n"
+    for n in range(1, 9)
+)
+DATA = (
+    "CREATE TABLE items AS SELECT i AS id, i % 7 AS kind FROM generate_series(0, 499) g(i)",
+    "CREATE TABLE orders AS SELECT i AS id, i % 500 AS item, i % 1000 AS price "
+    "FROM generate_series(0, 39999) g(i)",
+)
+
+
+@pytest.fixture
+def queries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GODB_FAST_STORE", str(tmp_path / "store.sqlite"))
+    path = tmp_path / "queries.sql"
+    path.write_text(QUERIES + "-- name: writer\nDELETE FROM orders;\n")
+    return path
+
+
+def test_costs_are_learned_from_a_duckdb_file_and_kept(tmp_path, queries, capsys):
+    path = tmp_path / "shop.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        for statement in DATA:
+            connection.execute(statement)
+    assert main(["costs", str(path), str(queries), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["executions"] == 72
+    assert list(facts["left_out"]) == ["writer"]
+    terms = {each["term"]: each for each in facts["coefficients"]}
+    assert {"scan_rows", "build_rows", "probe_rows"} <= set(terms)
+    assert "lookups" not in terms
+    assert all(each["learned_ns"] >= 0 and each["deviation_ns"] > 0 for each in terms.values())
+    assert facts["q_error_left_out"]["executed"] < 3
+    assert facts["settings"] is None
+    assert main(["costs", str(path), str(queries), "--repetitions", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "24 executions on duckdb; kept in the store" in text
+    assert "writer left out" in text
+    assert "build_rows" in text
+    with duckdb.connect(str(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM orders").fetchone() == (40_000,)
+
+
+def test_postgres_cost_settings_come_with_their_evidence(postgres_url, queries, capsys):
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        for statement in DATA:
+            connection.execute(statement)
+        connection.execute("CREATE INDEX ON orders (item)")
+        connection.execute("VACUUM ANALYZE")
+        before = connection.execute("SELECT name, setting FROM pg_settings ORDER BY 1").fetchall()
+    assert main(["costs", postgres_url, str(queries), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["why_no_settings"] is None
+    proposal = facts["settings"]
+    assert proposal["scans"] >= 50
+    names = {each["name"] for each in proposal["settings"]}
+    assert "random_page_cost" in names
+    assert "effective_cache_size" not in names
+    assert bool(proposal["sql"]) == proposal["recommended"]
+    assert main(["costs", postgres_url, str(queries), "--repetitions", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "cost setting" in text or "no cost settings are proposed" in text
+    with psycopg.connect(postgres_url) as connection:
+        assert connection.execute("SELECT name, setting FROM pg_settings ORDER BY 1").fetchall() == before
+
+
+def test_what_cannot_be_measured_is_said(tmp_path, queries, capsys):
+    path = tmp_path / "empty.duckdb"
+    duckdb.connect(str(path)).close()
+    assert main(["costs", str(path), str(queries)]) == 2
+    assert "no statement could be measured" in capsys.readouterr().err
