@@ -192,7 +192,7 @@ def _generated(stack: ExitStack, wanted: Wanted, options: Options, server: Mappi
         url = str(loading.duckdb_file(dataset))
     explored = [LiveQuery(f"q{number}", text) for number, text in texts.items()]
     measured, redrawn = [], 0
-    values = _Values(dataset)
+    values = Values(dataset)
     for number, text in texts.items():
         rng = random.Random(options.seed * 1000 + number)
         if wanted.workload == "tpch":
@@ -206,7 +206,7 @@ def _generated(stack: ExitStack, wanted: Wanted, options: Options, server: Mappi
     return Loaded(url, explored, measured, notes)
 
 
-class _Values:
+class Values:
     """Distinct values of columns, asked once."""
 
     def __init__(self, dataset: loading.Dataset) -> None:
