@@ -53,7 +53,7 @@ class Settings:
     engines: tuple[str, ...] = ("duckdb", "postgres")
     workloads: tuple[str, ...] = ("tpch", "tpcds")
     scale: float = 0.1
-    draws: int = 4
+    draws: int = 3
     cap_s: float = 4.0
     cache: Path | None = None
 
@@ -297,7 +297,7 @@ def _extend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=tuple(_ENGINES), help="one engine alone (both)")
     parser.add_argument("--workload", choices=("tpch", "tpcds"), help="one workload alone (both)")
     parser.add_argument("--scale", type=float, default=0.1, help="of the data (0.1)")
-    parser.add_argument("--draws", type=int, default=4, help="draws of literals per template (4)")
+    parser.add_argument("--draws", type=int, default=3, help="draws of literals per template (3)")
     parser.add_argument(
         "--cap", type=float, default=4.0, metavar="S", help="slower statements are left out (4)"
     )

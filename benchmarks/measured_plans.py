@@ -47,7 +47,7 @@ class Measuring:
     engine: str
     workload: str
     scale: float
-    draws: int = 4
+    draws: int = 3
     runs: int = 4
     cap_s: float = 10.0
 

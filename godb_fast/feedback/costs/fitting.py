@@ -92,6 +92,13 @@ def statement_ridge(operators: NonNegativeRidge, tuning: FitTuning) -> NonNegati
     return NonNegativeRidge(prior, scale, noise=tuning.statement_noise)
 
 
+def static_ridge(engine: str, tuning: FitTuning) -> NonNegativeRidge:
+    """Static coefficients as a regression on statements' times; a statement itself costs nothing."""
+    static = static_coefficients(engine)
+    scale = np.append(np.maximum(static * tuning.refine, _scales(engine, tuning) * 0.01), [5e6, 2e5])
+    return NonNegativeRidge(np.append(static, [0.0, 0.0]), scale, noise=tuning.statement_noise)
+
+
 def statement_row(amounts: Floats, operators: int) -> Floats:
     """A plan's work with the statement's own two terms, shape (T + 2,)."""
     return np.append(amounts, [1.0, float(operators)])

@@ -22,6 +22,8 @@ from godb_fast.feedback.costs.work import TableSizes, plan_work
 
 Floats = NDArray[np.float64]
 
+#: What may be served in a view: its own coefficients, the other view's, those before anything was learned.
+CANDIDATES: Final = ("view", "other view", "before")
 _FORMAT: Final = 1
 #: Residuals kept for intervals.
 _RESIDUALS: Final = 512
@@ -67,6 +69,8 @@ class CostPredictor:
         self.operators = fitting.operator_ridge(engine, self.tuning)
         self.statements = {view: fitting.statement_ridge(self.operators, self.tuning) for view in VIEWS}
         self.residuals: dict[str, deque[float]] = {view: deque(maxlen=_RESIDUALS) for view in VIEWS}
+        #: Whose coefficients a view is served with, one of ``CANDIDATES``.
+        self.basis = dict.fromkeys(VIEWS, "view")
         #: How uncertain the coefficients usually make a time, per view, as a deviation of its log.
         self._usual = dict.fromkeys(VIEWS, 0.0)
         self.seen = 0
@@ -81,24 +85,38 @@ class CostPredictor:
     # -- learning ------------------------------------------------------------------------------------------
 
     def fit(self, samples: Sequence[CostSample]) -> None:
-        """Learn from these samples alone; residuals are told by templates that a fit left out."""
+        """Learn from these samples alone; what templates show that a fit left out decides what is served.
+
+        Per view there are three candidates: the coefficients that were learned in this view, those learned in
+        the other, and those that there were before. The one with the least spread of residuals on left-out
+        templates is served: where estimates are so wrong that learning from them helps nobody, nothing is
+        lost. Too few templates to leave any out, and the view's own coefficients are.
+        """
         if not samples:
             raise InvalidInput("no samples to learn from; observe executed plans first")
         groups = sorted({sample.group for sample in samples})
-        for view in VIEWS:
-            self.residuals[view].clear()
+        told: dict[str, dict[str, list[float]]] = {
+            view: {candidate: [] for candidate in CANDIDATES} for view in VIEWS
+        }
         if len(groups) >= 2 * _FOLDS:
             for fold in range(_FOLDS):
                 held = set(groups[fold::_FOLDS])
                 self._fit([sample for sample in samples if sample.group not in held])
-                for sample in samples:
-                    if sample.group in held:
-                        for view in VIEWS:
-                            self.residuals[view].append(self.log_ratio(sample, view))
+                self._tell([sample for sample in samples if sample.group in held], told)
         self._fit(samples)
         if len(groups) < 2 * _FOLDS:
-            for view in VIEWS:
-                self.residuals[view].extend(self.log_ratio(sample, view) for sample in samples)
+            self._tell(samples, told)
+        served = {}
+        for view in VIEWS:
+            self.basis[view] = (
+                min(CANDIDATES, key=lambda candidate: _spread(told[view][candidate]))
+                if len(groups) >= 2 * _FOLDS
+                else "view"
+            )
+            served[view] = self._candidate(view, self.basis[view])
+            self.residuals[view].clear()
+            self.residuals[view].extend(told[view][self.basis[view]])
+        self.statements = served
         self.seen = len(samples)
         for view in VIEWS:
             spread = [self._own(fitting.view_row(sample, view), view) for sample in samples]
@@ -110,9 +128,28 @@ class CostPredictor:
             self.statements[view] = (
                 fitting.statement_ridge(self.operators, self.tuning)
                 if self._wider is None
-                else self._wider[view]
+                else _copy(self._wider[view])
             )
             fitting.fit_statements(self.statements[view], samples, view, self.tuning)
+
+    def _candidate(self, view: str, candidate: str) -> NonNegativeRidge:
+        """A candidate's coefficients, not shared with any other view."""
+        if candidate == "view":
+            return self.statements[view]
+        if candidate == "other view":
+            return _copy(self.statements[VIEWS[1 - VIEWS.index(view)]])
+        if self._wider is not None:
+            return _copy(self._wider[view])
+        return fitting.static_ridge(self.engine, self.tuning)
+
+    def _tell(self, samples: Sequence[CostSample], told: dict[str, dict[str, list[float]]]) -> None:
+        """Note the candidates' residuals on these samples."""
+        took = np.log(np.maximum([sample.latency_ns for sample in samples], 1.0))
+        for view in VIEWS:
+            rows = np.array([fitting.view_row(sample, view) for sample in samples])
+            for candidate in CANDIDATES:
+                predicted = np.maximum(self._candidate(view, candidate).predict(rows), 1.0)
+                told[view][candidate].extend((took - np.log(predicted)).tolist())
 
     def update(self, sample: CostSample) -> None:
         """Learn from one more sample, by bounded steps; its residuals are those before it was learned."""
@@ -220,6 +257,7 @@ class CostPredictor:
             "operators": self.operators.to_dict(),
             "statements": {view: ridge.to_dict() for view, ridge in self.statements.items()},
             "residuals": {view: list(kept) for view, kept in self.residuals.items()},
+            "basis": dict(self.basis),
             "usual": dict(self._usual),
             "seen": self.seen,
         }
@@ -250,6 +288,7 @@ class CostPredictor:
                 if not all(map(math.isfinite, kept)):
                     raise InvalidInput("kept residuals are not finite")
                 made.residuals[view].extend(kept)
+            made.basis = {view: str(raw["basis"][view]) for view in VIEWS}
             made._usual = {view: float(raw["usual"][view]) for view in VIEWS}
             made.seen = int(raw["seen"])
         except (KeyError, TypeError, AttributeError) as error:
@@ -262,6 +301,15 @@ def _beginning(wider: NonNegativeRidge) -> NonNegativeRidge:
     noise = wider.to_dict()["noise"]
     scale = np.maximum(wider.coefficients * 0.5, wider.scale * 0.05)
     return NonNegativeRidge(wider.coefficients, scale, noise=noise)
+
+
+def _copy(ridge: NonNegativeRidge) -> NonNegativeRidge:
+    return NonNegativeRidge.from_dict(ridge.to_dict())
+
+
+def _spread(log_ratios: Sequence[float]) -> float:
+    """Median absolute deviation: what is left of the median q-error once the factor is right."""
+    return float(np.median(np.abs(np.array(log_ratios) - np.median(log_ratios))))
 
 
 def _same_size(kept: NonNegativeRidge, expected: NonNegativeRidge) -> NonNegativeRidge:

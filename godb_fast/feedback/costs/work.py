@@ -374,10 +374,24 @@ class _Counting:
         return {"top_startup": 1.0, "top_rows": self._in if self.node.kind == "sort" else self.place.rows}
 
     def _window(self) -> dict[str, float]:
-        return {"window_startup": 1.0, "window_comparisons": _comparisons(self._in)}
+        return {
+            "window_startup": 1.0,
+            "window_comparisons": _comparisons(self._in),
+            "window_values": self._in * max(len(self.node.columns), 1),
+        }
 
     def _cte(self) -> dict[str, float]:
-        return {"cte_startup": 1.0, "cte_rows": self._read_again()}
+        read = self._read_again()
+        return {"cte_startup": 1.0, "cte_rows": read, "cte_conditions": read * condition_count(self.node)}
+
+    def _materialize(self) -> dict[str, float]:
+        place = self.place
+        runs = (self.node.loops or 0.0) / place.processes if self.executed else place.loops
+        return {
+            "materialize_startup": 1.0,
+            "materialize_rows": place.rows,
+            "materialize_lookups": runs,
+        }
 
     def _read_again(self) -> float:
         """Rows of a common table that are read, also those that a condition then drops."""
@@ -412,7 +426,9 @@ def _operator(node: PhysicalNode, inputs: list[_Place]) -> str:
         return "merge_join" if "MERGE" in name.upper() or "IE" in name else "nested_loop"
     if node.kind == "cross_product" and len(inputs) > 1:
         return "nested_loop"
-    if node.kind in ("cte", "set_operation") or name in _MATERIALIZED:
+    if name in _MATERIALIZED:
+        return "materialize"
+    if node.kind in ("cte", "set_operation"):
         return "cte"
     if node.kind == "limit" or name == "TOP_N":
         return "top"

@@ -44,7 +44,7 @@ def test_a_slower_machine_leads_to_a_promoted_model():
     assert shadow.at - frozen.at == 39
     held = samples(drawn(4, 60, slower))
     assert living.former is not None
-    assert error(living.served, held) < 1.3 < error(living.former, held)
+    assert error(living.served, held) < 1.6 < 3.0 < error(living.former, held)
 
 
 def test_while_frozen_the_served_model_learns_nothing():
