@@ -18,7 +18,7 @@ from godb_fast.policy import Policy
 if TYPE_CHECKING:
     from godb_fast.core import Observation
     from godb_fast.exploring.subjects import Subject
-    from godb_fast.lessons import Lessons
+    from godb_fast.lessons import CostLessons, Lessons
     from godb_fast.store import Explorations, Store
 
 log = logging.getLogger("godb_fast")
@@ -153,6 +153,7 @@ class Experience:
 
         Nothing is raised: the rows are the caller's, whatever goes wrong here.
         """
+        self._learn_costs(scope, observation)
         known = prepared.known
         if known is None or known.planner is None:
             return
@@ -174,6 +175,7 @@ class Experience:
 
     def learn_apart(self, scope: Scope, subject: Subject, observation: Observation) -> None:
         """As :meth:`learn`, from an execution that exploration paid for."""
+        self._learn_costs(scope, observation)
         if subject.planner is None:
             return
         try:
@@ -186,11 +188,48 @@ class Experience:
 
     def keep_lessons(self, scope: Scope | None) -> None:
         """Write what was learned to the store, if there is one."""
-        if scope is not None and scope.lessons is not None:
-            try:
-                scope.lessons.save(now=True)
-            except StoreError as error:
-                self.log_once("not_recorded", str(error))
+        for lessons in () if scope is None else (scope.lessons, scope.costs):
+            if lessons is not None:
+                try:
+                    lessons.save(now=True)
+                except StoreError as error:
+                    self.log_once("not_recorded", str(error))
+
+    def _learn_costs(self, scope: Scope, observation: Observation) -> None:
+        """Learn from an execution what its operators cost, if it was measured; takes some milliseconds."""
+        if observation.plan is None or observation.plan_source == "explain":
+            return
+        try:
+            learned = self._costs(scope, observation)
+            learned.learn(observation)
+            learned.save()
+        except StoreError as error:
+            self.log_once("not_recorded", str(error))
+        except Exception as error:
+            log.debug("costs not learned", exc_info=True)
+            self.log_once("costs_not_learned", f"{type(error).__name__}: {error}")
+
+    def _costs(self, scope: Scope, observation: Observation) -> CostLessons:
+        found: CostLessons | None = scope.costs
+        if found is not None:
+            return found
+        from godb_fast.feedback.costs import CostScope
+        from godb_fast.lessons import CostLessons
+        from godb_fast.store import KeepsCosts
+
+        kept = self.store.costs if isinstance(self.store, KeepsCosts) else None
+        of = CostScope(scope.engine, scope.environment, observation.machine)
+        with scope.lock:
+            found = scope.costs
+            if found is None:
+                try:
+                    found = CostLessons(of, kept)
+                except (StoreError, InvalidInput) as error:
+                    # What is kept cannot be read: it stays as it is, and this process begins anew.
+                    self.log_once("not_recalled", str(error))
+                    found = CostLessons(of)
+                scope.costs = found
+            return found
 
     def _lessons(self, scope: Scope) -> Lessons:
         found: Lessons | None = scope.lessons

@@ -150,6 +150,8 @@ class Scope:
     verified: dict[int, tuple[MemoEntry, ...]] = field(default_factory=dict)
     #: What executions taught (``lessons.Lessons``), once something took long enough to be learned from.
     lessons: Any = None
+    #: What they showed of costs (``lessons.CostLessons``).
+    costs: Any = None
     #: The short way from a text to a decision: ``kernels.routes.Routes.find``. Set by the Optimizer.
     routes: Any = None
 

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.feedback import Corrections, TemplateFeedback
+from godb_fast.feedback.costs import AdaptiveCostModel, CostScope
 from godb_fast.planning.proposal import OwnPlans, RowsBySet, TemplatePlanner
 
 if TYPE_CHECKING:
     from godb_fast.core import Observation
     from godb_fast.engines.base import Parameters
     from godb_fast.knowledge import KnownTemplate
-    from godb_fast.store import KeptCorrections
+    from godb_fast.store import KeptCorrections, KeptCosts
 
 #: Runs per region that are profiled at first (another one of the same plan would show the same), and one of
 #: how many after that.
@@ -117,6 +118,58 @@ class Lessons:
                 return
             self._unsaved, self._saved_at = False, time.monotonic()
         self._kept.save(*self._where, self.corrections.to_dict())
+
+
+class CostLessons:
+    """What operators cost on one database, as its executions show. Safe to share between threads.
+
+    Parameters
+    ----------
+    scope : CostScope
+        Whose executions teach.
+    kept : KeptCosts or None
+        Where that is kept between processes.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read.
+    InvalidInput
+        If what it keeps is of another format, or damaged.
+    """
+
+    def __init__(self, scope: CostScope, kept: KeptCosts | None = None) -> None:
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._unsaved = False
+        self._saved_at = time.monotonic()
+        state = None if kept is None else kept.saved(scope.engine, scope.database, scope.machine)
+        self.model = AdaptiveCostModel(scope) if state is None else AdaptiveCostModel.from_dict(state, scope)
+
+    def learn(self, observation: Observation) -> str | None:
+        """Learn from one execution; why nothing was learned, None if something was."""
+        reason = self.model.observe(observation)
+        if reason is None:
+            with self._lock:
+                self._unsaved = True
+        return reason
+
+    def save(self, *, now: bool = False) -> None:
+        """Write to the store what it does not hold yet, ``now`` or when the last time is long ago.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written.
+        """
+        if self._kept is None:
+            return
+        with self._lock:
+            if not self._unsaved or not (now or time.monotonic() - self._saved_at >= SAVE_EVERY_S):
+                return
+            self._unsaved, self._saved_at = False, time.monotonic()
+        scope = self.model.scope
+        self._kept.save(scope.engine, scope.database, scope.machine, self.model.to_dict())
 
 
 def wants_profile(known: KnownTemplate, bucket: bytes) -> bool:

@@ -6,6 +6,7 @@ processes share. A store never fails a query: what it cannot write it drops, cou
 
 from godb_fast.store.base import (
     KeepsCorrections,
+    KeepsCosts,
     KeepsExplorations,
     LatencySummary,
     Store,
@@ -25,6 +26,7 @@ __all__ = [
     "Explorations",
     "FeatureStore",
     "KeepsCorrections",
+    "KeepsCosts",
     "KeepsExplorations",
     "KeptCorrections",
     "KeptCosts",

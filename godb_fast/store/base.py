@@ -14,6 +14,7 @@ from godb_fast.errors import InvalidInput
 
 if TYPE_CHECKING:
     from godb_fast.store.corrections import KeptCorrections
+    from godb_fast.store.costs import KeptCosts
     from godb_fast.store.explorations import Explorations
 
 #: Values of ``GODB_FAST_STORE`` and ``--store`` that mean: record nothing.
@@ -156,6 +157,16 @@ class KeepsCorrections(Protocol):
     @property
     def corrections(self) -> KeptCorrections:
         """One state per database."""
+        ...
+
+
+@runtime_checkable
+class KeepsCosts(Protocol):
+    """A store that also keeps what operators cost."""
+
+    @property
+    def costs(self) -> KeptCosts:
+        """One state per database and machine."""
         ...
 
 

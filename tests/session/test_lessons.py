@@ -188,3 +188,34 @@ def test_what_cannot_have_been_teaches_nothing(path: str) -> None:
         ):
             observation = Observation("d", 1, outcome, 1.0, plan=plan, plan_source=source)
             assert bool(scope.lessons.learn(known, observation, literals, None)) is bool(learned)
+
+
+def test_profiled_runs_teach_costs_and_sessions_remember(path: str, tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.sqlite")
+    with opened(path, store) as session:
+        for number in range(1, FIRST + 3):
+            session.execute(SQL.format(number)).fetchall()
+        assert session._scope is not None
+        learned = session._scope.costs
+        assert learned.model.seen >= 1
+        assert not learned.model.refused
+        seen = learned.model.seen
+        plan = session.engine.explain(SQL.format(1))
+        time = learned.model.predict(plan)
+        assert time.low_ms < time.ms < time.high_ms
+        scope = learned.model.scope
+    kept = store.costs.saved(scope.engine, scope.database, scope.machine)
+    assert kept is not None
+    with opened(path, store) as session:
+        for number in range(1, FIRST + 3):
+            session.execute(SQL.format(number)).fetchall()
+        assert session._scope is not None
+        assert session._scope.costs.model.seen > seen
+    # What cannot be read is said once, and learned anew.
+    store.costs.save(scope.engine, scope.database, scope.machine, {"format": 99})
+    with opened(path, store) as session:
+        for number in range(1, FIRST + 3):
+            session.execute(SQL.format(number)).fetchall()
+        assert session._scope is not None
+        assert 1 <= session._scope.costs.model.seen <= seen
+        assert session.optimizer.counters["not_recalled"] == 1
