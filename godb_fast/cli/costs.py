@@ -196,7 +196,7 @@ def _show(facts: dict[str, Any], stream: TextIO, *, kept: bool) -> None:
 
 def _show_settings(proposal: dict[str, Any], say: Any) -> None:
     say()
-    say(f"{'cost setting':<22}{'now':>10}{'learned':>10}{'between':>10}{'and':>10}")
+    say(f"{'cost setting':<22}{'now':>10}{'proposed':>10}{'learned >':>10}{'<':>10}")
     for each in proposal["settings"]:
         say(
             f"{each['name']:<22}{each['present']:>10.4g}{each['proposed']:>10.4g}"

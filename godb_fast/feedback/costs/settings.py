@@ -2,17 +2,17 @@
 
 The planner charges a scan ``pages · page cost + tuples · cpu_tuple_cost + tuples · conditions ·
 cpu_operator_cost``, an index scan random pages and ``cpu_index_tuple_cost`` too. Executed plans (with
-BUFFERS) show the pages, tuples and conditions of each scan beside its time, so these five are coefficients of
-a regression like those of operators: non-negative, drawn to the present settings. Only their proportions mean
-something to the planner: ``cpu_tuple_cost`` stays as it is and the others are told in its unit.
-``effective_cache_size`` is left alone (it is no cost).
+BUFFERS) show the pages (each time that one is touched), tuples and conditions of each scan beside its time,
+so these five are coefficients of a regression like those of operators: non-negative, drawn to the present
+settings. Only their proportions mean something to the planner: ``cpu_tuple_cost`` stays as it is and the
+others are told in its unit. ``effective_cache_size`` is left alone (it is no cost).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -52,7 +52,10 @@ _INDEXED: Final = frozenset({"Index Scan", "Index Only Scan"})
 
 @dataclass(frozen=True)
 class ProposedSetting:
-    """One setting; ``low`` and ``high`` bound it at two standard deviations of what was learned."""
+    """One setting; ``low`` and ``high`` bound what was learned at two standard deviations.
+
+    Where the present value lies between them it is the proposed one.
+    """
 
     name: str
     present: float
@@ -62,8 +65,8 @@ class ProposedSetting:
 
     @property
     def changes(self) -> bool:
-        """Whether the present value lies outside of the interval."""
-        return not self.low <= self.present <= self.high
+        """Whether it is to be set."""
+        return self.proposed != self.present
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,8 @@ def propose_settings(
     told = np.zeros((2, len(times)))
     for fold in range(_FOLDS):
         held = np.isin(groups, templates[fold::_FOLDS])
-        new = _learned(amounts[~held], times[~held], old).coefficients
+        learned = _in_units(_learned(amounts[~held], times[~held], old), old)
+        new = np.array([setting.proposed for setting in learned])
         for number, settings in enumerate((old, new)):
             factor = np.median(times[~held] / _costs(amounts[~held], settings))
             told[number, held] = _costs(amounts[held], settings) * factor
@@ -199,10 +203,17 @@ def _in_units(ridge: NonNegativeRidge, old: Floats) -> tuple[ProposedSetting, ..
         ) / base**2
         reach = 2.0 * math.sqrt(max(float(variance), 0.0)) * old[unit]
         exact = ratio * float(old[unit])
-        proposed = min(max(exact, present / _MOST_CHANGE), present * _MOST_CHANGE)
+        low, high = max(float(exact - reach), 0.0), float(exact + reach)
+        # What is not certain to differ stays.
+        bounded = min(max(exact, present / _MOST_CHANGE), present * _MOST_CHANGE)
         found.append(
-            ProposedSetting(name, present, proposed, max(float(exact - reach), 0.0), float(exact + reach))
+            ProposedSetting(name, present, present if low <= present <= high else bounded, low, high)
         )
+    by_name = {setting.name: setting for setting in found}
+    sequential, random = by_name["seq_page_cost"], by_name["random_page_cost"]
+    if random.proposed < sequential.proposed:
+        # A page out of order is never cheaper than one in order (PostgreSQL's manual, 19.7.2).
+        found[found.index(random)] = replace(random, proposed=sequential.proposed)
     return tuple(found)
 
 

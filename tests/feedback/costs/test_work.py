@@ -191,6 +191,7 @@ def test_cost_settings_are_proposed_with_evidence(postgres_engine):
     for each in proposal.settings:
         assert 0.0 <= each.low <= each.high
         assert DEFAULTS[each.name] / 10 <= each.proposed <= DEFAULTS[each.name] * 10
+    assert by_name["random_page_cost"].proposed >= by_name["seq_page_cost"].proposed
     assert bool(proposal.sql()) == proposal.recommended
     for statement in proposal.sql():
         # The server takes them.
