@@ -21,11 +21,12 @@ from godb_fast.feedback.costs.fitting import VIEWS as COST_VIEWS
 from godb_fast.feedback.costs.fitting import FitTuning
 from godb_fast.feedback.costs.lifecycle import CostLifecycle, LifecycleTuning, Stage, Transition
 from godb_fast.feedback.costs.model import AdaptiveCostModel
+from godb_fast.feedback.costs.places import TableSizes
 from godb_fast.feedback.costs.predictor import CostPredictor, PredictedTime
 from godb_fast.feedback.costs.samples import CostSample, CostScope, cost_sample, refusal
 from godb_fast.feedback.costs.settings import ProposedSetting, SettingsProposal, propose_settings
 from godb_fast.feedback.costs.terms import TERMS, static_coefficients
-from godb_fast.feedback.costs.work import PlanWork, TableSizes, plan_work
+from godb_fast.feedback.costs.work import PlanWork, plan_work
 
 __all__ = [
     "COST_VIEWS",

@@ -12,10 +12,10 @@ from godb_fast.errors import InvalidInput
 from godb_fast.feedback.costs.accuracy import Accuracy, AccuracyTracker
 from godb_fast.feedback.costs.fitting import VIEWS, FitTuning
 from godb_fast.feedback.costs.lifecycle import CostLifecycle, LifecycleTuning, Stage, Transition
+from godb_fast.feedback.costs.places import TableSizes
 from godb_fast.feedback.costs.predictor import CostPredictor, PredictedTime
 from godb_fast.feedback.costs.samples import CostSample, CostScope, cost_sample, refusal
 from godb_fast.feedback.costs.terms import NAMES
-from godb_fast.feedback.costs.work import TableSizes
 
 _FORMAT: Final = 1
 #: Statements of a class of the workload before it has coefficients of its own.

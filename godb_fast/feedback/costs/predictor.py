@@ -15,10 +15,11 @@ from godb_fast.core import PhysicalPlan
 from godb_fast.errors import InvalidInput
 from godb_fast.feedback.costs import fitting
 from godb_fast.feedback.costs.fitting import VIEWS, FitTuning
+from godb_fast.feedback.costs.places import TableSizes
 from godb_fast.feedback.costs.ridge import NonNegativeRidge
 from godb_fast.feedback.costs.samples import CostSample
 from godb_fast.feedback.costs.terms import NAMES, TERMS_VERSION
-from godb_fast.feedback.costs.work import TableSizes, plan_work
+from godb_fast.feedback.costs.work import plan_work
 
 Floats = NDArray[np.float64]
 

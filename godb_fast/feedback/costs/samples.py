@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from godb_fast.core import Observation, PhysicalPlan
 from godb_fast.feedback.collector import unusable
-from godb_fast.feedback.costs.work import TableSizes, plan_work
+from godb_fast.feedback.costs.places import TableSizes
+from godb_fast.feedback.costs.work import plan_work
 
 Floats = NDArray[np.float64]
 

@@ -2,37 +2,39 @@
 
 Row counts are those of one process: below a Gather of PostgreSQL, each process does its share, and the times
 that its plans show there are averages over the processes.
-
-Estimates of rows are per loop; how often an inner side runs is the number of outer rows, at most one run per
-row of its table where a Memoize remembers the others. Rows that a scan reads are rows of its table, which
-plans do not show: :class:`TableSizes` remembers them from executed plans.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.core import PhysicalNode, PhysicalPlan
+from godb_fast.feedback.costs.places import (
+    GATHER,
+    INDEX_SCANS,
+    Place,
+    TableSizes,
+    expect_loops,
+    is_beside,
+    places_of,
+    rows_out,
+    rows_read,
+)
 from godb_fast.feedback.costs.terms import INDEX, NAMES, OPERATORS
 
 Floats = NDArray[np.float64]
 
-_INDEX_SCANS: Final = frozenset(
-    {"Index Scan", "Index Only Scan", "INDEX_SCAN", "Bitmap Heap Scan", "Tid Scan"}
-)
 _MATERIALIZED: Final = frozenset({"Materialize", "Memoize"})
-_GATHER: Final = frozenset({"Gather", "Gather Merge"})
 #: Aggregations that need no hash table: into one row, into an array, or of groups that come in order.
 _FOLDS: Final = frozenset(
     {"UNGROUPED_AGGREGATE", "SIMPLE_AGGREGATE", "PERFECT_HASH_GROUP_BY", "Group", "Unique"}
 )
-_BESIDE: Final = frozenset({"SubPlan", "InitPlan"})
 _JUNCTION: Final = re.compile(r"\b(?:AND|OR)\b")
 _PATTERN: Final = re.compile(
     r"~~|\bi?like\b|\bcontains\(|\bprefix\(|\bsuffix\(|regexp|\bSIMILAR\b", re.IGNORECASE
@@ -47,33 +49,6 @@ _OPERATOR_COST: Final = 0.0025
 _CACHED_ENTRIES: Final = 10_000.0
 _MOST_VALUES: Final = 64.0
 _MOST_ROWS: Final = 1e15
-
-
-class TableSizes:
-    """Rows of tables, learned from what scans were seen to read."""
-
-    def __init__(self, rows: dict[str, float] | None = None) -> None:
-        self.rows: dict[str, float] = dict(rows or {})
-
-    def learn(self, plan: PhysicalPlan) -> None:
-        """Note what the scans of an executed plan read."""
-        for node, processes in _with_processes(plan.root, executed=True):
-            if node.kind != "scan" or node.table is None or node.operator in _INDEX_SCANS:
-                continue
-            read, loops = _rows_read(node), node.loops
-            if read is None or (not node.rows and not read):
-                continue
-            if loops is not None and loops > 0 and not node.extra.get("Parallel Aware"):
-                read /= loops
-            if processes > 1 and loops is None:
-                read *= processes
-            table = node.table
-            # Scans may end early or skip groups: the most that was read comes nearest.
-            self.rows[table] = max(self.rows.get(table, 0.0), read)
-
-    def of(self, table: str | None) -> float | None:
-        """Rows of a table, None if no scan of it was seen."""
-        return None if table is None else self.rows.get(table)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,18 +70,6 @@ class PlanWork:
     operators: NDArray[np.int64]
 
 
-@dataclass(eq=False)
-class _Place:
-    """A node on the way down: how often it is expected to run, and in how many processes."""
-
-    node: PhysicalNode
-    parent: int
-    loops: float = 1.0
-    processes: float = 1.0
-    children: list[int] = field(default_factory=list)
-    rows: float = 0.0
-
-
 def plan_work(plan: PhysicalPlan, sizes: TableSizes, *, executed: bool) -> PlanWork:
     """The work of a plan's operators.
 
@@ -115,11 +78,11 @@ def plan_work(plan: PhysicalPlan, sizes: TableSizes, *, executed: bool) -> PlanW
     executed : bool
         By the rows that were measured; else by estimates, which executed plans have too.
     """
-    places = _places(plan.root, executed)
+    places = places_of(plan.root, executed)
     for place in reversed(places):
-        place.rows = _rows(place, places, sizes, executed)
+        place.rows = rows_out(place, places, sizes, executed)
     if not executed:
-        _expect_loops(places, sizes)
+        expect_loops(places, sizes)
     amounts = np.zeros((len(places), len(NAMES)))
     times = np.full(len(places), np.nan)
     operators = np.zeros(len(places), np.int64)
@@ -133,127 +96,17 @@ def plan_work(plan: PhysicalPlan, sizes: TableSizes, *, executed: bool) -> PlanW
     return PlanWork(amounts, times, operators)
 
 
-def _places(root: PhysicalNode, executed: bool) -> list[_Place]:
-    places: list[_Place] = []
-    stack: list[tuple[PhysicalNode, int, float]] = [(root, -1, 1.0)]
-    while stack:
-        node, parent, processes = stack.pop()
-        number = len(places)
-        places.append(_Place(node, parent, processes=processes))
-        if parent >= 0:
-            places[parent].children.append(number)
-        inside = _processes(node, executed) if node.operator in _GATHER else processes
-        for child in reversed(node.children):
-            beside = child.extra.get("Parent Relationship") == "InitPlan"
-            stack.append((child, number, 1.0 if beside else inside))
-    return places
-
-
-def _with_processes(root: PhysicalNode, *, executed: bool) -> list[tuple[PhysicalNode, float]]:
-    return [(place.node, place.processes) for place in _places(root, executed)]
-
-
-def _processes(gather: PhysicalNode, executed: bool) -> float:
-    name = "Workers Launched" if executed else "Workers Planned"
-    workers = float(gather.extra.get(name, 0) or 0)
-    # The leader works too, the less the more workers it waits for (parallel_leader_participation).
-    return 1.0 + workers if executed else max(workers + max(0.0, 1.0 - 0.3 * workers), 1.0)
-
-
-def _rows(place: _Place, places: list[_Place], sizes: TableSizes, executed: bool) -> float:
-    """Rows that come out of a node: all loops of one process if executed, else of one loop."""
-    node = place.node
-    if executed:
-        return (node.rows or 0.0) / place.processes
-    if node.estimated_rows is not None:
-        return max(node.estimated_rows, 0.0)
-    below = [places[child].rows for child in place.children]
-    if not below:
-        return 0.0
-    return math.prod(below) if node.kind == "cross_product" else max(below)
-
-
-def _expect_loops(places: list[_Place], sizes: TableSizes) -> None:
-    """How often each node is expected to run; rows become those of all loops."""
-    for place in places:
-        if place.parent >= 0:
-            above = places[place.parent]
-            place.loops = above.loops * _loops_below(above, place, places, sizes)
-    for place in places:
-        place.rows *= place.loops
-
-
-def _loops_below(above: _Place, place: _Place, places: list[_Place], sizes: TableSizes) -> float:
-    """How often a node runs for each run of the one above."""
-    relationship = place.node.extra.get("Parent Relationship")
-    if relationship == "InitPlan":
-        return 1.0 / above.loops
-    if relationship == "SubPlan":
-        name = str(place.node.extra.get("Subplan Name", ""))
-        if any(f"hashed {name}" in text for text in (*above.node.predicates, *above.node.columns)):
-            return 1.0 / above.loops
-        calls = _told_by_cost(above, place, places)
-        return max(sizes.of(above.node.table) or above.rows, 1.0) if calls is None else calls
-    if above.node.operator == "Materialize":
-        return 1.0 / above.loops
-    inputs = [child for child in above.children if not _beside(places[child].node)]
-    if above.node.operator == "Nested Loop" and len(inputs) == 2 and place is places[inputs[1]]:
-        outer = max(places[inputs[0]].rows, 1.0)
-        if place.node.operator != "Memoize":
-            return outer
-        # Remembered calls cost next to nothing: what is charged for the others tells how many they are.
-        calls = _told_by_cost(above, places[place.children[0]], places)
-        return outer if calls is None else min(outer, calls)
-    return 1.0
-
-
-def _told_by_cost(above: _Place, called: _Place, places: list[_Place]) -> float | None:
-    """How often the planner expects something to be called: what is charged above it over its own cost."""
-    total, single = _cost(above.node), _cost(called.node)
-    if total is None or not single:
-        return None
-    for number in above.children:
-        child = places[number]
-        if not _beside(child.node) and child is not called and child.node.operator != "Memoize":
-            total -= _cost(child.node) or 0.0
-    return max(total / single, 1.0)
-
-
-def _cost(node: PhysicalNode) -> float | None:
-    cost = node.extra.get("Total Cost")
-    return float(cost) if isinstance(cost, int | float) else None
-
-
-def _beside(node: PhysicalNode) -> bool:
-    return node.extra.get("Parent Relationship") in _BESIDE
-
-
-def _rows_read(node: PhysicalNode) -> float | None:
-    """Rows that an executed scan read, over all loops."""
-    scanned = node.extra.get("rows_scanned")
-    if scanned is not None:
-        return float(scanned)
-    if node.rows is None:
-        return None
-    loops = node.loops or 1.0
-    removed = sum(
-        float(node.extra.get(name, 0) or 0)
-        for name in ("Rows Removed by Filter", "Rows Removed by Index Recheck")
-    )
-    return node.rows + removed * loops
-
-
 class _Counting:
     """Counts one node's work."""
 
-    def __init__(self, place: _Place, places: list[_Place], sizes: TableSizes, executed: bool) -> None:
+    def __init__(self, place: Place, places: list[Place], sizes: TableSizes, executed: bool) -> None:
         self.node = place.node
         self.place = place
         self.sizes = sizes
         self.places = places
         self.executed = executed
         self.above = places[place.parent] if place.parent >= 0 else None
-        self.inputs = [places[child] for child in place.children if not _beside(places[child].node)]
+        self.inputs = [places[child] for child in place.children if not is_beside(places[child].node)]
         self.operator = _operator(place.node, self.inputs)
 
     def amounts(self) -> dict[str, float]:
@@ -279,7 +132,7 @@ class _Counting:
     def _read(self) -> float:
         place = self.place
         if self.executed:
-            return max(_rows_read(self.node) or 0.0, 0.0) / place.processes
+            return max(rows_read(self.node) or 0.0, 0.0) / place.processes
         rows = self.sizes.of(self.node.table)
         if rows is None:
             return place.rows
@@ -291,7 +144,7 @@ class _Counting:
     def _lookup(self) -> dict[str, float]:
         place = self.place
         loops = (self.node.loops or 0.0) / place.processes if self.executed else place.loops
-        read = max(_rows_read(self.node) or 0.0, 0.0) / place.processes if self.executed else place.rows
+        read = max(rows_read(self.node) or 0.0, 0.0) / place.processes if self.executed else place.rows
         table = self.sizes.of(self.node.table) or 0.0
         return {
             "lookup_startup": 1.0,
@@ -396,7 +249,7 @@ class _Counting:
     def _read_again(self) -> float:
         """Rows of a common table that are read, also those that a condition then drops."""
         if self.executed:
-            return max(_rows_read(self.node) or 0.0, 0.0) / self.place.processes
+            return max(rows_read(self.node) or 0.0, 0.0) / self.place.processes
         name = self.node.extra.get("CTE Name")
         kept = next((each.node for each in self.places if _common_table(each.node) == name), None)
         rows = kept.estimated_rows if name is not None and kept is not None else None
@@ -413,12 +266,12 @@ class _Counting:
         return {"other_startup": 1.0, "other_rows": self._in or self.place.rows}
 
 
-def _operator(node: PhysicalNode, inputs: list[_Place]) -> str:
+def _operator(node: PhysicalNode, inputs: list[Place]) -> str:
     """The class of an operator."""
     name = node.operator
-    if name in _GATHER:
+    if name in GATHER:
         return "gather"
-    if name in _INDEX_SCANS:
+    if name in INDEX_SCANS:
         return "lookup"
     if name == "Hash" or (("HASH" in name.upper()) and node.kind == "join" and len(inputs) > 1):
         return "hash_join"
@@ -471,7 +324,7 @@ def _patterns(node: PhysicalNode) -> float:
     return float(sum(len(_PATTERN.findall(text)) for text in node.predicates))
 
 
-def _aggregates(node: PhysicalNode, inputs: list[_Place]) -> float:
+def _aggregates(node: PhysicalNode, inputs: list[Place]) -> float:
     """Grouping keys and aggregates of an aggregation; told by its cost where they are not listed."""
     listed = len(_listed(node, "Groups")) + len(_listed(node, "Aggregates"))
     if listed:
