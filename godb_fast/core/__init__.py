@@ -3,6 +3,7 @@
 Nothing in this room knows SQL, engines or models; with numpy alone it serves engine builders too.
 """
 
+from godb_fast.core.choice import Bound, SupportVerdict
 from godb_fast.core.cost_model import C_OUT, OPERATORS, CostModel
 from godb_fast.core.decision import Candidate, Decision, LateDecision, LazyCandidates
 from godb_fast.core.estimates import RowEstimates
@@ -41,6 +42,7 @@ __all__ = [
     "PLAN_NODE",
     "And",
     "Block",
+    "Bound",
     "Candidate",
     "ColumnKind",
     "ColumnRef",
@@ -78,6 +80,7 @@ __all__ = [
     "Slot",
     "Statistics",
     "Steering",
+    "SupportVerdict",
     "Table",
     "Template",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, cast
 
+from godb_fast.core.choice import Bound, SupportVerdict
 from godb_fast.core.identity import random_id
 from godb_fast.core.plan import Plan
 from godb_fast.core.steering import NO_STEERING, Steering
@@ -75,6 +76,14 @@ class Decision:
         ``default`` or ``steer``.
     reason : str
         One sentence: why this action.
+    models : tuple of str
+        Name and version of each model that was asked.
+    bound : Bound or None
+        What was promised for the chosen plan (or, where that kept it back, for the best one).
+    support : SupportVerdict or None
+        Whether the query lies where the models learned; None where no model was asked.
+    cluster : str or None
+        The cluster that the query belongs to.
     timings_us : mapping of str to float
         Microseconds per step of the pipeline.
     """
@@ -91,6 +100,9 @@ class Decision:
     epoch: str = ""
     models: tuple[str, ...] = ()
     timings_us: Mapping[str, float] = field(default_factory=dict)
+    bound: Bound | None = None
+    support: SupportVerdict | None = None
+    cluster: str | None = None
 
     @cached_property
     def id(self) -> str:
@@ -128,6 +140,9 @@ class Decision:
                 for entry in self.candidates
             ],
             "models": list(self.models),
+            "bound": None if self.bound is None else self.bound.to_dict(),
+            "support": None if self.support is None else self.support.to_dict(),
+            "cluster": self.cluster,
             "timings_us": dict(self.timings_us),
         }
 
@@ -136,6 +151,12 @@ class Decision:
         if format == "json":
             return json.dumps(self.to_dict(), indent=2)
         lines = [f"{self.action}: {self.reason}"]
+        if self.bound is not None:
+            lines.append(f"bound: {self.bound}")
+        if self.support is not None:
+            lines.append(f"support: {self.support}")
+        if self.cluster is not None:
+            lines.append(f"cluster: {self.cluster}")
         for block, reason in self.block_reasons:
             lines.append(f"block {block}: {reason}")
         for entry in self.candidates:
