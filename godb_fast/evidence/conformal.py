@@ -102,6 +102,11 @@ class ConformalTracker:
         shortfall = max(1.0 - self.working, 1e-9)
         return min(1.0, plain * (1.0 - self.level) / shortfall)
 
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """What is kept, the oldest first."""
+        return tuple(self._recent)
+
     def calibrate(self, scores: Iterable[float]) -> None:
         """Take scores that no bound was given for: of calibration data, in one go."""
         for score in scores:
@@ -177,25 +182,19 @@ class ConformalBounds:
         self._all = ConformalTracker(level, step=step, window=window)
         self._narrow: OrderedDict[tuple[str, str], ConformalTracker] = OrderedDict()
 
-    def calibrate(
-        self, scores: ArrayLike, *, clusters: Iterable[str] = (), fingerprints: Iterable[str] = ()
-    ) -> None:
+    def calibrate(self, scores: ArrayLike) -> None:
         """Take the scores of calibration data, which the model was not trained on.
 
         Parameters
         ----------
         scores : array of float, shape (n,)
             Infinite for runs that were cut.
-        clusters, fingerprints : iterables of str
-            One per score, or none at all.
         """
-        values = _scores(scores)
-        self._all.calibrate(values.tolist())
-        for scope, names in (("cluster", list(clusters)), ("fingerprint", list(fingerprints))):
-            if names and len(names) != values.size:
-                raise InvalidInput(f"{len(names)} {scope}s for {values.size} scores")
-            for name, score in zip(names, values.tolist(), strict=False):
-                self._tracker(scope, name).calibrate((score,))
+        self._all.calibrate(_scores(scores).tolist())
+
+    def calibrate_cluster(self, cluster: str, scores: ArrayLike) -> None:
+        """Take the scores of calibration data for the bounds of one cluster (only)."""
+        self._tracker("cluster", cluster).calibrate(_scores(scores).tolist())
 
     def scope(
         self, fingerprint: str | None = None, cluster: str | None = None

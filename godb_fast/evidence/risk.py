@@ -9,6 +9,7 @@ the model cannot tell apart counts once.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,12 +20,13 @@ Floats = NDArray[np.float64]
 
 
 def risk_limit(
-    harm: ArrayLike, groups: ArrayLike, *, alike: ArrayLike | None = None, errors: float = 1.0
+    harm: ArrayLike, groups: ArrayLike, *, alike: ArrayLike | None = None, confidence: float = 0.9
 ) -> float:
     """An upper limit of the mean harm of a further outcome.
 
-    The mean, plus ``errors`` standard errors over groups, plus the harm that one further outcome can do at
-    most, as if it were among those seen.
+    The upper end of a one-sided interval for the mean (Student's t with groups - 1 degrees of freedom times
+    the standard error over groups), plus the harm that one further outcome can do at most, as if it were
+    among those seen.
 
     Parameters
     ----------
@@ -34,6 +36,8 @@ def risk_limit(
         Which outcomes belong together (templates).
     alike : array, shape (n,), optional
         Outcomes with one label look the same to the model: they count as one.
+    confidence : float
+        Of the interval, from 0.5 (the mean alone) to below 1.
 
     Raises
     ------
@@ -46,16 +50,20 @@ def risk_limit(
         raise InvalidInput(
             f"{values.size} outcomes in {labels.size} groups: one group each, and at least one"
         )
+    if not 0.5 <= confidence < 1.0:
+        raise InvalidInput(f"confidence {confidence}: at least 0.5, below 1")
     if not ((values >= 0.0) & (values <= 1.0)).all():
         raise InvalidInput("harm is a number between 0 and 1")
     distinct = values.size if alike is None else len(np.unique(np.asarray(alike)))
     mean = float(values.mean())
     count = int(labels.max()) + 1
     spread = np.bincount(labels, values - mean, minlength=count)
-    error = math.inf
-    if count > 1:
+    error = 0.0
+    if confidence > 0.5:
+        if count < 2:
+            return math.inf
         error = math.sqrt(float(spread @ spread) * count / (count - 1)) / values.size
-    return mean + errors * error + (1.0 - mean) / (distinct + 1)
+    return mean + _student(confidence, count - 1) * error + (1.0 - mean) / (distinct + 1)
 
 
 def boldest_setting(
@@ -64,7 +72,7 @@ def boldest_setting(
     budget: float,
     *,
     alike: ArrayLike | None = None,
-    errors: float = 1.0,
+    confidence: float = 0.9,
 ) -> int | None:
     """The first of several settings whose harm, like that of all after it, stays within the budget.
 
@@ -83,7 +91,18 @@ def boldest_setting(
         raise InvalidInput(f"harm has {rows.ndim} dimensions; settings × outcomes are two")
     found = None
     for number in range(len(rows) - 1, -1, -1):
-        if risk_limit(rows[number], groups, alike=alike, errors=errors) > budget:
+        if risk_limit(rows[number], groups, alike=alike, confidence=confidence) > budget:
             break
         found = number
     return found
+
+
+def _student(confidence: float, freedom: int) -> float:
+    """Quantile of Student's t by its expansion in 1 / freedom (Abramowitz and Stegun 26.7.5)."""
+    if confidence <= 0.5:
+        return 0.0
+    z = NormalDist().inv_cdf(confidence)
+    first = (z**3 + z) / 4.0
+    second = (5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0
+    third = (3.0 * z**7 + 19.0 * z**5 + 17.0 * z**3 - 15.0 * z) / 384.0
+    return z + first / freedom + second / freedom**2 + third / freedom**3

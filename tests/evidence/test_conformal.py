@@ -100,9 +100,12 @@ def test_a_bound_comes_from_the_narrowest_scope_that_has_seen_enough():
     bounds = ConformalBounds(0.8, enough=10)
     assert bounds.bound(0.0, 1.0).scope == "none"
     assert math.isinf(bounds.bound(0.0, 1.0).log_ratio)
-    bounds.calibrate(np.linspace(0, 1, 50), clusters=["far"] * 45 + ["near"] * 5)
+    bounds.calibrate(np.linspace(0, 1, 50))
+    bounds.calibrate_cluster("far", np.linspace(0, 1, 45))
     for number in range(9):
         bounds.observe(3.0 + number, fingerprint="q", cluster="near")
+    assert bounds.bound(0.0, 1.0, fingerprint="q", cluster="near").scope == "global"
+    bounds.observe(12.0, fingerprint="p", cluster="near")
     assert bounds.bound(0.0, 1.0, fingerprint="q", cluster="near").scope == "cluster"
     assert bounds.bound(0.0, 1.0, fingerprint="q", cluster="new").scope == "global"
     bounds.observe(12.0, fingerprint="q", cluster="near")
@@ -140,5 +143,5 @@ def test_bad_input_is_named():
         ConformalBounds().bound(0.0, 0.0)
     with pytest.raises(InvalidInput, match="conformal"):
         ConformalBounds.from_dict({"level": 0.9})
-    with pytest.raises(InvalidInput, match="clusters"):
-        ConformalBounds().calibrate([1.0, 2.0], clusters=["a"])
+    with pytest.raises(InvalidInput, match="NaN"):
+        ConformalBounds().calibrate([1.0, math.nan])
