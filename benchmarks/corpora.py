@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,14 +77,15 @@ def _duckdb_files(options: Options) -> dict[str, str]:
     return {record["path"]: record["text"] for record in records}
 
 
-def _imdb_ddl(options: Options) -> str:
+def imdb_ddl(options: Options) -> str:
+    """Tables of IMDb."""
     return _duckdb_files(options)["benchmark/imdb_plan_cost/init/schema.sql"]
 
 
 def job(options: Options) -> Corpus:
     """The 113 queries of the Join Order Benchmark."""
     records = lines(options, "imdb_sql", "job.jsonl.zst", "Join Order Benchmark, VLDB 2015")
-    return Corpus("JOB", tuple(record["sql"] for record in records), _imdb_ddl(options))
+    return Corpus("JOB", tuple(record["sql"] for record in records), imdb_ddl(options))
 
 
 def ceb(options: Options) -> Corpus:
@@ -91,13 +93,18 @@ def ceb(options: Options) -> Corpus:
     records = lines(
         options, "imdb_sql", "ceb-imdb-3k.jsonl.zst", "Cardinality Estimation Benchmark, VLDB 2021"
     )
-    return Corpus("CEB", tuple(record["sql"] for record in records), _imdb_ddl(options))
+    return Corpus("CEB", tuple(record["sql"] for record in records), imdb_ddl(options))
 
 
 def stack(options: Options) -> Corpus:
     """The Stack queries; columns are those that the texts name, INTEGER unless compared with a text."""
     records = lines(options, "stack_sql", "stack.jsonl.zst", "FASTgres, VLDB 2023")
     texts = tuple(record["sql"] for record in records)
+    return Corpus("Stack", texts, inferred_ddl(texts))
+
+
+def inferred_ddl(texts: Sequence[str]) -> str:
+    """Tables whose columns are those that the texts name, INTEGER unless compared with a text."""
     columns: dict[str, dict[str, str]] = {}
     for text in texts:
         aliases = {
@@ -113,10 +120,9 @@ def stack(options: Options) -> Corpus:
         for alias, column in _TEXT.findall(text):
             if alias.lower() in aliases:
                 columns[aliases[alias.lower()]][column.lower()] = "VARCHAR"
-    ddl = "".join(
+    return "".join(
         f"CREATE TABLE {table} ({_columns(names)});\n" for table, names in sorted(columns.items()) if names
     )
-    return Corpus("Stack", texts, ddl)
 
 
 def _columns(types: dict[str, str]) -> str:

@@ -20,16 +20,26 @@ _LETTER = re.compile(r"(?<=\d)[a-z]$", re.IGNORECASE)
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """Seconds of each query under each arm; arm 0 is the default. ``templates`` has a label per query."""
+    """Seconds of each query under each arm; arm 0 is the default. ``templates`` has a label per query.
+
+    ``texts`` are the queries' SQL where the file has a column of it.
+    """
 
     name: str
     queries: tuple[str, ...]
     templates: tuple[str, ...]
     seconds: Floats
+    texts: tuple[str, ...] | None = None
 
     def part(self, rows: slice, name: str) -> Matrix:
         """Some of the queries."""
-        return Matrix(name, self.queries[rows], self.templates[rows], self.seconds[rows])
+        return Matrix(
+            name,
+            self.queries[rows],
+            self.templates[rows],
+            self.seconds[rows],
+            None if self.texts is None else self.texts[rows],
+        )
 
     @property
     def default_s(self) -> Floats:
@@ -78,7 +88,8 @@ def read(path: Path) -> Matrix:
     if len(set(templates)) > len(templates) / 2:
         # Labels that say nothing of siblings: one class, rather than nearly as many as queries.
         templates = ("",) * len(templates)
-    return Matrix(path.stem, labels, templates, seconds)
+    written = None if texts is None else tuple(row[texts] for row in body)
+    return Matrix(path.stem, labels, templates, seconds, written)
 
 
 def name_template(name: str) -> str:

@@ -1,6 +1,7 @@
 """Verified exploration, simulated on stored runtimes: ``python -m benchmarks.replay --matrix FILE…``.
 
-``--method module:Class`` lets a method of one's own compete (:mod:`benchmarks.methods`).
+``--method module:Class`` lets a method of one's own compete (:mod:`benchmarks.methods`). ``--track unseen``
+asks something else: what a model gains on templates that nobody has run (:mod:`benchmarks.unseen`).
 
 The very code that explores live engines runs here; only its executor is a matrix of measured seconds, query ×
 arm. R after x workload-times is the time of one workload run under the arms promoted by then over that under
@@ -26,7 +27,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import methods
+from benchmarks import methods, unseen
 from benchmarks.common import MissingData, Options, Report, main
 from benchmarks.matrices import Matrix, made_up, read
 from benchmarks.rival_explorers import RIVALS, Simulation
@@ -49,6 +50,7 @@ COMPUTE_QUERIES = 3000
 class Arguments:
     """What this benchmark can be told beside the options of all."""
 
+    track: str = "explore"
     matrices: Sequence[Path] = ()
     order: str = "uniform"
     confirm: Sequence[str] = ("none", "pairs")
@@ -176,6 +178,10 @@ def _serve(explorer: Explorer, matrix: Matrix) -> Floats:
 
 def run(options: Options, report: Report) -> None:
     """Verified exploration on stored runtimes against its rivals."""
+    if ARGUMENTS.track == "unseen":
+        report.settings["track"] = "unseen"
+        _unseen(options, report)
+        return
     report.settings |= {"order": ARGUMENTS.order, "templates": ARGUMENTS.templates}
     if ARGUMENTS.order == "redbench-like":
         report.note("Rivals know all queries from the start; ours, as a live explorer, once they have come.")
@@ -188,6 +194,17 @@ def run(options: Options, report: Report) -> None:
             ]
         for part in parts:
             _compare(part, options, report)
+
+
+def _unseen(options: Options, report: Report) -> None:
+    if not ARGUMENTS.matrices and options.data is None:
+        report.note(
+            "--track unseen needs runtimes with their SQL: name a data folder (--data DIR or "
+            "GODB_FAST_BENCH_DATA: LimeQO's matrices, CEB and DSB), or --matrix FILE with a column 'sql'"
+        )
+        return
+    for matrix in _matrices(options, report):
+        unseen.compare(matrix, options, report)
 
 
 def _matrices(options: Options, report: Report) -> list[Matrix]:
@@ -303,6 +320,12 @@ def _extend(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="CSV: a name, then seconds per arm",
     )
+    parser.add_argument(
+        "--track",
+        choices=("explore", "unseen"),
+        default="explore",
+        help="explore known queries, or choose for queries of templates left out, by their SQL alone",
+    )
     parser.add_argument("--order", choices=("uniform", "redbench-like"), default="uniform")
     parser.add_argument(
         "--confirm",
@@ -326,6 +349,7 @@ def _extend(parser: argparse.ArgumentParser) -> None:
 def _configure(parsed: argparse.Namespace) -> None:
     global ARGUMENTS
     ARGUMENTS = Arguments(
+        parsed.track,
         tuple(parsed.matrix),
         parsed.order,
         ("none", "pairs") if parsed.confirm is None else (parsed.confirm,),
