@@ -68,13 +68,14 @@ class ConformalTracker:
         The share of bounds that shall hold.
     step : float
         By how much one broken bound moves the working level (γ of Gibbs and Candès); 0 is split conformal.
+        Larger steps mend a wrong start within fewer outcomes, smaller ones keep bounds steadier.
     window : int
         Scores that are kept.
     """
 
     __slots__ = ("_recent", "_sorted", "level", "step", "window", "working")
 
-    def __init__(self, level: float = 0.9, *, step: float = 0.02, window: int = 1000) -> None:
+    def __init__(self, level: float = 0.9, *, step: float = 0.05, window: int = 1000) -> None:
         if not (0.0 < level < 1.0 and 0.0 <= step < 1.0 and window >= 1):
             raise InvalidInput(f"level {level}, step {step}, window {window}: out of range")
         self.level, self.step, self.window = level, step, window
@@ -165,7 +166,7 @@ class ConformalTracker:
 
 
 class ConformalBounds:
-    """Trackers per fingerprint, per cluster and of all queries.
+    """Trackers per fingerprint, per cluster and of all queries; for one thread at a time.
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ class ConformalBounds:
     """
 
     def __init__(
-        self, level: float = 0.9, *, step: float = 0.02, window: int = 1000, enough: int = 30
+        self, level: float = 0.9, *, step: float = 0.05, window: int = 1000, enough: int = 30
     ) -> None:
         if enough < 1:
             raise InvalidInput(f"enough {enough}: at least one score is needed")

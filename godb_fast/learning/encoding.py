@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -63,9 +64,26 @@ class TermEncoder:
         scale = np.where(scalar, np.maximum(spread, 1e-9) / _SCALAR, 1.0)
         return cls(structure, values, middle, scale)
 
+    @cached_property
+    def _structure_position(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.structure)}
+
+    @cached_property
+    def _value_position(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.values)}
+
+    @cached_property
+    def _columns(self) -> dict[str, list[int]]:
+        """Positions of the values of each column."""
+        columns: dict[str, list[int]] = {}
+        for name, number in self._value_position.items():
+            if _kind(name) == "value":
+                columns.setdefault(_column(name), []).append(number)
+        return columns
+
     def encode(self, queries: Sequence[QueryTerms]) -> tuple[Floats, Floats]:
         """Structure as ln(1 + count), shape (n, s), and values, shape (n, v)."""
-        position = {name: number for number, name in enumerate(self.structure)}
+        position = self._structure_position
         structure = np.zeros((len(queries), len(position)))
         for row, query in zip(structure, queries, strict=True):
             for name, count in query.structure.items():
@@ -79,11 +97,7 @@ class TermEncoder:
 
     def _raw_values(self, queries: Sequence[QueryTerms]) -> Floats:
         """Values as they are, those of one column scaled to unit length; NaN where a column is absent."""
-        position = {name: number for number, name in enumerate(self.values)}
-        columns: dict[str, list[int]] = {}
-        for name, number in position.items():
-            if _kind(name) == "value":
-                columns.setdefault(_column(name), []).append(number)
+        position, columns = self._value_position, self._columns
         raw = np.full((len(queries), len(position)), np.nan)
         for row, query in zip(raw, queries, strict=True):
             named = {_column(name) for name in query.values if _kind(name) == "value"}

@@ -91,7 +91,7 @@ def select(saving: Floats, risk: Floats, price: float) -> Ints:
     return found
 
 
-def calibrated(calibration: Calibration, level: float = 0.9, *, step: float = 0.02) -> ConformalBounds:
+def calibrated(calibration: Calibration, level: float = 0.9, *, step: float = 0.05) -> ConformalBounds:
     """Bounds for templates never seen; a cluster of few templates has none of its own yet."""
     known = calibration.scores
     usable = ~np.isnan(known)
