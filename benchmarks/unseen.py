@@ -8,6 +8,7 @@ seeds draw the samples.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,8 +36,8 @@ FLOORS = {"ceb-matrix": 0.9, "dsb-matrix": 0.97}
 BUDGET, SHARE = 1.2, 0.02
 #: Bounds shall hold in this share of cases, in each cluster of so many queries between these limits.
 LEVEL, OBSERVATIONS, COVERAGE = 0.9, 200, (0.88, 0.92)
-#: Queries of a template that a seed draws for training.
-SAMPLE = 250
+#: Share of a template's queries that a seed draws for training, and the most of one template.
+DRAWN, SAMPLE = 0.8, 400
 
 
 @dataclass(eq=False)
@@ -65,7 +66,7 @@ def compare(matrix: Matrix, options: Options, report: Report) -> None:
     clusters = QueryClusters()
     named = [clusters.assign(query.structure) for query in terms]
     seeds = range(options.seed, options.seed + (1 if options.quick else 3))
-    played = [play(matrix, terms, named, seed, SAMPLE // 3 if options.quick else SAMPLE) for seed in seeds]
+    played = [play(matrix, terms, named, seed, SAMPLE // 4 if options.quick else SAMPLE) for seed in seeds]
     title = f"{matrix.name}: {len(matrix.queries)} queries of templates never seen, SQL only ({source})"
     rows = np.arange(len(matrix.queries))
     for name, arms in (
@@ -102,7 +103,8 @@ def play(
     drawn = np.zeros(len(templates), np.bool_)
     names = sorted(set(matrix.templates))
     for name in names:
-        drawn[rng.permutation(np.nonzero(templates == name)[0])[:sample]] = True
+        own = rng.permutation(np.nonzero(templates == name)[0])
+        drawn[own[: min(sample, math.ceil(DRAWN * len(own)))]] = True
     count = len(templates)
     nothing = np.full(count, np.nan)
     found = Played(

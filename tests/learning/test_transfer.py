@@ -12,6 +12,7 @@ from godb_fast.errors import InvalidInput
 from godb_fast.learning.encoding import TermEncoder
 from godb_fast.learning.pricing import (
     Calibration,
+    calibrated,
     foreign_risks,
     ranked_first,
     safe_price,
@@ -120,6 +121,26 @@ def test_dearer_risk_is_taken_less():
     assert expected == sorted(expected, reverse=True)
     assert expected[-1] == 0.0
     assert (select(saving, risk, math.inf) == 0).all()
+
+
+def test_a_cluster_speaks_for_a_new_template_only_with_templates_enough():
+    _, known, _ = calibration(templates=9)
+    names = sorted(set(known.groups))
+    two, four = set(names[:2]), set(names[:4])
+    plain = foreign_risks(known, 1.2, enough=30)
+
+    def in_cluster(chosen):
+        clusters = ["near" if name in chosen else name for name in known.groups]
+        return Calibration(known.prediction, known.log_ratio, known.groups, clusters, known.alike)
+
+    assert np.array_equal(foreign_risks(in_cluster(two), 1.2, enough=30), plain)
+    narrow = foreign_risks(in_cluster(four), 1.2, enough=30)
+    inside = np.array([name in four for name in known.groups])
+    assert np.array_equal(narrow[~inside], plain[~inside])
+    assert not np.array_equal(narrow[inside], plain[inside])
+    assert calibrated(in_cluster(two)).scope(None, "near")[0] == "global"
+    assert calibrated(in_cluster(four)).scope(None, "near")[0] == "cluster"
+    assert calibrated(known, 0.8).bound(0.0, 1.0).level == 0.8
 
 
 def test_no_price_is_safe_where_few_templates_look_alike_within():
