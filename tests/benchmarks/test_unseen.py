@@ -54,13 +54,13 @@ def test_what_literals_do_is_carried_over_to_new_templates_within_the_budget(tmp
     found = {row["choice"]: row for row in report.rows if "choice" in row}
     static, oracle = found["best static arm of the other templates"], found["oracle"]
     gated, brave = found["ours, gated"], found["ours, courage (no gate)"]
-    assert oracle["R"] <= brave["R"] <= gated["R"] < 0.9
-    assert brave["R"] < static["R"]
+    assert oracle["R"] <= gated["R"] < 0.6
+    assert oracle["R"] <= brave["R"] < static["R"]
     assert not report.broken, report.text()
     assert any(row.get("before_any_outcome") is not None for row in report.rows)
 
 
-def test_nothing_is_steered_where_nothing_can_be_known(tmp_path):
+def test_hardly_anything_is_steered_where_nothing_can_be_known(tmp_path):
     path = tmp_path / "noise.csv"
     rng = np.random.default_rng(4)
     with written(path).open() as source:
@@ -75,7 +75,10 @@ def test_nothing_is_steered_where_nothing_can_be_known(tmp_path):
     terms, source = terms_of(matrix, Options())
     assert source == "the matrix's own column"
     played = unseen.play(matrix, terms, ["c"] * len(terms), 1, 100)
-    assert (played.gated > 0).mean() < 0.02
+    rows = np.arange(len(terms))
+    gated, brave = (matrix.seconds[rows, arms] / matrix.default_s for arms in (played.gated, played.brave))
+    assert (gated > 1.2).mean() <= 0.03
+    assert (brave > 1.2).mean() > 0.25
 
 
 def test_the_left_out_template_is_told_nothing_of_its_runtimes(tmp_path):
