@@ -36,24 +36,33 @@ FLOORS = {"ceb-matrix": 0.9, "dsb-matrix": 0.97}
 BUDGET, SHARE = 1.2, 0.02
 #: Bounds shall hold in this share of cases, in each cluster of so many queries between these limits.
 LEVEL, OBSERVATIONS, COVERAGE = 0.9, 200, (0.88, 0.92)
-#: Share of a template's queries that a seed draws for training, and the most of one template.
-DRAWN, SAMPLE = 0.8, 400
+#: The most queries of a template that a seed draws for training.
+SAMPLE = 250
 
 
 @dataclass(eq=False)
 class Played:
-    """What one seed's models chose and promised, per query; NaN where no arm was ranked before the
-    default."""
+    """What one seed's models chose and promised, per query; NaN where no arm was ranked before the default.
+
+    ``held`` says whether a bound held that had learned from earlier outcomes, ``held_at_once`` whether one
+    did that had not.
+    """
 
     gated: Ints
     brave: Ints
     score: Floats
     held: Floats
     held_at_once: Floats
-    outside: int
-    abstaining: int
-    train_s: float
-    choose_s: float
+    outside: int = 0
+    abstaining: int = 0
+    train_s: float = 0.0
+    choose_s: float = 0.0
+
+    @classmethod
+    def blank(cls, count: int) -> Played:
+        """Nothing chosen, nothing promised."""
+        none = np.full((3, count), np.nan)
+        return cls(np.zeros(count, np.int64), np.zeros(count, np.int64), *none)
 
 
 def compare(matrix: Matrix, options: Options, report: Report) -> None:
@@ -66,7 +75,7 @@ def compare(matrix: Matrix, options: Options, report: Report) -> None:
     clusters = QueryClusters()
     named = [clusters.assign(query.structure) for query in terms]
     seeds = range(options.seed, options.seed + (1 if options.quick else 3))
-    played = [play(matrix, terms, named, seed, SAMPLE // 4 if options.quick else SAMPLE) for seed in seeds]
+    played = [play(matrix, terms, named, seed, SAMPLE // 3 if options.quick else SAMPLE) for seed in seeds]
     title = f"{matrix.name}: {len(matrix.queries)} queries of templates never seen, SQL only ({source})"
     rows = np.arange(len(matrix.queries))
     for name, arms in (
@@ -104,27 +113,16 @@ def play(
     names = sorted(set(matrix.templates))
     for name in names:
         own = rng.permutation(np.nonzero(templates == name)[0])
-        drawn[own[: min(sample, math.ceil(DRAWN * len(own)))]] = True
+        drawn[own[:sample]] = True
     count = len(templates)
-    nothing = np.full(count, np.nan)
-    found = Played(
-        np.zeros(count, np.int64),
-        np.zeros(count, np.int64),
-        nothing,
-        nothing.copy(),
-        nothing.copy(),
-        0,
-        0,
-        0.0,
-        0.0,
-    )
+    found = Played.blank(count)
     for name in names:
         train, test = np.nonzero(drawn & (templates != name))[0], np.nonzero(templates == name)[0]
         begun = time.process_time()
         gate = _learn([terms[i] for i in train], templates[train].tolist(), [clusters[i] for i in train],
                       log_ratio[train], log_default[train])  # fmt: skip
         found.train_s += time.process_time() - begun
-        found.abstaining += gate.chooser.policy.price_ms == float("inf")
+        found.abstaining += gate.chooser.policy.price_ms == math.inf
         begun = time.perf_counter()
         for i in test[:20]:
             gate.choose(terms[i], clusters[i])

@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 #: A cluster speaks for a template that is new in it only if so many others are in it.
 TEMPLATES: Final = 3
 #: Prices that are tried, in median default times, from the boldest on.
-_PRICES: Final = tuple(float(price) for price in np.geomspace(1e-3, 1e3, 121))
+_PRICES: Final = tuple(float(price) for price in np.geomspace(1e-3, 1e3, 61))
 
 
 @dataclass(frozen=True, eq=False)
