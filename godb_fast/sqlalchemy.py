@@ -224,7 +224,7 @@ class Adoption:
         if call is None or call.prepared is None or call.original is None:
             return False
         from godb_fast.engines.postgres import PostgresEngine, fence
-        from godb_fast.engines.postgres.driver import DISTURBED, sqlstate
+        from godb_fast.engines.postgres.driver import blames_no_plan
 
         prepared, outlook, session = call.prepared, call.outlook, call.session
         assert outlook is not None
@@ -255,7 +255,7 @@ class Adoption:
             if isinstance(error, SchemaChanged) or ask(partial(session.changed, outlook)):
                 # Nothing is held against the steering, which rests on another schema.
                 self.optimizer.count("outdated")
-            elif sqlstate(error) not in DISTURBED:
+            elif not blames_no_plan(error):
                 self.optimizer.quarantine(session.scope_now, prepared, call.fell_back, took)
                 self.optimizer.log_once("fell_back", call.fell_back)
             call.started = time.perf_counter()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from godb_fast.adoption import Adviser, Observer, beside_postgres, only_reads
@@ -18,6 +18,7 @@ from godb_fast.engines.postgres.driver import STOPPED, check_connection, sqlstat
 from godb_fast.optimizer import Optimizer
 from godb_fast.sql import Fingerprint
 
+_AT_ONCE: AbstractContextManager[Any] = nullcontext()
 #: Seconds that the connection for planning in the background is kept.
 IDLE_S = 5.0
 
@@ -105,10 +106,23 @@ class PostgresConnection(Passing):
             self.optimizer.store.flush()
         self._raw.close()
 
-    def transaction(self, *args: Any, **options: Any) -> AbstractContextManager[Any]:
+    @contextmanager
+    def transaction(self, *args: Any, **options: Any) -> Iterator[Any]:
         """psycopg's block of a transaction or a savepoint."""
         block: AbstractContextManager[Any] = self._raw.transaction(*args, **options)
-        return block
+        with self._lock:
+            made = block.__enter__()
+        try:
+            yield made
+        except BaseException as error:
+            with self._lock:
+                ended = block.__exit__(type(error), error, error.__traceback__)
+            # psycopg.Rollback ends the block, and goes no further.
+            if not ended:
+                raise
+        else:
+            with self._lock:
+                block.__exit__(None, None, None)
 
     def wait_advised(self, timeout_s: float = 10.0) -> bool:
         """Wait until the templates seen so far are planned for; False if time ran out."""
@@ -129,7 +143,8 @@ class PostgresConnection(Passing):
     def run(self, cursor: Any, query: Any, params: Any, options: dict[str, Any]) -> None:
         """Execute a statement on a driver's cursor, steered if that is wanted and allowed."""
         if self.mode == "off" or not isinstance(query, str):
-            cursor.execute(query, params, **options)
+            with self._lock:
+                cursor.execute(query, params, **options)
             return
         print_ = self._observer.read(query, self.mode)
         with self._lock:
@@ -228,11 +243,59 @@ class PostgresCursor(Passing):
         with self._connection._lock:
             self._raw.executemany(query, params_seq, **options)
 
+    @contextmanager
+    def copy(self, *args: Any, **options: Any) -> Iterator[Any]:
+        """psycopg's COPY; other threads' statements wait for its end."""
+        with self._connection._lock, self._raw.copy(*args, **options) as copying:
+            yield copying
+
+    def stream(self, *args: Any, **options: Any) -> Iterator[Any]:
+        """psycopg's rows one by one; other threads' statements wait for the last."""
+        with self._connection._lock:
+            yield from self._raw.stream(*args, **options)
+
+    # A named cursor asks the server for its rows.
+
+    def fetchone(self) -> Any:
+        """The next row, or None."""
+        with self._turn():
+            return self._raw.fetchone()
+
+    def fetchmany(self, *args: Any, **options: Any) -> Any:
+        """Some of the next rows."""
+        with self._turn():
+            return self._raw.fetchmany(*args, **options)
+
+    def fetchall(self) -> Any:
+        """All rows that are left."""
+        with self._turn():
+            return self._raw.fetchall()
+
+    def scroll(self, *args: Any, **options: Any) -> None:
+        """Move within the result."""
+        with self._turn():
+            self._raw.scroll(*args, **options)
+
+    def close(self) -> None:
+        """Close the cursor."""
+        with self._turn():
+            self._raw.close()
+
+    def _turn(self) -> AbstractContextManager[Any]:
+        named = getattr(self._raw, "name", None) is not None
+        return self._connection._lock if named else _AT_ONCE
+
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._raw)
+        if getattr(self._raw, "name", None) is None:
+            return iter(self._raw)
+        return self._named_rows()
+
+    def _named_rows(self) -> Iterator[Any]:
+        while rows := self.fetchmany(self._raw.itersize):
+            yield from rows
 
     def __next__(self) -> Any:
-        row = self._raw.fetchone()
+        row = self.fetchone()
         if row is None:
             raise StopIteration
         return row

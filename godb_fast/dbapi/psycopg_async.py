@@ -2,7 +2,8 @@
 
 What a decision asks of the server is asked in a thread, on the application's own connection (see
 :mod:`godb_fast.engines.postgres.twin`), and so is the plan of a steering that was not seen yet. Texts with
-parameters that were decided on before are steered without either, in the one round trip of the statement.
+parameters that were decided on before are steered without either. A steered statement takes two round trips
+more than its own: its settings before, and what puts them back and validates the schema behind.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Generator
-from typing import Any
+from typing import Any, Final
 
 from godb_fast.adoption import Adviser, Observer, beside_postgres, only_reads
 from godb_fast.dbapi.passing import Passing
@@ -21,6 +22,9 @@ from godb_fast.engines.postgres.driver import STOPPED, sqlstate
 from godb_fast.engines.postgres.twin import Twin
 from godb_fast.optimizer import Optimizer
 from godb_fast.sql import Fingerprint
+
+#: Round trips of a steered statement beyond its own.
+FURTHER_TRIPS: Final = 2
 
 
 class AsyncPostgresConnection(Passing):
@@ -161,13 +165,12 @@ class AsyncPostgresConnection(Passing):
                 raised = error
 
     async def _send(self, step: Send, cursor: Any) -> None:
-        async def look() -> None:
-            assert step.validation is not None
-            await self._twin.call(step.validation.look)
-
-        await fence.run_on_async_cursor(
-            self._raw, cursor, step.statement, look, timeout_s=step.timeout_s, validation=step.validation
+        look = await fence.run_on_async_cursor(
+            self._raw, cursor, step.statement, timeout_s=step.timeout_s, validation=step.validation
         )
+        if look and step.validation is not None:
+            await self._twin.call(step.validation.look)
+        self._pilot.further(FURTHER_TRIPS)
 
 
 class AsyncPostgresCursor(Passing):

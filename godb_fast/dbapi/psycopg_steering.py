@@ -16,7 +16,7 @@ from typing import Any
 from godb_fast.adoption import CursorSession, Observer
 from godb_fast.engines.base import EngineResult, Parameters, Rendered
 from godb_fast.engines.postgres import PostgresEngine, fence
-from godb_fast.engines.postgres.driver import DISTURBED, STOPPED, sqlstate
+from godb_fast.engines.postgres.driver import STOPPED, blames_no_plan, sqlstate
 from godb_fast.engines.postgres.validation import Validation
 from godb_fast.errors import EngineError, SchemaChanged
 from godb_fast.optimizer import EXPLAIN_LIMIT_S, Optimizer, Prepared
@@ -93,6 +93,10 @@ class Pilot:
             )
         return self._session
 
+    def further(self, round_trips: int) -> None:
+        """A steered statement took round trips beyond its own; what steering costs here follows from that."""
+        _engine(self.session()).further_looks += round_trips
+
     def steered(
         self, print_: Fingerprint, cursor: Any, raw: Any, query: str, params: Parameters
     ) -> Generator[Step, Any, Steered]:
@@ -120,7 +124,11 @@ class Pilot:
         except SchemaChanged as changed:
             # What was decided is of no use any more, and nothing is to be noted of it.
             self.optimizer.count("outdated")
-            yield Ask(session.scope)
+            try:
+                yield Ask(session.scope)
+            except EngineError as error:
+                # The next decision looks by itself.
+                self.optimizer.log_once("passed_through", f"passed through: {error}")
             return Steered(None, str(changed), (time.perf_counter() - begun) * 1e3)
         return Steered(prepared, fell_back, 0.0 if fell_back is None else (time.perf_counter() - begun) * 1e3)
 
@@ -176,8 +184,7 @@ class Pilot:
             if fence.belongs_to_caller(error, raw, took, limit):
                 self._observer.saw(print_, "error", took * 1e3, None, steered=True)
                 raise
-            if sqlstate(error) in DISTURBED:
-                # That says nothing about the plan.
+            if blames_no_plan(error):
                 why = f"the steered run was disturbed: {str(error).strip()}"
                 self.optimizer.log_once("fell_back", why)
                 return why

@@ -89,6 +89,16 @@ def translated(error: Exception, raw: Any, secrets: tuple[str, ...] = ()) -> God
     return EngineError(message)
 
 
+def blames_no_plan(error: BaseException) -> bool:
+    """Whether an error of a steered run says nothing of its plan: the connection was in no state to run it.
+
+    A standby's replay, a conflict, another transaction than there was when it was decided (classes 25 and
+    3B), or an error that is the driver's own.
+    """
+    state = sqlstate(error)
+    return state is None or state in DISTURBED or state[:2] in ("25", "3B")
+
+
 def message_of(error: BaseException) -> str:
     """What the server says, with its detail, its hint, and the place that it quotes."""
     return str(error).strip() or type(error).__name__

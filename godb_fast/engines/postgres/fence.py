@@ -8,8 +8,9 @@ On a synchronous connection all of it is one pipeline, that is one round trip; b
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from godb_fast.engines.postgres.connection import SAVEPOINT
 from godb_fast.engines.postgres.driver import STOPPED, import_psycopg, is_lost, sqlstate
 from godb_fast.engines.postgres.rendering import leading_comments
 from godb_fast.engines.postgres.settings import parse
+from godb_fast.errors import EngineBusy
 
 if TYPE_CHECKING:
     from godb_fast.engines.postgres.validation import Validation
@@ -130,47 +132,61 @@ async def run_on_async_cursor(
     raw: Any,
     cursor: Any,
     statement: Rendered,
-    look: Callable[[], Awaitable[None]],
     *,
     timeout_s: float | None = None,
     validation: Validation | None = None,
-) -> None:
-    """As :func:`run_on_cursor`, on an asynchronous connection; one round trip as well.
+) -> bool:
+    """As :func:`run_on_cursor`, on an asynchronous connection; whether the validation takes another look.
 
-    Parameters
-    ----------
-    look : callable
-        Awaits ``validation.look`` in a thread of its own, if that is needed.
+    All of it happens under the connection's lock, which every operation of the driver takes: no other task's
+    statement, COPY or transaction falls into it. It takes three round trips, of the driver's usual kind: a
+    pipeline that is cancelled while it begins or ends may stay open, and what is sent into it is lost.
+
+    Raises
+    ------
+    EngineBusy
+        If the connection is in the midst of something else by now.
     """
     psycopg = import_psycopg()
-    alone = raw.autocommit and raw.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
-    pipelined = psycopg.AsyncPipeline.is_supported()
-    before, after, undo = _around(parse(statement.before), timeout_s, alone, pipelined)
-    asked: list[Any] = []
-    sent = False
-    with _unprepared(raw):
-        try:
-            async with raw.pipeline() if pipelined else nullcontext():
-                await _send_async(raw, before, one_by_one=pipelined)
-                if statement.params is None:
-                    await cursor.execute(statement.sql)
-                else:
-                    await cursor.execute(statement.sql, statement.params)
-                if validation is not None:
-                    for question in validation.questions:
-                        asked.append(await psycopg.AsyncCursor(raw).execute(question))
-                await _send_async(raw, after, one_by_one=pipelined)
+
+    async def send(sent: Any, sql: str, params: Any = None) -> None:
+        # What AsyncCursor.execute() does once it has the lock.
+        await raw.wait(sent._execute_gen(sql, params))
+
+    answers: list[list[tuple[Any, ...]]] = []
+    async with raw.lock:
+        if (busy := why_not(raw)) is not None:
+            raise EngineBusy(busy)
+        alone = raw.autocommit and raw.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        before, after, undo = _around(parse(statement.before), timeout_s, alone, False)
+        helper, behind = psycopg.AsyncCursor(raw), psycopg.AsyncCursor(raw)
+        sent = False
+        with _unprepared(raw):
+            try:
+                await send(helper, "; ".join(before))
+                await send(cursor, statement.sql, statement.params)
+                questions = () if validation is None else validation.questions
+                await send(behind, "; ".join([*questions, *after]))
                 sent = True
-        except BaseException:
-            if undo and _is_open(raw, sent):
-                await _send_async(raw, undo, one_by_one=False)
-            raise
-    if validation is not None:
+            except BaseException:
+                if undo and _is_open(raw, sent):
+                    await _to_its_end(send(helper, "; ".join(undo)))
+                raise
         from godb_fast.engines.postgres.pipeline import own_rows
 
-        answers = [own_rows(raw, entry.pgresult) for entry in asked]
-        if not validation.holds(answers, inside=not alone):
-            await look()
+        for _ in questions:
+            answers.append(own_rows(raw, behind.pgresult))
+            behind.nextset()
+    return validation is not None and not validation.holds(answers, inside=not alone)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await something that must not be cut short, whoever cancels meanwhile."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
 
 
 def _is_open(raw: Any, sent: bool) -> bool:
@@ -183,12 +199,6 @@ def _is_open(raw: Any, sent: bool) -> bool:
         return False
     left = raw.pgconn.transaction_status
     return bool(left == status.INERROR or (left == status.INTRANS and not sent))
-
-
-async def _send_async(raw: Any, statements: Sequence[str], *, one_by_one: bool) -> None:
-    async with raw.cursor() as helper:
-        for text in statements if one_by_one or not statements else ("; ".join(statements),):
-            await helper.execute(text)
 
 
 def _asked(raw: Any, question: str) -> Any:
