@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Final
 
 from godb_fast.errors import InvalidInput
@@ -53,6 +55,26 @@ class Policy:
 
     def __post_init__(self) -> None:
         check_mode(self.mode)
+        for name in (
+            "margin",
+            "allowance",
+            "allowance_floor_ms",
+            "regression_budget",
+            "rollout",
+            "learn_from_ms",
+        ):
+            value: object = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise InvalidInput(f"{name} is {value!r}; give a number")
+        if not (math.isfinite(self.margin) and math.isfinite(self.allowance)):
+            raise InvalidInput(f"margin {self.margin} and allowance {self.allowance} must be finite")
+        if not (math.isfinite(self.allowance_floor_ms) and self.allowance_floor_ms >= 0.0):
+            raise InvalidInput(
+                f"allowance_floor_ms is {self.allowance_floor_ms}; give milliseconds of at least 0"
+            )
+        most: object = self.max_buffered_rows
+        if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+            raise InvalidInput(f"max_buffered_rows is {most!r}; give a whole number of at least 0")
         if not self.margin >= 1.0 or not self.allowance >= 1.0:
             raise InvalidInput(f"margin {self.margin} and allowance {self.allowance} must be at least 1")
         if not self.regression_budget >= 0.0:

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
 
 
+#: A time limit beyond this, some thirty years, is none.
+LONGEST_S: Final = 1e9
 _MACHINE: Final = platform.node()
 _NOTHING: Final = nullcontext()
 
@@ -465,7 +467,8 @@ def _checked_timeout(timeout_s: float | None) -> float | None:
     given: Any = timeout_s
     if isinstance(given, bool) or not isinstance(given, Real) or not float(given) > 0:
         raise InvalidInput(f"timeout_s is {given!r}; give seconds above 0, or None for no limit")
-    return float(given)
+    # No watchdog needs to be set for longer than that.
+    return None if float(given) > LONGEST_S else float(given)
 
 
 def _check_params(params: Parameters) -> None:

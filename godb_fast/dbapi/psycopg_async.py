@@ -203,6 +203,13 @@ class AsyncPostgresCursor(Passing):
         await self._connection.run(self._raw, query, params, options)
         return self
 
+    async def stream(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
+        """psycopg's rows one by one; what other tasks have steered waits for the last."""
+        # The driver looks whether a pipeline is open before it takes its lock, and what decides uses one.
+        async with self._connection._turn:
+            async for row in self._raw.stream(*args, **options):
+                yield row
+
     def __aiter__(self) -> AsyncIterator[Any]:
         rows: AsyncIterator[Any] = self._raw.__aiter__()
         return rows

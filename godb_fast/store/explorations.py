@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ class Explorations:
                 "SELECT entry FROM memo WHERE engine = ? AND database = ? ORDER BY at, fingerprint, bucket",
                 (engine, database),
             ).fetchall()
-        return [unpack(row[0]) for row in rows]
+        return [self._unpacked(row[0]) for row in rows]
 
     # -- the engine's own plans ----------------------------------------------------------------------
 
@@ -117,7 +118,7 @@ class Explorations:
                 "SELECT fingerprint, bucket, plan FROM default_plans WHERE engine = ? AND database = ?",
                 (engine, database),
             ).fetchall()
-        return [(str(row[0]), str(row[1]), unpack(row[2])) for row in rows]
+        return [(str(row[0]), str(row[1]), self._unpacked(row[2])) for row in rows]
 
     # -- the state of explorations ------------------------------------------------------------------
 
@@ -137,7 +138,7 @@ class Explorations:
             row = connection.execute(
                 "SELECT run, revision, at, state FROM explorations WHERE key = ?", (key,)
             ).fetchone()
-        return None if row is None else SavedExploration(key, row[0], row[1], row[2], unpack(row[3]))
+        return None if row is None else SavedExploration(key, row[0], row[1], row[2], self._unpacked(row[3]))
 
     def save(self, before: SavedExploration, state: dict[str, Any]) -> SavedExploration:
         """Save the next state of an exploration.
@@ -182,6 +183,15 @@ class Explorations:
                     "SELECT class, at, took_s, lost_s FROM ledger WHERE at > ? ORDER BY at, id", (since_s,)
                 )
             ]
+
+    def _unpacked(self, blob: bytes) -> Any:
+        try:
+            return unpack(blob)
+        except (zlib.error, ValueError) as error:
+            raise StoreError(
+                f"what explorations proved is damaged in store {self.path} ({error}); move the file away, "
+                "and explore again"
+            ) from error
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -115,7 +115,9 @@ def prepare(connection: sqlite3.Connection, location: str) -> None:
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        # An interrupt may come when all is committed.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 

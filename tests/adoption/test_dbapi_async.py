@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +286,83 @@ class TestSteered:
 
         asyncio.run(failing())
         assert optimizer.counters["fell_back"] == 1
+
+    @pytest.mark.parametrize("way", ["composed", "copy", "named", "transaction", "many", "stream"])
+    def test_nothing_falls_into_a_steered_statement(self, site: str, way: str) -> None:
+        from psycopg import sql
+
+        optimizer = Eager()
+
+        async def one(connection: Any, number: int) -> None:
+            text = f"INSERT INTO written VALUES ({number})"
+            if way == "composed":
+                await connection.execute(sql.SQL(text))
+            elif way == "copy":
+                async with connection.cursor() as cursor, cursor.copy("COPY written FROM STDIN") as copying:
+                    await copying.write_row((number,))
+            elif way == "named":
+                async with connection.transaction(), connection.cursor(name=f"c{number}") as cursor:
+                    await cursor.execute("SELECT generate_series(1, 50)")
+                    assert len(await cursor.fetchall()) == 50
+            elif way == "transaction":
+                async with connection.transaction():
+                    await connection.execute(text)
+            elif way == "many":
+                await connection.cursor().executemany("INSERT INTO written VALUES (%s)", [(number,)])
+            else:
+                rows = [row async for row in connection.cursor().stream("SELECT generate_series(1, 50)")]
+                assert len(rows) == 50
+
+        async def together() -> None:
+            raw = await psycopg.AsyncConnection.connect(site, autocommit=True)
+            async with wrap(raw, "steer", optimizer) as connection:
+                await connection.execute("CREATE TEMPORARY TABLE written (n int)")
+                (expected, *_) = await self.steered(connection, 3)
+
+                async def others() -> None:
+                    for number in range(20):
+                        await one(connection, number)
+
+                other = asyncio.create_task(others())
+                rounds = 0
+                while not other.done() or rounds < 5:
+                    assert await self.steered(connection, 1) == [expected]
+                    rounds += 1
+                await other
+                if way in ("composed", "copy", "transaction", "many"):
+                    found = await (await raw.execute("SELECT count(*), sum(n) FROM written")).fetchone()
+                    assert found == (20, 190)
+
+        asyncio.run(together())
+        assert "quarantined" not in optimizer.counters
+
+    @pytest.mark.parametrize("autocommit", [True, False])
+    def test_what_is_written_after_cancelled_statements_stays(self, site: str, autocommit: bool) -> None:
+        """Cancelled as soon as they have begun, new ones and known ones in turns."""
+        optimizer = Eager()
+
+        async def cancelled(connection: Any, values: Any) -> None:
+            task = asyncio.create_task(connection.execute(JOINED, values))
+            await asyncio.sleep(0)
+            task.cancel()
+            with suppress(asyncio.CancelledError, psycopg.errors.QueryCanceled):
+                await task
+
+        async def writing() -> None:
+            raw = await psycopg.AsyncConnection.connect(site, autocommit=autocommit)
+            async with wrap(raw, "steer", optimizer) as connection:
+                await connection.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
+                await self.steered(connection, 3)
+                await connection.commit()
+                for number in range(40):
+                    await cancelled(connection, (2, "open", number))
+                    await cancelled(connection, VALUES)
+                await connection.rollback()
+                for number in range(5):
+                    await connection.execute("INSERT INTO kept VALUES (%s)", (number,))
+                await connection.commit()
+
+        asyncio.run(writing())
+        with psycopg.connect(site, autocommit=True) as other:
+            assert other.execute("SELECT count(*) FROM kept").fetchone() == (5,)
+            other.execute("DROP TABLE kept")

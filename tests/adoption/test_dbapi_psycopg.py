@@ -394,3 +394,59 @@ class TestModes:
             wrap(sqlite3.connect(":memory:"))
         with pytest.raises(InvalidInput, match="off, observe, advise, steer"):
             connect(site, "go")
+
+
+class TestTurns:
+    """Threads that share a connection: nothing falls into a steered statement of another one."""
+
+    @pytest.mark.parametrize("way", ["composed", "bytes", "copy", "named", "transaction", "many", "stream"])
+    def test_other_statements_wait(self, site: str, way: str) -> None:
+        from psycopg import sql
+
+        optimizer = Eager()
+        with psycopg.connect(site, autocommit=True) as raw:
+            raw.execute("CREATE TEMPORARY TABLE written (n int)")
+            connection = wrap(raw, "steer", optimizer)
+            for _ in range(3):
+                expected = connection.execute(STEERED, VALUES).fetchall()
+            failed: list[BaseException] = []
+
+            def one(number: int) -> None:
+                text = f"INSERT INTO written VALUES ({number})"
+                if way == "composed":
+                    connection.execute(sql.SQL(text))
+                elif way == "bytes":
+                    connection.execute(text.encode())
+                elif way == "copy":
+                    with connection.cursor().copy("COPY written FROM STDIN") as copying:
+                        copying.write_row((number,))
+                elif way == "named":
+                    with connection.transaction(), connection.cursor(name=f"c{number}") as cursor:
+                        cursor.execute("SELECT generate_series(1, 50)")
+                        assert len(list(cursor)) == 50
+                elif way == "transaction":
+                    with connection.transaction():
+                        connection.execute(text)
+                elif way == "many":
+                    connection.cursor().executemany("INSERT INTO written VALUES (%s)", [(number,)])
+                else:
+                    assert len(list(connection.cursor().stream("SELECT generate_series(1, 50)"))) == 50
+
+            def others() -> None:
+                try:
+                    for number in range(20):
+                        one(number)
+                except BaseException as error:  # noqa: BLE001 - told below
+                    failed.append(error)
+
+            thread = threading.Thread(target=others)
+            thread.start()
+            rounds = 0
+            while thread.is_alive() or rounds < 5:
+                assert connection.execute(STEERED, VALUES).fetchall() == expected
+                rounds += 1
+            thread.join()
+            assert not failed, failed
+            if way in ("composed", "bytes", "copy", "transaction", "many"):
+                assert raw.execute("SELECT count(*), sum(n) FROM written").fetchone() == (20, 190)
+            assert "quarantined" not in optimizer.counters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 
 import pytest
 
@@ -80,3 +81,14 @@ def test_default_plans_replace_each_other(records):
         records.keep_default_plan("duckdb", "db", "0f", "3", {"digest": digest})
     assert records.default_plans("duckdb", "db") == [("0f", "3", {"digest": "two"})]
     assert records.default_plans("duckdb", "other") == []
+
+
+def test_what_is_damaged_is_said(records):
+    records.remember("x", "y", entry(1))
+    records.keep_default_plan("x", "y", "f", "0", {"seconds": 1.0})
+    with sqlite3.connect(records.path) as connection:
+        connection.execute("UPDATE memo SET entry = zeroblob(20)")
+        connection.execute("UPDATE default_plans SET plan = zeroblob(20)")
+    for read in (records.remembered, records.default_plans):
+        with pytest.raises(StoreError, match=r"damaged in store .*s\.sqlite"):
+            read("x", "y")
