@@ -45,7 +45,9 @@ def explore(options: argparse.Namespace) -> int:
         print(json.dumps(report.to_dict(), indent=1))
     else:
         show(report, sys.stdout, kept=store is not None)
-    return 130 if report.interrupted else 0
+    if report.interrupted:
+        return 130
+    return 1 if any(entry.failed for entry in report.queries) else 0
 
 
 def read_queries(files: Sequence[str]) -> list[LiveQuery]:
@@ -82,7 +84,8 @@ def show(report: ExplorationReport, out: TextIO, *, kept: bool) -> None:
                 f"(interval {proof.low:.2f} to {proof.high:.2f})"
             )
         else:
-            what = entry.reason
+            # Errors of an engine may have several lines.
+            what = " ".join(entry.reason.split())
         print(f"{entry.name:<24} {took} {what}", file=out)
     for refusal in report.refusals:
         kind = "answers differ" if refusal.differs else "refused"

@@ -27,7 +27,7 @@ from godb_fast.exploring.openings import arm_of, openings
 from godb_fast.exploring.outcome import ExplorationReport, QueryOutcome
 from godb_fast.exploring.shown import ShownRows, Teaches
 from godb_fast.exploring.space import PlanSpace
-from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number, examine
+from godb_fast.exploring.subjects import Broken, LiveQuery, Subject, bucket_number, examine
 from godb_fast.exploring.survey import SurveySettings
 from godb_fast.exploring.trials import MOST_ROWS, Baseline, LiveExecutor
 from godb_fast.store import Explorations, SavedExploration
@@ -447,7 +447,8 @@ class LiveExploration:
         number = -1
         for query, examined in zip(self._queries, self._examined, strict=True):
             if isinstance(examined, str):
-                outcomes.append(QueryOutcome(query.name, reason=f"left alone: {examined}"))
+                broken = isinstance(examined, Broken)
+                outcomes.append(QueryOutcome(query.name, reason=f"left alone: {examined}", failed=broken))
                 continue
             number += 1
             outcomes.append(self._outcome(number, place.get(number), query))
@@ -474,7 +475,8 @@ class LiveExploration:
             return QueryOutcome(query.name, reason="not reached")
         outcome = QueryOutcome(query.name, baseline.seconds, baseline.unfinished)
         if baseline.problem is not None:
-            return replace(outcome, reason=f"left alone: {baseline.problem}")
+            why = f"left alone: {baseline.problem}"
+            return replace(outcome, reason=why, failed=baseline.failed)
         if row is None:
             return replace(outcome, reason="left alone: too little of the workload's time")
         outcome = replace(outcome, plans=len(self._candidates[row]))

@@ -13,8 +13,9 @@ from godb_fast.exploring.trials import Refusal
 class QueryOutcome:
     """What exploration came to for one query.
 
-    ``reason`` says why it was left alone, where it was; ``arm`` is the promoted one, with its evidence;
-    ``best_s`` the best time that any candidate was seen to take, proved or not.
+    ``reason`` says why it was left alone, where it was, and ``failed`` that it does not run at all; ``arm``
+    is the promoted one, with its evidence; ``best_s`` the best time that any candidate was seen to take,
+    proved or not.
     """
 
     name: str
@@ -25,6 +26,7 @@ class QueryOutcome:
     arm: str | None = None
     entry: MemoEntry | None = None
     best_s: float | None = None
+    failed: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -34,6 +36,7 @@ class QueryOutcome:
             "unfinished": self.unfinished,
             "plans": self.plans,
             "reason": self.reason,
+            "failed": self.failed,
             "arm": self.arm,
             "best_s": self.best_s,
             "promoted": None if self.entry is None else self.entry.to_dict(),

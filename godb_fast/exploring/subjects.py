@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from godb_fast.core import Template
-from godb_fast.engines.base import Engine, Parameters
-from godb_fast.errors import GodbError, MissingStatistics
+from godb_fast.engines.base import ChecksStatements, Engine, Parameters
+from godb_fast.errors import EngineError, GodbError, MissingStatistics, QueryTimeout
 from godb_fast.planning.calibration import cost_model
 from godb_fast.planning.proposal import TemplatePlanner
 from godb_fast.sql import beyond_limits, fingerprint, parse_template
 from godb_fast.sql.reading_part import reading_part
+
+#: Seconds that an engine may read a statement that is not run.
+CHECK_LIMIT_S: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,12 @@ class LiveQuery:
     sql: str
     params: Parameters = None
     weight: float = 1.0
+
+
+class Broken(str):
+    """Why a statement is not explored, where the engine would not run it at all."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +68,7 @@ def examine(engine: Engine, query: LiveQuery, backend: str | None = None) -> Sub
 
     Statements that may write, and those whose answer depends on the plan, are never explored. Of one that
     writes what a query gives (CREATE … AS, INSERT … SELECT, COPY (…)) that query is explored alone.
+    The reason is :class:`Broken` where the statement is.
     """
     try:
         print_ = fingerprint(query.sql, engine.dialect, backend=backend)
@@ -70,7 +80,8 @@ def examine(engine: Engine, query: LiveQuery, backend: str | None = None) -> Sub
             return beyond
         effects = engine.effects(query.sql)
         if not effects.pure:
-            return effects.reason or "it may do more than read"
+            reason = effects.reason or "it may do more than read"
+            return Broken(reason) if _is_broken(engine, query) else reason
         if not (effects.steerable or effects.checkable):
             return effects.reason
         template = parse_template(print_, engine.dialect, engine.schema())
@@ -79,8 +90,21 @@ def examine(engine: Engine, query: LiveQuery, backend: str | None = None) -> Sub
         planner = _planner(engine, template, backend)
         region = b"" if planner is None else planner.draft(print_.literals, query.params).bucket
     except GodbError as error:
-        return str(error)
+        return Broken(error)
     return Subject(query, template, print_.literals, region, planner)
+
+
+def _is_broken(engine: Engine, query: LiveQuery) -> bool:
+    """Whether the engine refuses a statement before it would run it."""
+    if not isinstance(engine, ChecksStatements):
+        return False
+    try:
+        engine.check(query.sql, query.params, timeout_s=CHECK_LIMIT_S)
+    except QueryTimeout:
+        return False
+    except EngineError:
+        return True
+    return False
 
 
 def _planner(engine: Engine, template: Template, backend: str | None) -> TemplatePlanner | None:

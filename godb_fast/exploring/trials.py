@@ -47,7 +47,8 @@ Learns = Callable[[int, PhysicalPlan], None]
 class Baseline:
     """What the default plan of a query took.
 
-    ``unfinished`` says that it was cut at ``seconds``; ``problem`` why it cannot be explored.
+    ``unfinished`` says that it was cut at ``seconds``; ``problem`` why it cannot be explored, and ``failed``
+    that the engine would not run it.
     """
 
     seconds: float
@@ -55,6 +56,7 @@ class Baseline:
     rows: int | None = None
     problem: str | None = None
     spent_s: float = 0.0
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ class LiveExecutor:
             problem = f"its result has more than {self.most_rows:,} rows"
             return Baseline(0.0, problem=problem, spent_s=time.perf_counter() - begun)
         except EngineError as error:
-            return Baseline(0.0, problem=str(error), spent_s=time.perf_counter() - begun)
+            spent_s = time.perf_counter() - begun
+            return Baseline(0.0, problem=str(error), spent_s=spent_s, failed=True)
         self._keep(query, result)
         self._learn(query, result, took)
         return Baseline(max(took, 1e-6), rows=len(result.rows), spent_s=time.perf_counter() - begun)

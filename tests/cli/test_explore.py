@@ -48,3 +48,16 @@ def test_wrong_usage(tags, tmp_path, capsys, arguments, word):
     file.write_text(SQL)
     assert main(["explore", str(tags), str(file), *arguments]) == 2
     assert word in capsys.readouterr().err
+
+
+def test_statements_that_do_not_run_are_told_by_the_exit_code(tags, tmp_path, capsys):
+    queries = tmp_path / "q.sql"
+    queries.write_text("SELECT count(*) FROM a; SELEC 1; SELECT nothing FROM nowhere; DELETE FROM a;\n")
+    arguments = ["--store", str(tmp_path / "s.sqlite"), "explore", str(tags), str(queries)]
+    arguments += ["--budget", "1s"]
+    assert main([*arguments, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["queries"]
+    assert [entry["failed"] for entry in found] == [False, True, True, False]
+    assert main(arguments) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert sum(" left alone: " in line for line in told) == 4, told
