@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from godb_fast.core.choice import Bound, SupportVerdict
 from godb_fast.core.identity import random_id
@@ -165,9 +165,15 @@ class Decision:
             )
             lines.append(f"{'*' if entry.chosen else ' '} block {entry.block}, {entry.name}: {costs}")
             lines.extend("    " + line for line in entry.plan.draw().splitlines())
-        steps = ", ".join(f"{name} {micros:.1f}" for name, micros in self.timings_us.items())
-        lines.append(f"deciding took {self.total_us:.1f} µs ({steps})")
+        # A first sight loads modules and statistics: then microseconds tell nobody anything.
+        unit, us = ("µs", 1.0) if self.total_us < LONG_US else ("ms", 1e3)
+        steps = ", ".join(f"{name} {micros / us:.1f}" for name, micros in self.timings_us.items())
+        lines.append(f"deciding took {self.total_us / us:.1f} {unit} ({steps})")
         return "\n".join(lines)
+
+
+#: Beyond so many microseconds, milliseconds are told.
+LONG_US: Final = 10_000.0
 
 
 class _Late:

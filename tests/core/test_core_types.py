@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -242,6 +243,8 @@ def test_a_decision_explains_itself_as_text_and_json() -> None:
     assert text.startswith("steer: our plan costs half")
     assert "block 1: a FULL join is not reordered" in text
     assert "deciding took 2.0 µs (search 1.5, gate 0.5)" in text
+    slow = replace(decision, timings_us={"template": 1_168_765.5, "search": 5_000.0})
+    assert "deciding took 1173.8 ms (template 1168.8, search 5.0)" in slow.explain()
     found = json.loads(decision.explain("json"))
     assert found["fingerprint"] == "f" * 16
     assert found["candidates"][0]["tree"]["left"] == {"relation": "b", "rows": 10.0}
