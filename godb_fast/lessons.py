@@ -30,7 +30,42 @@ EVERY: Final = 50
 SAVE_EVERY_S: Final = 300.0
 
 
-class Lessons:
+class _Saved:
+    """Writes what has changed to a store, now and then. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._unsaved = False
+        self._saved_at = time.monotonic()
+
+    def _changed(self) -> None:
+        with self._lock:
+            self._unsaved = True
+
+    def _keep(self) -> None:
+        """Write everything, if there is a store."""
+        raise NotImplementedError
+
+    def save(self, *, now: bool = False) -> None:
+        """Write to the store what it does not hold yet, ``now`` or when the last time is long ago.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written; the next time tries again.
+        """
+        with self._lock:
+            if not self._unsaved or not (now or time.monotonic() - self._saved_at >= SAVE_EVERY_S):
+                return
+            self._unsaved, self._saved_at = False, time.monotonic()
+        try:
+            self._keep()
+        except BaseException:
+            self._changed()
+            raise
+
+
+class Lessons(_Saved):
     """Corrections of one database at one epoch. Safe to share between threads.
 
     Parameters
@@ -56,9 +91,7 @@ class Lessons:
         self._where = engine, database
         self._least_ms = least_ms
         self._kept = kept
-        self._lock = threading.Lock()
-        self._unsaved = False
-        self._saved_at = time.monotonic()
+        super().__init__()
         state = None if kept is None else kept.saved(engine, database)
         self.corrections = Corrections() if state is None else Corrections.from_dict(state)
         self.corrections.enter(epoch)
@@ -86,8 +119,7 @@ class Lessons:
         feedback = self._of(known)
         seen = 0 if feedback is None else feedback.learn(observation, literals, params)
         if seen:
-            with self._lock:
-                self._unsaved = True
+            self._changed()
         return seen
 
     def learn_apart(
@@ -95,32 +127,19 @@ class Lessons:
     ) -> None:
         """Learn from an execution of a template that this process need not know."""
         if TemplateFeedback(planner, self.corrections).learn(observation, literals, params):
-            with self._lock:
-                self._unsaved = True
+            self._changed()
 
     def _of(self, known: KnownTemplate) -> TemplateFeedback | None:
         if known.feedback is None and known.planner is not None:
             known.feedback = TemplateFeedback(known.planner, self.corrections)
         return known.feedback or None
 
-    def save(self, *, now: bool = False) -> None:
-        """Write to the store what it does not hold yet, ``now`` or when the last time is long ago.
-
-        Raises
-        ------
-        StoreError
-            If it cannot be written.
-        """
-        if self._kept is None:
-            return
-        with self._lock:
-            if not self._unsaved or not (now or time.monotonic() - self._saved_at >= SAVE_EVERY_S):
-                return
-            self._unsaved, self._saved_at = False, time.monotonic()
-        self._kept.save(*self._where, self.corrections.to_dict())
+    def _keep(self) -> None:
+        if self._kept is not None:
+            self._kept.save(*self._where, self.corrections.to_dict())
 
 
-class CostLessons:
+class CostLessons(_Saved):
     """What operators cost on one database, as its executions show. Safe to share between threads.
 
     Parameters
@@ -140,9 +159,7 @@ class CostLessons:
 
     def __init__(self, scope: CostScope, kept: KeptCosts | None = None) -> None:
         self._kept = kept
-        self._lock = threading.Lock()
-        self._unsaved = False
-        self._saved_at = time.monotonic()
+        super().__init__()
         state = None if kept is None else kept.saved(scope.engine, scope.database, scope.machine)
         self.model = AdaptiveCostModel(scope) if state is None else AdaptiveCostModel.from_dict(state, scope)
 
@@ -150,26 +167,13 @@ class CostLessons:
         """Learn from one execution; why nothing was learned, None if something was."""
         reason = self.model.observe(observation)
         if reason is None:
-            with self._lock:
-                self._unsaved = True
+            self._changed()
         return reason
 
-    def save(self, *, now: bool = False) -> None:
-        """Write to the store what it does not hold yet, ``now`` or when the last time is long ago.
-
-        Raises
-        ------
-        StoreError
-            If it cannot be written.
-        """
-        if self._kept is None:
-            return
-        with self._lock:
-            if not self._unsaved or not (now or time.monotonic() - self._saved_at >= SAVE_EVERY_S):
-                return
-            self._unsaved, self._saved_at = False, time.monotonic()
-        scope = self.model.scope
-        self._kept.save(scope.engine, scope.database, scope.machine, self.model.to_dict())
+    def _keep(self) -> None:
+        if self._kept is not None:
+            scope = self.model.scope
+            self._kept.save(scope.engine, scope.database, scope.machine, self.model.to_dict())
 
 
 def wants_profile(known: KnownTemplate, bucket: bytes) -> bool:

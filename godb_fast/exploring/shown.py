@@ -11,7 +11,7 @@ from typing import Any
 
 from godb_fast.core import Observation, PhysicalPlan
 from godb_fast.exploring.subjects import Subject
-from godb_fast.feedback import Corrections, Shown, TemplateFeedback
+from godb_fast.feedback import Corrections, Shown, SubplanRows, TemplateFeedback
 
 #: Told of each execution of a default whose rows were counted.
 Teaches = Callable[[Subject, Observation], None]
@@ -55,14 +55,17 @@ class ShownRows:
     def to_list(self) -> list[Any]:
         """Plain data: relation sets and counts."""
         return [
-            [number, [[block, masks] for block, masks in shown.items()]]
+            [
+                number,
+                [[block, [[each.relations, each.rows] for each in rows]] for block, rows in shown.items()],
+            ]
             for number, shown in self._shown.items()
         ]
 
     def restore(self, raw: list[Any]) -> None:
         """Take what :meth:`to_list` gave."""
         for number, shown in raw:
-            self._teach(number, {block: [(mask, rows) for mask, rows in masks] for block, masks in shown})
+            self._teach(number, {block: [SubplanRows(*each) for each in rows] for block, rows in shown})
 
     def _teach(self, number: int, shown: Shown) -> None:
         feedback, subject = self._feedback[number], self._subjects[number]

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
@@ -107,17 +107,25 @@ class ExecutionFeedbackCollector:
         log_rows : float64 array, shape (S,)
             The engine's or our own estimates, uncorrected.
         """
+        return self.teach(self.read(observation, block), query, log_rows)
+
+    def read(self, observation: Observation, block: Block) -> list[SubplanRows]:
+        """What one execution showed of a block; nothing, and noted why, if its rows were not counted."""
         reason = unusable(observation)
         if reason is not None or observation.plan is None:
             self.skipped[reason or "no plan"] += 1
-            return 0
+            return []
         found = subplan_rows(observation.plan, block)
         if not found:
             self.skipped["no complete count"] += 1
+        return found
+
+    def teach(self, shown: Sequence[SubplanRows], query: SubplanQuery, log_rows: Floats) -> int:
+        """Learn from what an execution showed of a block; of how many sub-plans."""
+        if not shown:
             return 0
-        return self.corrections.observe(
-            query, log_rows, [each.relations for each in found], [each.rows for each in found]
-        )
+        masks, rows = zip(*((each.relations, each.rows) for each in shown), strict=True)
+        return self.corrections.observe(query, log_rows, masks, rows)
 
 
 def unusable(observation: Observation) -> str | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from godb_fast.core import Block, Observation
 from godb_fast.feedback.blocks import BlockShape
-from godb_fast.feedback.collector import subplan_rows, unusable
+from godb_fast.feedback.collector import ExecutionFeedbackCollector, SubplanRows
 from godb_fast.feedback.corrections import Corrections, SubplanQuery
 from godb_fast.feedback.shapes import MAX_SETS, Floats
 from godb_fast.planning.binding import Parameters
@@ -22,8 +22,8 @@ LEAST_SUPPORT: Final = 0.1
 _PESSIMISTIC: Final = 2
 
 
-#: Row counts by block: relation sets as masks, with their rows.
-Shown = Mapping[int, Sequence[tuple[int, float]]]
+#: Row counts by block.
+Shown = Mapping[int, Sequence[SubplanRows]]
 
 
 class _Asked(NamedTuple):
@@ -47,6 +47,7 @@ class TemplateFeedback:
     def __init__(self, planner: TemplatePlanner, corrections: Corrections) -> None:
         self._planner = planner
         self._corrections = corrections
+        self._collector = ExecutionFeedbackCollector(corrections)
         self._blocks: list[tuple[Any, Block, BlockShape, Floats]] = []
         for planned in planner.blocks:
             block = planner.template.blocks[planned.index]
@@ -107,13 +108,8 @@ class TemplateFeedback:
 
     def read(self, observation: Observation) -> Shown:
         """What an execution showed: nothing if its rows were not counted."""
-        if unusable(observation) is not None or observation.plan is None:
-            return {}
-        found = {
-            block.index: [(each.relations, each.rows) for each in subplan_rows(observation.plan, block)]
-            for _, block, *_ in self._blocks
-        }
-        return {block: masks for block, masks in found.items() if masks}
+        found = {block.index: self._collector.read(observation, block) for _, block, *_ in self._blocks}
+        return {block: shown for block, shown in found.items() if shown}
 
     def teach(self, shown: Shown, literals: Sequence[Any], params: Parameters) -> int:
         """Learn from what an execution with these literals showed; from how many counts."""
@@ -121,10 +117,8 @@ class TemplateFeedback:
             return 0
         taught = 0
         for asked in self._asked(literals, params):
-            if masks := shown.get(asked.block.index):
-                log_rows = np.ascontiguousarray(asked.log_rows[:, 0])
-                sets, rows = zip(*masks, strict=True)
-                taught += self._corrections.observe(asked.query, log_rows, sets, rows)
+            log_rows = np.ascontiguousarray(asked.log_rows[:, 0])
+            taught += self._collector.teach(shown.get(asked.block.index, ()), asked.query, log_rows)
         return taught
 
 

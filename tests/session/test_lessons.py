@@ -219,3 +219,25 @@ def test_profiled_runs_teach_costs_and_sessions_remember(path: str, tmp_path: Pa
         assert session._scope is not None
         assert 1 <= session._scope.costs.model.seen <= seen
         assert session.optimizer.counters["not_recalled"] == 1
+
+
+def test_what_could_not_be_written_is_written_the_next_time(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "store.sqlite")
+    kept, save = type(store.corrections), type(store.corrections).save
+
+    def fails(*_: Any) -> None:
+        raise StoreError("the disk is full")
+
+    with opened(path, store) as session:
+        monkeypatch.setattr(kept, "save", fails)
+        for _ in range(3):
+            session.execute(SQL.format(20))
+        scope = session._scope
+        assert scope is not None
+        with pytest.raises(StoreError):
+            scope.lessons.save(now=True)
+        monkeypatch.setattr(kept, "save", save)
+        where = session.engine.name, session.engine.environment()
+    assert store.corrections.saved(*where) is not None
