@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.engines.base import Engine, EngineResult
 from godb_fast.errors import InvalidInput, StoreError
@@ -210,47 +211,37 @@ class Experience:
             self.log_once("costs_not_learned", f"{type(error).__name__}: {error}")
 
     def _costs(self, scope: Scope, observation: Observation) -> CostLessons:
-        found: CostLessons | None = scope.costs
-        if found is not None:
-            return found
-        from godb_fast.feedback.costs import CostScope
-        from godb_fast.lessons import CostLessons
-        from godb_fast.store import KeepsCosts
+        if scope.costs is None:
+            from godb_fast.feedback.costs import CostScope
+            from godb_fast.lessons import CostLessons
+            from godb_fast.store import KeepsCosts
 
-        kept = self.store.costs if isinstance(self.store, KeepsCosts) else None
-        of = CostScope(scope.engine, scope.environment, observation.machine)
-        with scope.lock:
-            found = scope.costs
-            if found is None:
-                try:
-                    found = CostLessons(of, kept)
-                except (StoreError, InvalidInput) as error:
-                    # What is kept cannot be read: it stays as it is, and this process begins anew.
-                    self.log_once("not_recalled", str(error))
-                    found = CostLessons(of)
-                scope.costs = found
-            return found
+            kept = self.store.costs if isinstance(self.store, KeepsCosts) else None
+            of = CostScope(scope.engine, scope.environment, observation.machine)
+            with scope.lock:
+                scope.costs = scope.costs or self._begun(partial(CostLessons, of), kept)
+        found: CostLessons = scope.costs
+        return found
 
     def _lessons(self, scope: Scope) -> Lessons:
-        found: Lessons | None = scope.lessons
-        if found is not None:
-            return found
-        from godb_fast.lessons import Lessons
-        from godb_fast.store import KeepsCorrections
+        if scope.lessons is None:
+            from godb_fast.lessons import Lessons
+            from godb_fast.store import KeepsCorrections
 
-        kept = self.store.corrections if isinstance(self.store, KeepsCorrections) else None
-        where = scope.engine, scope.environment, scope.epoch, self.policy.learn_from_ms
-        with scope.lock:
-            found = scope.lessons
-            if found is None:
-                try:
-                    found = Lessons(*where, kept)
-                except (StoreError, InvalidInput) as error:
-                    # What is kept cannot be read: it stays as it is, and this process begins anew.
-                    self.log_once("not_recalled", str(error))
-                    found = Lessons(*where)
-                scope.lessons = found
-            return found
+            kept = self.store.corrections if isinstance(self.store, KeepsCorrections) else None
+            where = scope.engine, scope.environment, scope.epoch, self.policy.learn_from_ms
+            with scope.lock:
+                scope.lessons = scope.lessons or self._begun(partial(Lessons, *where), kept)
+        found: Lessons = scope.lessons
+        return found
+
+    def _begun(self, make: Callable[..., Any], kept: Any) -> Any:
+        """What a store keeps; where that cannot be read it stays as it is, and this process begins anew."""
+        try:
+            return make(kept)
+        except (StoreError, InvalidInput) as error:
+            self.log_once("not_recalled", str(error))
+            return make()
 
     def quarantine(
         self, scope: Scope, prepared: Prepared, reason: str, lost_s: float = 0.0, *, slow: bool = False
