@@ -161,8 +161,14 @@ class LiveExploration:
                 self._drive(self._explorer)
         except KeyboardInterrupt:
             interrupted = True
-        self._forget_refuted()
-        self._save()
+        try:
+            self._forget_refuted()
+            self._save()
+        except KeyboardInterrupt:
+            # One that comes at the very end; another one after it is obeyed at once.
+            interrupted = True
+            self._forget_refuted()
+            self._save()
         return self._report(budget, interrupted)
 
     # -- baselines and candidates -------------------------------------------------------------------

@@ -80,9 +80,12 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def test_ctrl_c_right_after_the_state_was_written(skewed, records, monkeypatch):
+# Nothing is worth exploring when the least time is a minute: the third save is then the last one.
+@pytest.mark.parametrize("least_s", [0.0, 60.0])
+def test_ctrl_c_right_after_the_state_was_written(least_s, skewed, records, monkeypatch):
     """It is as if it had come a moment later: nobody else explores here."""
     save, calls = Explorations.save, []
+    monkeypatch.setattr("godb_fast.exploring.live.LEAST_S", least_s)
 
     def interrupted(self, *arguments):
         found = save(self, *arguments)
