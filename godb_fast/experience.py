@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from godb_fast import carrying
 from godb_fast.engines.base import Engine, EngineResult
 from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.exploring.ledger import Ledger
@@ -27,6 +28,8 @@ log = logging.getLogger("godb_fast")
 #: A steering is judged by the best of this many runs, and refused if that is this much slower than the best
 #: of the default's: several runs, because one may be disturbed.
 STEERED_RUNS: Final = 3
+#: Seconds after which it is looked again whether the tables of a verified statement are what they were.
+LOOK_AT_TABLES_S: Final = 60.0
 SLOWER: Final = 1.1
 
 
@@ -58,6 +61,8 @@ class Experience:
         with scope.lock:
             for _, known in list(scope.templates.values()):
                 if known.verified or known.template.fingerprint & (2**64 - 1) in scope.verified:
+                    if known.sql:
+                        carrying.look(engine, known)
                     self._attach(engine, scope, known)
                     scope.forget_exact(known.template.fingerprint)
 
@@ -86,9 +91,34 @@ class Experience:
 
         if known.effects.pure and (known.effects.steerable or known.effects.checkable):
             recall.attach(engine, known, scope.verified, self.backend)
-            if known.verified:
-                entries = [served.entry.to_dict() for served in known.verified]
-                self._with_records(lambda records: records.used(scope.engine, scope.environment, entries))
+            for where in sorted({served.database for served in known.verified}):
+                entries = [each.entry.to_dict() for each in known.verified if each.database == where]
+                self._with_records(partial(_used, scope.engine, where, entries))
+
+    def still_holds(self, engine: Engine, scope: Scope, prepared: Prepared) -> bool:
+        """Whether what was proved of a statement rests on what there is; looked at now and then.
+
+        A change of names and columns is another epoch; that tables have grown, were analysed or have another
+        index is none.
+        """
+        known, served = prepared.known, prepared.served
+        if known is None or served is None or time.monotonic() - known.looked_at < LOOK_AT_TABLES_S:
+            return True
+        if not known.sql or engine.in_transaction():
+            return True
+        from godb_fast import recall
+
+        carrying.look(engine, known)
+        # Asking for it has sizes looked up anew.
+        log.debug("statistics are as of %s", engine.statistics().epoch)
+        held = tuple(each for each in known.verified if recall.holds(engine, known, each.entry))
+        if len(held) < len(known.verified):
+            known.verified = held
+            known.proved = recall.short_way(known, self.backend)
+            carrying.shorten(known)
+            scope.forget_exact(known.template.fingerprint)
+            self.count("outgrown")
+        return any(each.entry == served.entry for each in held)
 
     # -- what executions teach ----------------------------------------------------------------------
 
@@ -257,8 +287,8 @@ class Experience:
         beside = slow and served is not None and served.region not in (b"", prepared.bucket)
         if served is not None:
             entry = recall.split(served, prepared.bucket) if beside else recall.failed(served, reason)
-            kept = entry.to_dict()
-            self._with_records(lambda records: records.remember(scope.engine, scope.environment, kept))
+            kept, where = entry.to_dict(), served.database or scope.environment
+            self._with_records(lambda records: records.remember(scope.engine, where, kept))
             if known is not None and beside:
                 recall.serve_anew(known, served, entry)
         if known is not None:
@@ -311,6 +341,10 @@ class Experience:
                 self._logged.add(key)
         if first:
             log.warning("%s: %s", what.replace("_", " "), reason)
+
+
+def _used(engine: str, database: str, entries: list[dict[str, Any]], records: Explorations) -> None:
+    records.used(engine, database, entries)
 
 
 def class_of(prepared: Prepared) -> str:

@@ -1,19 +1,22 @@
 """What a process knows of statements and databases, and for how long it holds.
 
-A :class:`Scope` is thrown away as a whole when its epoch changes, so that no decision outlives the names and
-columns on which it rests.
+When its epoch changes, a :class:`Scope` is left as a whole, so that no decision outlives the names and columns
+on which it rests. Of a template whose own dependencies are what they were, the next scope takes over what was
+learned; of all others nothing.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.background import Task
 from godb_fast.core import Decision, Template
 from godb_fast.engines.base import Effects, Parameters, Rendered
+from godb_fast.engines.dependencies import Dependencies
 from godb_fast.planning.proposal import OwnPlans, TemplatePlanner
 from godb_fast.sql import Fingerprint, fingerprint
 
@@ -45,6 +48,8 @@ class Served:
     pieces: tuple[str | int, ...] | None = None
     near: int = 1
     apart: frozenset[bytes] = frozenset()
+    #: The environment under which the store keeps it: of another role, maybe.
+    database: str = ""
 
 
 @dataclass(eq=False)
@@ -93,6 +98,22 @@ class KnownTemplate:
     ties: dict[str, int] = field(default_factory=dict)
     #: Steerings that the engine was seen to obey.
     obeyed: set[str] = field(default_factory=set)
+    #: A text of it, what that uses (None where nobody can tell), and when that was looked up by
+    #: ``time.monotonic()``.
+    sql: str = ""
+    dependencies: Dependencies | None = None
+    looked_at: float = 0.0
+
+    def carried(self) -> KnownTemplate:
+        """A copy for another scope, without what is attached to this one: it learns apart from now on."""
+        copied = copy(self)
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, dict | set):
+                setattr(copied, each.name, value.copy())
+        copied.route = copied.proved = copied.feedback = copied.preparation = None
+        copied.verified = ()
+        return copied
 
 
 class Prepared:
@@ -146,8 +167,11 @@ class Scope:
     exact: dict[Hashable, Prepared] = field(default_factory=dict)
     templates: dict[tuple[int, int], tuple[bytes, KnownTemplate]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
-    #: What exploration proved, by unsigned fingerprint.
-    verified: dict[int, tuple[MemoEntry, ...]] = field(default_factory=dict)
+    #: What exploration proved, by unsigned fingerprint, with the environment that keeps it; whether it rests
+    #: on what there is now is looked at template by template.
+    verified: dict[int, tuple[tuple[MemoEntry, str], ...]] = field(default_factory=dict)
+    #: The scope of the same environment that this one came after.
+    former: Scope | None = None
     #: What executions taught (``lessons.Lessons``), once something took long enough to be learned from.
     lessons: Any = None
     #: What they showed of costs (``lessons.CostLessons``).

@@ -1,8 +1,9 @@
 """The pipeline from a statement to a Decision, and the knowledge that a process shares.
 
 ``Optimizer`` holds no connection. What it knows is kept per *scope*: an engine's database, search path,
-role and settings at one schema epoch. A scope is thrown away as a whole when its epoch changes, so that no
-decision outlives the names and columns on which it rests.
+role and settings at one schema epoch. A scope is left as a whole when its epoch changes, so that no decision
+outlives the names and columns on which it rests; what a statement does not rest on leaves what was learned of
+it as it is (:mod:`godb_fast.carrying`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from godb_fast import backend as backends
+from godb_fast import carrying
 from godb_fast.core import NO_STEERING, Decision, LateDecision, LazyCandidates, Steering
 from godb_fast.engines.base import ChecksStatements, Effects, Engine, KeepsComments, Parameters, offers
 from godb_fast.engines.positions import located
@@ -121,7 +123,11 @@ class Optimizer(Experience):
         with self._lock:
             scope = self._scopes.get(key)
             if scope is None:
-                scope = self._scopes[key] = Scope(*key)
+                former = next((seen for at, seen in reversed(self._scopes.items()) if at[:2] == key[:2]), None)
+                scope = self._scopes[key] = Scope(*key, former=former)
+                if former is not None:
+                    # One is enough: it has what it could take over of the one before.
+                    former.former = None
                 scope.routes = backends.kernels("routes", self.backend).Routes(
                     lexer(engine.dialect, self.backend).scan, scope.templates, scope.exact, MAX_EXACT,
                     LateDecision, Prepared, NO_STEERING, partial(_made, scope, None),
@@ -186,11 +192,7 @@ class Optimizer(Experience):
         clock.lap("fingerprint")
         known = scope.template(print_)
         if known is None:
-            known = self._first_sight(engine, print_, sql)
-            if known.unprepared:
-                self._preparer.prepare(engine, known, limit_s, background)
-            if scope.verified:
-                self._attach(engine, scope, known)
+            known = self._met(engine, scope, print_, sql, limit_s, background)
             known = scope.remember(print_, known)
             clock.lap("template")
         elif known.unprepared:
@@ -211,6 +213,31 @@ class Optimizer(Experience):
             scope.remember_exact(key, prepared)
         self.count("decisions")
         return prepared
+
+    def _met(
+        self,
+        engine: Engine,
+        scope: Scope,
+        print_: Fingerprint,
+        sql: str,
+        limit_s: float | None,
+        background: bool,
+    ) -> KnownTemplate:
+        """A template that is new in its scope: carried over from the former one, or seen for the first time."""
+        former = None if scope.former is None else scope.former.template(print_)
+        text = abridged(print_) if len(sql) > MAX_EXACT_LENGTH else sql
+        known = None if former is None else carrying.carried(engine, former, text)
+        if known is not None:
+            self.count("carried")
+        else:
+            known = self._first_sight(engine, print_, sql)
+            carrying.rest(engine, known, text)
+            if known.unprepared:
+                self._preparer.prepare(engine, known, limit_s, background)
+        if scope.verified:
+            self._attach(engine, scope, known)
+        carrying.shorten(known)
+        return known
 
     def _first_sight(self, engine: Engine, print_: Fingerprint, sql: str) -> KnownTemplate:
         template = parse_template(print_, engine.dialect, engine.schema())

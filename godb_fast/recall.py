@@ -2,8 +2,10 @@
 
 Entries are kept with the region of selectivities that they were verified in. One serves a call whose every
 relation has rows within a factor of four of there (a step of the region's scale), or within the factor that
-it gained; calls farther off take the usual way. Entries of another epoch, of tables that have grown by more
-than a tenth since, or that failed once wait for verification: they are kept, and not used.
+it gained; calls farther off take the usual way. Entries whose statement uses something else now
+(:mod:`godb_fast.engines.dependencies`), whose tables were analysed or have grown by more than a tenth since,
+or that failed once wait for verification: they are kept, and not used. What was proved under another role or
+search path serves here too, where the statement uses the same.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from typing import Any, Final
 from godb_fast import backend as backends
 from godb_fast.core import Decision, Steering, Template
 from godb_fast.engines.base import Engine, HasArms, Parameters, Rendered
-from godb_fast.errors import GodbError, InvalidInput, MissingStatistics
+from godb_fast.engines.dependencies import grown
+from godb_fast.errors import GodbError, InvalidInput
 from godb_fast.exploring.candidates import render_for
-from godb_fast.exploring.memo import MemoEntry
+from godb_fast.exploring.memo import MemoEntry, MemoKey
 from godb_fast.exploring.subjects import bucket_number, region_of
 from godb_fast.knowledge import KnownTemplate, Prepared, Scope, Served
 from godb_fast.sql import Fingerprint
@@ -32,42 +35,49 @@ _UNSIGNED: Final = 2**64 - 1
 #: where there are ten times the rows. Where it does, that region is split off.
 NEAREST: Final = 1
 FARTHEST: Final = 4
-#: Growth of a table beyond which what was verified of it waits for verification.
-GROWTH: Final = 0.1
 
-#: Entries by unsigned fingerprint.
-Verified = dict[int, tuple[MemoEntry, ...]]
+#: Entries by unsigned fingerprint, with the environment that keeps each.
+Verified = dict[int, tuple[tuple[MemoEntry, str], ...]]
 
 
 def load(records: Explorations, engine: str, database: str, epoch: str) -> Verified:
-    """What may be used of a database at an epoch.
+    """What may be used in an environment (``database``) at an epoch.
+
+    Of other environments only what says on what it rests; where this one has an entry of its own, that alone.
 
     Raises
     ------
     StoreError
         If the store cannot be read.
     """
-    found: Verified = {}
+    found: dict[MemoKey, tuple[MemoEntry, str]] = {}
+    for where, raw in records.remembered_elsewhere(engine, database):
+        entry = MemoEntry.from_dict(raw)
+        if entry.dependencies and not entry.reverify:
+            found[entry.key] = entry, where
     for raw in records.remembered(engine, database):
         entry = MemoEntry.from_dict(raw)
-        if entry.reverify or entry.epoch != epoch:
-            continue
-        found[entry.key.fingerprint] = (*found.get(entry.key.fingerprint, ()), entry)
-    return found
+        found.pop(entry.key, None)
+        if not entry.reverify and (entry.dependencies or entry.epoch == epoch):
+            found[entry.key] = entry, database
+    verified: Verified = {}
+    for kept in found.values():
+        fingerprint = kept[0].key.fingerprint
+        verified[fingerprint] = (*verified.get(fingerprint, ()), kept)
+    return verified
 
 
 def attach(engine: Engine, known: KnownTemplate, verified: Verified, backend: str | None = None) -> None:
-    """Give a template what was verified of it, unless its tables have grown too much since."""
-    entries = verified.get(known.template.fingerprint & _UNSIGNED, ())
+    """Give a template what was verified of it, where it rests on what there is now."""
+    kept = verified.get(known.template.fingerprint & _UNSIGNED, ())
+    kept = tuple(each for each in kept if holds(engine, known, each[0]))
     guarded: set[str] = set()
-    if any(entry.steering.rewrites for entry in entries):
+    if any(entry.steering.rewrites for entry, _ in kept):
         from godb_fast.rewriting import rewrites
 
         # Also what rendering them rests on.
         guarded = {each.name for each in rewrites(known.template, engine.schema()) if each.guards}
-    known.verified = tuple(
-        _served(engine, known, entry, guarded) for entry in entries if not _outgrown(engine, entry)
-    )
+    known.verified = tuple(_served(engine, known, entry, where, guarded) for entry, where in kept)
     # The short way of planning knows nothing of it.
     known.route = None
     known.proved = short_way(known, backend)
@@ -97,7 +107,21 @@ def short_way(known: KnownTemplate, backend: str | None = None) -> Any:
     )
 
 
-def _served(engine: Engine, known: KnownTemplate, entry: MemoEntry, guarded: Set[str]) -> Served:
+def holds(engine: Engine, known: KnownTemplate, entry: MemoEntry) -> bool:
+    """Whether an entry rests on what its statement uses now, and on how much there is of it.
+
+    One that does not say on what it rests was admitted by its epoch.
+    """
+    if entry.dependencies:
+        now = known.dependencies
+        if now is None or now.digest != entry.dependencies or now.analyzed_since(entry.evidence.analyzed):
+            return False
+    return not grown(engine.statistics(), entry.evidence.rows)
+
+
+def _served(
+    engine: Engine, known: KnownTemplate, entry: MemoEntry, database: str, guarded: Set[str]
+) -> Served:
     steering = entry.steering
     before = pieces = None
     # Guards are evaluated for each call, and where LIMIT is widened its text changes.
@@ -111,7 +135,9 @@ def _served(engine: Engine, known: KnownTemplate, entry: MemoEntry, guarded: Set
     # Exploration saw the engine follow it.
     known.obeyed.add(steering.key)
     region = region_of(entry.key.bucket)
-    return Served(entry, region, reason_of(entry), steering.key, before, pieces, near(entry), _apart(entry))
+    return Served(
+        entry, region, reason_of(entry), steering.key, before, pieces, near(entry), _apart(entry), database
+    )
 
 
 def _constant(
@@ -150,16 +176,6 @@ def near(entry: MemoEntry) -> int:
     """Steps of the scale of regions within which an entry serves."""
     gained = 1.0 / max(entry.evidence.ratio, 1e-9)
     return min(FARTHEST, max(NEAREST, int(math.log(gained, 4.0))))
-
-
-def _outgrown(engine: Engine, entry: MemoEntry) -> bool:
-    try:
-        for table, rows in entry.evidence.rows:
-            if abs(engine.statistics().rows(table) - rows) > GROWTH * max(rows, 1.0):
-                return True
-    except MissingStatistics:
-        return True
-    return False
 
 
 def recalled(

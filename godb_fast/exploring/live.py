@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 from godb_fast.engines.base import Engine
+from godb_fast.engines.dependencies import Dependencies, TellsDependencies
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, MissingStatistics
 from godb_fast.exploring.budget import Budget
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
@@ -310,7 +311,7 @@ class LiveExploration:
                 explorer.charge(time.perf_counter() - begun)
                 self._save()
                 raise
-            if run.failed and self.engine.schema_epoch() != self.epoch:
+            if run.failed and self._now(self._executor.subjects[trial.query]) is None:
                 explorer.charge(run.seconds)
                 self._save()
                 raise EngineError(
@@ -330,15 +331,24 @@ class LiveExploration:
             known = self._entries.get(promotion.query)
             if known is not None and known[0] == promotion.plan:
                 continue
-            if self.engine.schema_epoch() != self.epoch:
+            now = self._now(self._executor.subjects[promotion.query])
+            if now is None:
                 # Proved of tables that are no more.
                 continue
-            entry = self._entry(promotion)
+            entry = self._entry(promotion, *now)
             self._entries[promotion.query] = (promotion.plan, entry)
             if self._records is not None:
                 self._records.remember(self.engine.name, self.database, entry.to_dict())
             kept = True
         return kept
+
+    def _now(self, subject: Subject) -> tuple[str, Dependencies | None] | None:
+        """The epoch, and what a query uses at it; None if that is not what it was when the exploration began."""
+        before, epoch = subject.dependencies, self.engine.schema_epoch()
+        if before is None or not isinstance(self.engine, TellsDependencies):
+            return (epoch, None) if epoch == self.epoch else None
+        now = self.engine.dependencies(subject.query.sql)
+        return None if now is None or now.digest != before.digest else (epoch, now)
 
     def _forget_refuted(self) -> None:
         """What was proved earlier, and lost now, steers nothing any more."""
@@ -356,7 +366,7 @@ class LiveExploration:
                     f"{subject.query.name}: what was proved earlier ({arm}) does not hold any more"
                 )
 
-    def _entry(self, promotion: Promotion) -> MemoEntry:
+    def _entry(self, promotion: Promotion, epoch: str, uses: Dependencies | None) -> MemoEntry:
         subject = self._executor.subjects[promotion.query]
         candidate = self._candidates[promotion.query][self._arms[promotion.arm]]
         pairs = promotion.evidence
@@ -372,7 +382,7 @@ class LiveExploration:
         return MemoEntry(
             MemoKey(subject.template.fingerprint, bucket_number(subject.region)),
             candidate.steering,
-            self.epoch,
+            epoch,
             Evidence(
                 pairs=0 if pairs is None else pairs.pairs,
                 ratio=promotion.ratio,
@@ -381,15 +391,18 @@ class LiveExploration:
                 at_s=self._clock(),
                 note="; ".join(notes),
                 default_s=baseline.seconds,
-                rows=self._rows(subject),
+                rows=self._rows(subject, uses),
+                analyzed=() if uses is None else uses.analyzed,
             ),
+            dependencies="" if uses is None else uses.digest,
         )
 
-    def _rows(self, subject: Subject) -> tuple[tuple[str, float], ...]:
+    def _rows(self, subject: Subject, uses: Dependencies | None) -> tuple[tuple[str, float], ...]:
         """Rows of a query's tables now."""
         tables = {
             entry.table for block in subject.template.blocks for entry in block.relations if entry.table
         }
+        tables.update(() if uses is None else uses.tables)
         found = []
         for table in sorted(tables):
             try:

@@ -34,6 +34,8 @@ class Evidence:
         What a reader must know (verified on slices, say).
     rows : tuple of (str, float)
         Rows of its tables then.
+    analyzed : tuple of (str, float)
+        When statistics of its tables had last been made, in seconds since 1970, where the engine tells.
     default_s : float
         The default's time beside which it was verified; where that did not finish, where it was cut.
         0 where it is not known.
@@ -47,12 +49,16 @@ class Evidence:
     note: str = ""
     default_s: float = 0.0
     rows: tuple[tuple[str, float], ...] = ()
+    analyzed: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class MemoEntry:
-    """A steering that has beaten the default, and the epoch it was verified in.
+    """A steering that has beaten the default, and what it was verified on.
 
+    ``epoch`` is that of the whole catalogue then, ``dependencies`` the digest of what the query uses of it
+    (:class:`godb_fast.engines.dependencies.Dependencies`); where there is one, it alone decides. Where there
+    is none (engines that cannot tell, temporary tables, stores of earlier versions) it is the epoch.
     ``reverify`` marks one of an epoch gone by: it is not steered to until it has been confirmed again.
     ``apart`` are neighbouring buckets in which it failed while it holds in its own: they are split off.
     """
@@ -63,6 +69,7 @@ class MemoEntry:
     evidence: Evidence
     reverify: bool = False
     apart: tuple[int, ...] = ()
+    dependencies: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -74,6 +81,7 @@ class MemoEntry:
             "evidence": asdict(self.evidence),
             "reverify": self.reverify,
             "apart": list(self.apart),
+            "dependencies": self.dependencies,
         }
 
     @classmethod
@@ -86,12 +94,16 @@ class MemoEntry:
             _evidence(raw["evidence"]),
             bool(raw["reverify"]),
             tuple(int(bucket) for bucket in raw.get("apart", ())),
+            str(raw.get("dependencies", "")),
         )
 
 
 def _evidence(raw: dict[str, Any]) -> Evidence:
-    rows = tuple((str(table), float(rows)) for table, rows in raw.get("rows", ()))
-    return Evidence(**{**raw, "rows": rows})
+    by_table = {
+        name: tuple((str(table), float(value)) for table, value in raw.get(name, ()))
+        for name in ("rows", "analyzed")
+    }
+    return Evidence(**{**raw, **by_table})
 
 
 class Memo:

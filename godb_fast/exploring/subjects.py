@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from godb_fast.core import Template
 from godb_fast.engines.base import ChecksStatements, Engine, Parameters
+from godb_fast.engines.dependencies import Dependencies, TellsDependencies
 from godb_fast.errors import EngineError, GodbError, MissingStatistics, QueryTimeout
 from godb_fast.planning.calibration import cost_model
 from godb_fast.planning.proposal import TemplatePlanner
@@ -43,6 +44,8 @@ class Subject:
         Region of its parameters' selectivities; empty where the statement cannot be planned by us.
     planner : TemplatePlanner or None
         None where join trees cannot be proposed; settings and rewrites may still be tried.
+    dependencies : Dependencies or None
+        What it uses; None where nobody can tell.
     """
 
     query: LiveQuery
@@ -50,6 +53,7 @@ class Subject:
     literals: tuple[Any, ...]
     region: bytes = b""
     planner: TemplatePlanner | None = None
+    dependencies: Dependencies | None = None
 
 
 def bucket_number(region: bytes) -> int:
@@ -89,9 +93,10 @@ def examine(engine: Engine, query: LiveQuery, backend: str | None = None) -> Sub
             return template.order_sensitive
         planner = _planner(engine, template, backend)
         region = b"" if planner is None else planner.draft(print_.literals, query.params).bucket
+        uses = engine.dependencies(query.sql) if isinstance(engine, TellsDependencies) else None
     except GodbError as error:
         return Broken(error)
-    return Subject(query, template, print_.literals, region, planner)
+    return Subject(query, template, print_.literals, region, planner, uses)
 
 
 def _is_broken(engine: Engine, query: LiveQuery) -> bool:

@@ -95,6 +95,18 @@ class Explorations:
             ).fetchall()
         return [self._unpacked(row[0]) for row in rows]
 
+    def remembered_elsewhere(self, engine: str, database: str) -> list[tuple[str, dict[str, Any]]]:
+        """All verified steerings of other databases (of other roles and settings, say) with theirs."""
+        if not self.path.exists():
+            return []
+        with self._writing() as connection:
+            rows = connection.execute(
+                "SELECT database, entry FROM memo WHERE engine = ? AND database <> ? "
+                "ORDER BY at, fingerprint, bucket",
+                (engine, database),
+            ).fetchall()
+        return [(str(row[0]), self._unpacked(row[1])) for row in rows]
+
     # -- the engine's own plans ----------------------------------------------------------------------
 
     def keep_default_plan(

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from godb_fast.core import JoinTree, PhysicalPlan, Steering, Template
 from godb_fast.engines.base import CancelToken, Capabilities, Effects, EngineResult, Parameters, Rendered
+from godb_fast.engines.dependencies import Dependencies
 from godb_fast.engines.duckdb import effects, plans, quirks, trees
 from godb_fast.engines.duckdb.connection import Connection, kind_of_statement
+from godb_fast.engines.duckdb.dependencies import dependencies
 from godb_fast.engines.duckdb.instance import (
     JOIN_TREE_SETTINGS,
     Instance,
@@ -23,7 +25,7 @@ from godb_fast.engines.duckdb.instance import (
     setting_statement,
 )
 from godb_fast.engines.duckdb.results import CONVERSIONS, ColumnarRows, fetch_table, is_columnar
-from godb_fast.engines.duckdb.schema import DuckDBSchema, schema_epoch
+from godb_fast.engines.duckdb.schema import DuckDBSchema, read_indexes, schema_epoch
 from godb_fast.engines.duckdb.statistics import DuckDBStatistics
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, QueryCancelled, QueryTimeout
 
@@ -302,6 +304,12 @@ class DuckDBEngine:
     def effects(self, sql: str) -> Effects:
         """Whether a statement only reads, and whether its answer is the same under every plan."""
         return self._effects.judge(sql, self.schema())
+
+    def dependencies(self, sql: str) -> Dependencies | None:
+        """What a statement uses; the same for every search path under which its names mean the same."""
+        settings = self.environment().rpartition(" settings=")[2]
+        indexes = read_indexes(self._connection)
+        return dependencies(sql, self.schema(), indexes, (self._version, settings))
 
     @property
     def sees_variables(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import re
 from typing import Any, Final
 
@@ -36,6 +37,9 @@ SELECT system.main.count(*),
                                             parameters, macro_definition))
   FROM system.main.duckdb_functions() WHERE NOT internal
 """
+_INDEXES: Final = """
+SELECT database_name, schema_name, table_name, "sql" FROM system.main.duckdb_indexes()
+"""
 _COLUMNS: Final = """
 SELECT database_name, schema_name, table_name, system.main.list(column_name ORDER BY column_index),
        system.main.list(data_type ORDER BY column_index)
@@ -61,7 +65,9 @@ class DuckDBSchema:
     def __init__(self, connection: Connection, epoch: str) -> None:
         self.epoch = epoch
         self._path = _search_path(connection)
-        kinds = dict(connection.query("SELECT database_name, type FROM system.main.duckdb_databases()"))
+        databases = connection.query("SELECT database_name, type, path FROM system.main.duckdb_databases()")
+        kinds = {name: kind for name, kind, _ in databases}
+        files = {name: os.path.abspath(path) if path else "" for name, _, path in databases}
         statements = {
             (database, schema, name): (sql, temporary)
             for database, schema, name, sql, temporary in connection.query(
@@ -93,6 +99,8 @@ class DuckDBSchema:
         self._views: dict[str, str | None] = {}
         self._generated: dict[str, tuple[str, ...]] = {}
         self._collated: set[str] = set()
+        self._made_by: dict[str, str] = {}
+        self._files: dict[str, str] = {}
         for database, schema, name, columns, types in connection.query(_COLUMNS):
             key = (database, schema, name)
             if kinds.get(database) != "duckdb":
@@ -115,6 +123,8 @@ class DuckDBSchema:
             if view is not None:
                 self._views[table.name] = body[0] if body is not None else None
             made_by = statements.get(key, ("", False))[0] or ""
+            self._made_by[table.name] = made_by if view is None else view[0] or ""
+            self._files[table.name] = files.get(database, "")
             if "GENERATED ALWAYS AS" in made_by:
                 self._generated[table.name] = generated_expressions(made_by)
             if " COLLATE " in made_by:
@@ -151,6 +161,14 @@ class DuckDBSchema:
         """The SELECT behind a user's view."""
         return self._views.get(table.name)
 
+    def made_by(self, table: Table) -> str:
+        """The statement that made a table or view, as DuckDB prints it."""
+        return self._made_by.get(table.name, "")
+
+    def file(self, table: Table) -> str:
+        """The file of a table's database; empty of one in memory."""
+        return self._files.get(table.name, "")
+
     def generated(self, table: Table) -> tuple[str, ...]:
         """Expressions of a table's generated columns: reading the table evaluates them."""
         return self._generated.get(table.name, ())
@@ -169,6 +187,14 @@ class DuckDBSchema:
         return tuple(
             short[found] for found in difflib.get_close_matches(name.lower(), short, n=3, cutoff=0.5)
         )
+
+
+def read_indexes(connection: Connection) -> dict[str, tuple[str, ...]]:
+    """Statements that made indexes, by canonical name of their table."""
+    found: dict[str, list[str]] = {}
+    for database, schema, name, sql in connection.query(_INDEXES):
+        found.setdefault(f"{database}.{schema}.{name}", []).append(sql or "")
+    return {name: tuple(sorted(statements)) for name, statements in found.items()}
 
 
 def _search_path(connection: Connection) -> tuple[tuple[str, str], ...]:

@@ -11,8 +11,10 @@ from typing import Any, Final
 from godb_fast.core import JoinTree, PhysicalPlan, Statistics, Steering, Template
 from godb_fast.engines.arms import Arm
 from godb_fast.engines.base import CancelToken, Capabilities, Effects, EngineResult, Parameters, Rendered
+from godb_fast.engines.dependencies import Dependencies
 from godb_fast.engines.postgres import arms, catalogue, effects, plans, trees
 from godb_fast.engines.postgres.connection import GRACE_S, Connection, Fetched, first_word, too_large
+from godb_fast.engines.postgres.dependencies import dependencies
 from godb_fast.engines.postgres.driver import UNBOUND, check_connection, sqlstate
 from godb_fast.engines.postgres.opening import Opener, Password
 from godb_fast.engines.postgres.parameters import doubled, numbered
@@ -37,6 +39,8 @@ REPORTED: Final = (
     b"is_superuser",
     b"session_authorization",
 )
+#: Of these, what names and rights rest on: who asks, and where he looks.
+OF_ROLE: Final = frozenset({b"search_path", b"is_superuser", b"session_authorization"})
 #: What may change a result and has to be asked for.
 ASKED: Final = (
     "role",
@@ -288,6 +292,18 @@ class PostgresEngine:
     def effects(self, sql: str) -> Effects:
         """Whether a statement only reads, and whether its answer is the same under every plan."""
         return effects.judge(sql, self._connection.ask, self.schema())
+
+    def dependencies(self, sql: str) -> Dependencies | None:
+        """What a statement uses; the same for every role and search path for which its names mean the same.
+
+        Role, search path and what makes a role a superuser are no part of it; the settings that results
+        depend on are.
+        """
+        schema = self.schema()
+        self.environment()
+        settings = [value for name, value in zip(REPORTED, self._reported, strict=False) if name not in OF_ROLE]
+        where = (self._where, self._version, repr(settings), (self._asked or ("?",))[-1])
+        return dependencies(sql, self._connection.ask, schema, where)
 
     def may_be_planned(self, sql: str) -> bool:
         """Whether a statement begins as a query does.
