@@ -159,7 +159,9 @@ def _tell(
         report.note(f"refused by the engine itself: {', '.join(refused)}")
     steered = sum(1 for row in report.rows if row["steered"])
     equal = sum(1 for row in report.rows if row["outcome"] == "equal")
-    report.note(f"{equal} of {len(queries)} statements have equal rows in each execution; {steered} were steered")
+    report.note(
+        f"{equal} of {len(queries)} statements have equal rows in each execution; {steered} were steered"
+    )
     report.floor("statements whose rows differ", len(differing), 0)
     report.floor("statements that end on the bare driver, and not through us", len(lost), 0)
     report.floor("statements compared", equal + len(differing), 1, at_least=True)

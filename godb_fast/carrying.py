@@ -62,7 +62,7 @@ def carried(engine: Engine, former: KnownTemplate, sql: str) -> KnownTemplate | 
 
 
 def shorten(known: KnownTemplate) -> None:
-    """Make the short way of new literals to a decision, of the plans that are known, where there may be one."""
+    """Make the short way of new literals to a decision out of the plans that are known."""
     planner = known.planner
     if planner is None or known.verified or known.corrected or not known.own_plans:
         return

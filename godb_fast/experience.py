@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast import carrying
 from godb_fast.engines.base import Engine, EngineResult
-from godb_fast.errors import InvalidInput, StoreError
+from godb_fast.errors import EngineError, InvalidInput, StoreError
 from godb_fast.exploring.ledger import Ledger
 from godb_fast.knowledge import KnownTemplate, Prepared, Scope
 from godb_fast.policy import Policy
@@ -108,9 +108,14 @@ class Experience:
             return True
         from godb_fast import recall
 
-        carrying.look(engine, known)
-        # Asking for it has sizes looked up anew.
-        log.debug("statistics are as of %s", engine.statistics().epoch)
+        try:
+            carrying.look(engine, known)
+            # Asking for it has sizes looked up anew.
+            log.debug("statistics are as of %s", engine.statistics().epoch)
+        except EngineError as error:
+            # What is wrong with the connection shows in the statement itself.
+            self.log_once("not_looked_at", str(error))
+            return True
         held = tuple(each for each in known.verified if recall.holds(engine, known, each.entry))
         if len(held) < len(known.verified):
             known.verified = held

@@ -1,8 +1,8 @@
 """What a process knows of statements and databases, and for how long it holds.
 
-When its epoch changes, a :class:`Scope` is left as a whole, so that no decision outlives the names and columns
-on which it rests. Of a template whose own dependencies are what they were, the next scope takes over what was
-learned; of all others nothing.
+When its epoch changes, a :class:`Scope` is left as a whole, so that no decision outlives the names and
+columns on which it rests. Of a template whose own dependencies are what they were, the next scope takes over
+what was learned; of all others nothing.
 """
 
 from __future__ import annotations

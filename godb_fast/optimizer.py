@@ -123,7 +123,9 @@ class Optimizer(Experience):
         with self._lock:
             scope = self._scopes.get(key)
             if scope is None:
-                former = next((seen for at, seen in reversed(self._scopes.items()) if at[:2] == key[:2]), None)
+                former = next(
+                    (seen for at, seen in reversed(self._scopes.items()) if at[:2] == key[:2]), None
+                )
                 scope = self._scopes[key] = Scope(*key, former=former)
                 if former is not None:
                     # One is enough: it has what it could take over of the one before.
@@ -223,7 +225,7 @@ class Optimizer(Experience):
         limit_s: float | None,
         background: bool,
     ) -> KnownTemplate:
-        """A template that is new in its scope: carried over from the former one, or seen for the first time."""
+        """A template that is new in its scope: carried over from the former one, or never seen before."""
         former = None if scope.former is None else scope.former.template(print_)
         text = abridged(print_) if len(sql) > MAX_EXACT_LENGTH else sql
         known = None if former is None else carrying.carried(engine, former, text)

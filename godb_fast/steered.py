@@ -145,9 +145,13 @@ class Steerer:
         if not steer or not prepared.decision.steering:
             return Outlook(prepared)
         refused = self._may_steer(prepared)
-        if refused is None and prepared.served is not None and self._scope is not None:
-            if not self.optimizer.still_holds(self.engine, self._scope, prepared):
-                refused = "its tables have changed since it was verified; explore it again"
+        if (
+            refused is None
+            and prepared.served is not None
+            and self._scope is not None
+            and not self.optimizer.still_holds(self.engine, self._scope, prepared)
+        ):
+            refused = "its tables have changed since it was verified; explore it again"
         if refused is None and self._far is not None:
             aside = left_aside(prepared, self.cost, sql)
             if aside is not None:

@@ -15,8 +15,9 @@ after a change of the epoch:
 - Names that resolve to other objects (a temporary table, a view earlier in the search path) or to objects of
   another definition (a column more, another key, another SELECT behind a view) give another hash.
 - Temporary tables belong to one session: a statement that reads one has no hash.
-- Privileges decide whether a statement runs at all, and not what it answers. Row security does change answers:
-  where it applies to the role a statement is not steered at all, and whether it does is part of the hash.
+- Privileges decide whether a statement runs at all, and not what it answers. Row security does change
+  answers: where it applies to the role a statement is not steered at all, and whether it does is part of the
+  hash.
 - How fast plans are rests on the data as well: see ``rows`` and ``analyzed``.
 """
 
@@ -63,7 +64,7 @@ class Dependencies:
 
 
 def grown(statistics: Statistics, rows: tuple[tuple[str, float], ...]) -> bool:
-    """Whether a table has other rows than then, by more than a tenth; also if that cannot be told any more."""
+    """Whether a table's rows are others than then by more than a tenth; also if nobody can tell any more."""
     try:
         return any(
             abs(max(statistics.rows(table), 1.0) - max(before, 1.0)) > GROWTH * max(before, 1.0)
@@ -108,8 +109,7 @@ def named(sql: str, dialect: str, fold: Callable[[str], str]) -> Iterator[tuple[
         return None
     tokens = read(print_)
     names = [
-        _name(text, fold) if slot < 0 else None
-        for text, slot in zip(tokens.texts, tokens.slots, strict=True)
+        _name(text, fold) if slot < 0 else None for text, slot in zip(tokens.texts, tokens.slots, strict=True)
     ]
     return _chains(tokens.texts, names)
 

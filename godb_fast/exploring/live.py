@@ -343,7 +343,7 @@ class LiveExploration:
         return kept
 
     def _now(self, subject: Subject) -> tuple[str, Dependencies | None] | None:
-        """The epoch, and what a query uses at it; None if that is not what it was when the exploration began."""
+        """The epoch, and what a query uses; None if that is not what it was when the exploration began."""
         before, epoch = subject.dependencies, self.engine.schema_epoch()
         if before is None or not isinstance(self.engine, TellsDependencies):
             return (epoch, None) if epoch == self.epoch else None

@@ -36,7 +36,8 @@ SELECT 'function', 0::int8,
  WHERE p.oid >= 16384 AND p.proname = ANY (%s::text[]::name[])
 UNION ALL
 SELECT 'analyzed', w.oid::int8, NULL, pg_catalog.date_part('epoch', GREATEST(
-         pg_catalog.pg_stat_get_last_analyze_time(w.oid), pg_catalog.pg_stat_get_last_autoanalyze_time(w.oid)))
+         pg_catalog.pg_stat_get_last_analyze_time(w.oid),
+         pg_catalog.pg_stat_get_last_autoanalyze_time(w.oid)))
   FROM pg_catalog.unnest(%s::oid[]) AS w(oid)
 """
 

@@ -301,7 +301,9 @@ class PostgresEngine:
         """
         schema = self.schema()
         self.environment()
-        settings = [value for name, value in zip(REPORTED, self._reported, strict=False) if name not in OF_ROLE]
+        settings = [
+            value for name, value in zip(REPORTED, self._reported, strict=False) if name not in OF_ROLE
+        ]
         where = (self._where, self._version, repr(settings), (self._asked or ("?",))[-1])
         return dependencies(sql, self._connection.ask, schema, where)
 
