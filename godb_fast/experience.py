@@ -264,7 +264,7 @@ class Experience:
             from godb_fast.store import KeepsCorrections
 
             kept = self.store.corrections if isinstance(self.store, KeepsCorrections) else None
-            where = scope.engine, scope.environment, scope.epoch, self.policy.learn_from_ms
+            where = scope.engine, scope.environment, self.policy.learn_from_ms
             with scope.lock:
                 scope.lessons = scope.lessons or self._begun(partial(Lessons, *where), kept)
         found: Lessons = scope.lessons

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: how many after that.
 FIRST: Final = 1
 EVERY: Final = 50
+#: In place of an epoch: what earlier versions kept knew tables by their names alone.
+TABLES_WITH_COLUMNS: Final = "tables with columns"
 #: Seconds between two writes to the store; the last one is when a session closes.
 SAVE_EVERY_S: Final = 300.0
 
@@ -66,11 +68,14 @@ class _Saved:
 
 
 class Lessons(_Saved):
-    """Corrections of one database at one epoch. Safe to share between threads.
+    """Corrections of one database. Safe to share between threads.
+
+    They know a table by its name and columns, and a view by what it reads, so that a change of the catalogue
+    makes strangers of those that it touches, and of no others.
 
     Parameters
     ----------
-    engine, database, epoch : str
+    engine, database : str
         Whose executions teach.
     least_ms : float
         What a query's own plan takes at least.
@@ -86,7 +91,7 @@ class Lessons(_Saved):
     """
 
     def __init__(
-        self, engine: str, database: str, epoch: str, least_ms: float, kept: KeptCorrections | None = None
+        self, engine: str, database: str, least_ms: float, kept: KeptCorrections | None = None
     ) -> None:
         self._where = engine, database
         self._least_ms = least_ms
@@ -94,7 +99,7 @@ class Lessons(_Saved):
         super().__init__()
         state = None if kept is None else kept.saved(engine, database)
         self.corrections = Corrections() if state is None else Corrections.from_dict(state)
-        self.corrections.enter(epoch)
+        self.corrections.enter(TABLES_WITH_COLUMNS)
 
     def apply_to(self, known: KnownTemplate, bucket: bytes) -> bool:
         """Whether what was learned is to be asked for queries of a template in a region."""

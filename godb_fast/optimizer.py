@@ -130,6 +130,8 @@ class Optimizer(Experience):
                 if former is not None:
                     # One is enough: it has what it could take over of the one before.
                     former.former = None
+                    # Neither rests on an epoch.
+                    scope.lessons, scope.costs = former.lessons, former.costs
                 scope.routes = backends.kernels("routes", self.backend).Routes(
                     lexer(engine.dialect, self.backend).scan, scope.templates, scope.exact, MAX_EXACT,
                     LateDecision, Prepared, NO_STEERING, partial(_made, scope, None),

@@ -49,6 +49,7 @@ class BlockShape:
             # whole statement stands for it, and all that is bound in it.
             if block.relations[relation].table is None:
                 texts.append(f"block {block.relations[relation].block} of {template.text}")
+                texts.append(_computed(template, block.relations[relation].block))
             if block.relations[relation].table is None or any("opaque " in text for text in texts):
                 opaque.append(relation)
             self.filters.append(" and ".join(sorted(texts)))
@@ -57,7 +58,11 @@ class BlockShape:
         stray = {slot.index for slot in template.slots} - {slot for slots in self.slots for slot in slots}
         for relation in opaque:
             self.slots[relation] += tuple(sorted(stray))
-        tables = [(relation.table or f"block {relation.block}").lower() for relation in block.relations]
+        # With its columns: a table of another definition is another one.
+        tables = [
+            f"{relation.table or f'block {relation.block}'}({','.join(relation.columns)})".lower()
+            for relation in block.relations
+        ]
         self.shape = QueryShape.of(tables, self.filters, block_edges(block), sets)
 
     def query(self, values: Sequence[Any], log_selectivity: Sequence[float]) -> SubplanQuery | None:
@@ -116,6 +121,20 @@ def block_edges(block: Block) -> list[Edge]:
         Edge(left, right, "&".join(sorted(v for v, _ in each)), "&".join(sorted(v for _, v in each)))
         for (left, right), each in sorted(views.items())
     ]
+
+
+def _computed(template: Template, index: int | None) -> str:
+    """What a block reads and how, with the blocks in it: of a view, the statement's text does not say."""
+    if index is None:
+        return ""
+    block = template.blocks[index]
+    parts: list[Any] = [block.reason, block.aggregated, block.distinct, [str(key) for key in block.group_by]]
+    for relation, entry in enumerate(block.relations):
+        filters = sorted(_text(part, []) for part in _filters(block, relation))
+        inside = None if entry.block is None or entry.block == index else _computed(template, entry.block)
+        parts.append((entry.table, entry.columns, filters, inside))
+    parts += [(edge.left, edge.right, edge.left_view, edge.right_view) for edge in block_edges(block)]
+    return repr(parts)
 
 
 def _spelled(value: Any) -> str:

@@ -101,3 +101,38 @@ def test_outer_joins_are_other_shapes_and_blocks_without_graphs_are_refused(sche
     template = parse_template(fingerprint(ONE, "duckdb"), "duckdb", schema)
     with pytest.raises(InvalidInput, match="no join graph"):
         BlockShape(template, replace(template.blocks[0], graph=None), np.zeros(0, np.int64))
+
+
+def keys_after(*changes: str) -> list[int]:
+    """Keys of the sub-plans of b and c, of c alone, and of the whole, after changes of the catalogue."""
+    sql = "SELECT count(*) FROM w AS x, b, c WHERE x.id = b.a_id AND b.id = c.b_id AND b.v = 3"
+    with DuckDBEngine.open() as engine:
+        for table in ("a (id INT, k INT)", "b (id INT, a_id INT, v INT)", "c (id INT, b_id INT)"):
+            engine.run(Rendered(f"CREATE TABLE {table}"))
+        engine.run(Rendered("CREATE VIEW w AS SELECT a.id, a.k FROM a WHERE k > 1"))
+        for change in changes:
+            engine.run(Rendered(change))
+        shape, _ = asked(sql, engine.schema())
+    # Singles come first, in the order of the relations, then pairs.
+    _, _, c, _, b_and_c, whole = shape.shape.keys.tolist()
+    return [b_and_c, c, whole]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ("CREATE TABLE more (id INT)", [True, True, True]),
+        ("ALTER TABLE b ADD COLUMN z INT", [False, True, False]),
+        ("ALTER TABLE c RENAME COLUMN id TO number", [False, False, False]),
+        ("CREATE OR REPLACE VIEW w AS SELECT a.id, a.k FROM a WHERE k > 1", [True, True, True]),
+        ("CREATE OR REPLACE VIEW w AS SELECT a.id, a.k FROM a WHERE k <> 1", [True, True, False]),
+        ("CREATE OR REPLACE VIEW w AS SELECT DISTINCT a.id, a.k FROM a WHERE k > 1", [True, True, False]),
+        (
+            "CREATE OR REPLACE VIEW w AS SELECT a.id, a.k FROM a, b WHERE a.k > 1 AND a.id = b.v",
+            [True, True, False],
+        ),
+    ],
+)
+def test_a_table_or_view_of_another_definition_is_a_stranger(change: str, same: list[bool]) -> None:
+    before, after = keys_after(), keys_after(change)
+    assert [one == other for one, other in zip(before, after, strict=True)] == same

@@ -100,6 +100,23 @@ def test_it_is_kept_for_other_processes_until_the_schema_changes(path: str, tmp_
         assert CORRECTED not in session.optimize(SQL.format(20)).reason
 
 
+def test_a_change_of_something_else_leaves_what_was_learned(path: str, tmp_path: Path) -> None:
+    store = tmp_path / "store.sqlite"
+    with opened(path, store) as session:
+        for _ in range(3):
+            session.execute(SQL.format(20))
+        session.execute("CREATE TABLE something_else (id INTEGER)")
+        # In the same process at once: the template is carried over with what its executions taught.
+        session.execute(SQL.format(20))
+        assert session.optimizer.counters["carried"] == 1
+        assert session.optimize(SQL.format(20)).reason.endswith(CORRECTED)
+        assert session.optimizer.counters["learned"] == 1
+    with opened(path, store) as session:
+        session.execute(SQL.format(20))
+        assert "learned" not in session.optimizer.counters
+        assert session.optimize(SQL.format(20)).reason.endswith(CORRECTED)
+
+
 def test_a_damaged_state_is_left_aside_and_said(path: str, tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.sqlite")
     with opened(path, store) as session:
