@@ -29,6 +29,7 @@ from typing import Any, ClassVar, NoReturn
 
 from godb_fast.core import ColumnKind, JoinTree, PhysicalPlan, QueryGraph, Steering, Template
 from godb_fast.engines.base import CancelToken, Engine, EngineResult, Rendered
+from godb_fast.engines.dependencies import TellsDependencies
 from godb_fast.errors import (
     EngineError,
     MissingStatistics,
@@ -466,6 +467,27 @@ class EngineContract:
         self.run("SELECT count(*) FROM item")
         self.engine.explain(self.QUERIES[0])
         assert self.engine.schema_epoch() == epoch
+
+    def test_what_a_statement_uses_changes_with_that_alone(self) -> None:
+        engine = self.engine
+        if not isinstance(engine, TellsDependencies):
+            skip("this engine cannot tell what a statement uses")
+        sql = "SELECT count(*) FROM orders o JOIN customer c ON o.customer_id = c.id"
+        before = engine.dependencies(sql)
+        assert before is not None
+        assert len(before.tables) == 2
+        self.run("CREATE TABLE added (x INTEGER)")
+        self.run("ALTER TABLE product ADD COLUMN note VARCHAR")
+        assert engine.dependencies(sql) == before
+        for statement in ("CREATE INDEX by_customer ON orders (customer_id)",
+                          "ALTER TABLE customer ADD COLUMN note VARCHAR"):  # fmt: skip
+            self.run(statement)
+            now = engine.dependencies(sql)
+            assert now is not None
+            assert now.digest != before.digest, statement
+            before = now
+        self.run("CREATE TEMPORARY TABLE customer (id INTEGER)")
+        assert engine.dependencies(sql) is None, "a temporary table is one session's"
 
     def test_the_epoch_notices_what_others_change(self) -> None:
         foreign = self.foreign(self.engine)
