@@ -119,6 +119,9 @@ class CursorSession(Session):
         scope, key = self._scope, exact_key(sql, params)
         if scope is None or key is None or key not in scope.exact:
             return None
+        if self.optimizer.looks(scope.exact[key]):
+            # That asks the server.
+            return None
         return self._foreseen(sql, params, self.timeout_s, True)
 
     def steered(self, outlook: Outlook) -> tuple[EngineResult | None, str | None]:

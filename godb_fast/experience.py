@@ -95,6 +95,13 @@ class Experience:
                 entries = [each.entry.to_dict() for each in known.verified if each.database == where]
                 self._with_records(partial(_used, scope.engine, where, entries))
 
+    def looks(self, prepared: Prepared) -> bool:
+        """Whether :meth:`still_holds` would ask the engine."""
+        known = prepared.known
+        if known is None or prepared.served is None or not known.sql:
+            return False
+        return time.monotonic() - known.looked_at >= LOOK_AT_TABLES_S
+
     def still_holds(self, engine: Engine, scope: Scope, prepared: Prepared) -> bool:
         """Whether what was proved of a statement rests on what there is; looked at now and then.
 
@@ -102,9 +109,7 @@ class Experience:
         index is none.
         """
         known, served = prepared.known, prepared.served
-        if known is None or served is None or time.monotonic() - known.looked_at < LOOK_AT_TABLES_S:
-            return True
-        if not known.sql or engine.in_transaction():
+        if known is None or served is None or not self.looks(prepared) or engine.in_transaction():
             return True
         from godb_fast import recall
 

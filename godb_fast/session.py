@@ -182,9 +182,10 @@ class Session(Steerer):
                 try:
                     steered, fell_back = self._try_steered(outlook, limit, cancel, form)
                 except SchemaChanged as changed:
-                    steered, fell_back = None, str(changed)
                     self.optimizer.count("outdated")
-                    prepared = self._decide(sql, params, limit)
+                    outlook = self._anew(sql, params, limit)
+                    prepared = outlook.prepared
+                    steered, fell_back = self._once_more(outlook, changed, limit, cancel, form)
                 if steered is not None:
                     self.optimizer.count("steered")
                     return self._finish(prepared, mode, steered, steered=True)

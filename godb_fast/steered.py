@@ -285,6 +285,33 @@ class Steerer:
         self.optimizer.log_once("fell_back", why)
         return None, why
 
+    def _anew(self, sql: str, params: Parameters, limit: float | None) -> Outlook:
+        """What to do with a statement whose steered run found another schema than that of its decision."""
+        outlook = self._judged(self._decide(sql, params, limit), sql, True)
+        if outlook.steers and self._far is not None and self._scope is not None:
+            return Outlook(outlook.prepared, self._scope.epoch)
+        return outlook
+
+    def _once_more(
+        self,
+        outlook: Outlook,
+        changed: SchemaChanged,
+        limit: float | None,
+        cancel: CancelToken | None,
+        form: dict[str, Any],
+    ) -> tuple[EngineResult | None, str | None]:
+        """The steered run again, if what changed left its decision standing; else why it was discarded.
+
+        Once: who changes schemas all the time is not waited for.
+        """
+        if not outlook.steers:
+            return None, str(changed)
+        try:
+            return self._try_steered(outlook, limit, cancel, form)
+        except SchemaChanged as again:
+            self.optimizer.count("outdated")
+            return None, str(again)
+
     def _validated(self, outlook: Outlook) -> None:
         """A steered run is complete, and its epoch was the right one."""
         if outlook.expected is not None and self._far is not None:

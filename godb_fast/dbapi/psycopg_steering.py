@@ -98,9 +98,19 @@ class Pilot:
         _engine(self.session()).further_looks += round_trips
 
     def steered(
-        self, print_: Fingerprint, cursor: Any, raw: Any, query: str, params: Parameters
+        self,
+        print_: Fingerprint,
+        cursor: Any,
+        raw: Any,
+        query: str,
+        params: Parameters,
+        *,
+        again: bool = True,
     ) -> Generator[Step, Any, Steered]:
-        """Decide on a statement, and run it on the caller's cursor if it is steered."""
+        """Decide on a statement, and run it on the caller's cursor if it is steered.
+
+        Where the schema changed meanwhile it is decided on ``again``, once.
+        """
         try:
             session: CursorSession = self._session or (yield Ask(self.session))
             outlook = session.at_once(query, params) if self._at_once else None
@@ -129,6 +139,11 @@ class Pilot:
             except EngineError as error:
                 # The next decision looks by itself.
                 self.optimizer.log_once("passed_through", f"passed through: {error}")
+                again = False
+            if again:
+                anew = yield from self.steered(print_, cursor, raw, query, params, again=False)
+                if anew.done:
+                    return anew
             return Steered(None, str(changed), (time.perf_counter() - begun) * 1e3)
         return Steered(prepared, fell_back, 0.0 if fell_back is None else (time.perf_counter() - begun) * 1e3)
 

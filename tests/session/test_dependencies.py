@@ -208,14 +208,47 @@ def test_a_running_session_goes_on_after_a_change_of_something_else(server, stor
     with session(server.url, store) as opened:
         assert opened.execute(SQL).observation.steered
         server.admin("CREATE TABLE one_more (id integer)")
-        # The steered run's own round trip finds another epoch: that one result is discarded.
-        opened.execute(SQL)
-        assert opened.execute(SQL).observation.steered
+        # The steered run's own round trip finds another epoch: that result is discarded, and decided anew.
+        result = opened.execute(SQL)
+        assert result.observation.steered
+        assert result.fetchall() == list(opened.run_default(SQL).rows)
+        assert opened.optimizer.counters["outdated"] == 1
         assert opened.optimizer.counters["carried"] == 1
         server.admin("ALTER TABLE a ADD COLUMN z integer")
         opened.execute(SQL)
         assert not opened.execute(SQL).observation.steered
         assert opened.optimizer.counters["carried"] == 1
+
+
+def test_who_changes_the_schema_all_the_time_is_steered_as_well(server, store):
+    """A session that makes a temporary table before each statement."""
+    prove(server, store)
+    with session(server.url, store) as opened:
+        for number in range(5):
+            opened.execute(f"CREATE TEMP TABLE scratch_{number} AS SELECT {number} AS id")
+            assert opened.execute(SQL).observation.steered
+        opened.execute("CREATE TEMP TABLE b AS SELECT 1 AS k")
+        result = opened.execute(SQL)
+        assert not result.observation.steered
+        assert len(result.fetchall()) == 1
+
+
+def test_a_wrapped_connection_is_steered_after_a_change_of_something_else(server, store):
+    import psycopg
+
+    from godb_fast.dbapi import wrap
+
+    prove(server, store)
+    optimizer = Optimizer(policy=Policy(background=False), store=store)
+    with wrap(psycopg.connect(server.url, autocommit=True), optimizer=optimizer, mode="steer") as connection:
+        for number in range(3):
+            expected = connection.execute(SQL).fetchall()
+            assert optimizer.counters["steered"] == number + 1
+            server.admin(f"CREATE TABLE more_{number} (id integer)")
+        assert optimizer.counters["outdated"] == 2
+        server.admin("CREATE OR REPLACE VIEW v AS SELECT k FROM c WHERE k < 3")
+        assert connection.execute(SQL).fetchall() == expected[:3]
+        assert optimizer.counters["steered"] == 3
 
 
 def test_what_was_refused_stays_refused_after_a_change_of_something_else(server):
