@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from godb_fast import backend as backends
 from godb_fast.core import Decision, Steering, Template
+from godb_fast.core.ratio import ratio_text
 from godb_fast.engines.base import Engine, HasArms, Parameters, Rendered
 from godb_fast.engines.dependencies import grown
 from godb_fast.errors import GodbError, InvalidInput
@@ -252,8 +253,9 @@ def reason_of(entry: MemoEntry) -> str:
     proof = entry.evidence
     day = datetime.fromtimestamp(proof.at_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
-        f"verified on {day}: {proof.ratio:.2f} × the time of the engine's own plan "
-        f"(interval {proof.low:.2f} to {proof.high:.2f}) in {proof.pairs} interleaved pairs; {proof.note}"
+        f"verified on {day}: {ratio_text(proof.ratio)} × the time of the engine's own plan "
+        f"(interval {ratio_text(proof.low)} to {ratio_text(proof.high)}) in {proof.pairs} interleaved "
+        f"pairs; {proof.note}"
     )
 
 

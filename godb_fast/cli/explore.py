@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from godb_fast.cli import statements
 from godb_fast.cli.progress import progress_bar
+from godb_fast.core.ratio import ratio_text
 from godb_fast.errors import InvalidInput, SqlError
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ def show(report: ExplorationReport, out: TextIO, *, kept: bool) -> None:
         if entry.entry is not None:
             proof = entry.entry.evidence
             what = (
-                f"{proof.ratio:.2f} × under {entry.arm!r}, {proof.pairs} pairs "
-                f"(interval {proof.low:.2f} to {proof.high:.2f})"
+                f"{ratio_text(proof.ratio)} × under {entry.arm!r}, {proof.pairs} pairs "
+                f"(interval {ratio_text(proof.low)} to {ratio_text(proof.high)})"
             )
         else:
             # Errors of an engine may have several lines.

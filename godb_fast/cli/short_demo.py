@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.cli.progress import progress_bar
+from godb_fast.core.ratio import ratio_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -332,7 +333,7 @@ def _how(row: Row) -> str:
         return f"{kind}, {entry.evidence.pairs} pairs" + ("" if row.steered else "; not steered now")
     if row.blind_ms is not None and row.default_ms:
         ratio = row.blind_ms / row.default_ms
-        took = "does not finish" if math.isinf(ratio) else f"takes {ratio:.2f} ×"
+        took = "does not finish" if math.isinf(ratio) else f"takes {ratio_text(ratio)} ×"
         return f"left alone; heavy's plan {took} here"
     return _REASONS.get(row.outcome.reason, row.outcome.reason)
 

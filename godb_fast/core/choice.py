@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from godb_fast.core.ratio import ratio_text
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -42,7 +44,7 @@ class Bound:
         if not math.isfinite(self.log_ratio):
             return f"no bound at {self.level:.0%} ({self.points} outcomes)"
         ratio = math.exp(min(self.log_ratio, 700.0))
-        return f"at most {ratio:.2f} × at {self.level:.0%} ({self.scope}, {self.points} outcomes)"
+        return f"at most {ratio_text(ratio)} × at {self.level:.0%} ({self.scope}, {self.points} outcomes)"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from godb_fast.core.ratio import ratio_text
 from godb_fast.errors import InvalidInput
 
 Floats = NDArray[np.float64]
@@ -28,7 +29,7 @@ class Interval:
     level: float = 0.95
 
     def __str__(self) -> str:
-        return f"{self.estimate:.3f} ({self.low:.3f} to {self.high:.3f})"
+        return f"{ratio_text(self.estimate, 3)} ({ratio_text(self.low, 3)} to {ratio_text(self.high, 3)})"
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast import backend as backends
+from godb_fast.core.ratio import ratio_text
 
 #: A plan must be estimated this much cheaper than the engine's own in the best guess.
 DEFAULT_MARGIN: Final = 1.25
@@ -130,13 +131,15 @@ def explained(code: int, chosen: int, figure: float, rule: Rule) -> Choice:
         return Choice(
             None,
             f"no plan is estimated {rule.margin:g} times cheaper than the engine's own "
-            f"(the cheapest: {figure:.2f} times)",
+            f"(the cheapest: {ratio_text(figure)} times)",
         )
     if code == 2:
         return Choice(None, f"the gain of {_duration(figure)} is not worth steering")
     if code == 3:
-        return Choice(None, f"the cheaper plans are {figure:.2f} times dearer in some scenario")
-    return Choice(chosen, f"estimated {figure:.2f} times cheaper, at a smaller risk in every scenario")
+        return Choice(None, f"the cheaper plans are {ratio_text(figure)} times dearer in some scenario")
+    return Choice(
+        chosen, f"estimated {ratio_text(figure)} times cheaper, at a smaller risk in every scenario"
+    )
 
 
 def _duration(nanoseconds: float) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from godb_fast.core.ratio import ratio_text
 from godb_fast.evidence import Interval
 from godb_fast.report.gain import Gain
 from godb_fast.report.plots import Bar, curve_plot, ratios_plot
@@ -106,13 +107,13 @@ class Page:
             ("A/A = engine ÷ engine, the noise", _interval(summary.same)),
             (
                 "geometric mean of ratios",
-                f"{ratios.geometric_mean:.3f}; p50 {ratios.p50:.2f}, p95 {ratios.p95:.2f}, "
-                f"p99 {ratios.p99:.2f}",
+                f"{ratio_text(ratios.geometric_mean, 3)}; p50 {ratio_text(ratios.p50)}, "
+                f"p95 {ratio_text(ratios.p95)}, p99 {ratio_text(ratios.p99)}",
             ),
             (
                 "slower queries",
                 f"{ratios.slower_1_1} by more than 1.1 × (A/A {same.slower_1_1}), {ratios.slower_2} by more "
-                f"than 2 × (A/A {same.slower_2}); worst {ratios.worst_ratio:.2f} × ({summary.worst})",
+                f"than 2 × (A/A {same.slower_2}); worst {ratio_text(ratios.worst_ratio)} × ({summary.worst})",
             ),
             ("queries", f"{summary.compared} measured, {summary.steered} of them steered"),
             (
@@ -144,7 +145,7 @@ class Page:
             how = "steered" if entry.steered else "the engine's plan"
             cut = " or more" if "default" in entry.cut else ""
             rows.append(
-                (entry.query.name, duration(default) + cut, duration(ours), f"{ours / default:.2f}", how)
+                (entry.query.name, duration(default) + cut, duration(ours), ratio_text(ours / default), how)
             )
         bars.sort(key=lambda bar: bar.ratio)
         section = _Section(
@@ -159,7 +160,7 @@ class Page:
 
     def _exploration(self) -> _Section:
         gain, found = self.gain, self.gain.exploration
-        gap = "" if gain.oracle_gap is None else f", {gain.oracle_gap:.2f} × the best that was seen"
+        gap = "" if gain.oracle_gap is None else f", {ratio_text(gain.oracle_gap)} × the best that was seen"
         section = _Section(
             "What was looked for, and what it cost",
             [
@@ -177,7 +178,7 @@ class Page:
                     entry.name,
                     entry.arm or "",
                     duration(entry.default_s * 1e3) + (" or more" if entry.unfinished else ""),
-                    f"{proof.ratio:.2f} ({proof.low:.2f} to {proof.high:.2f})",
+                    f"{ratio_text(proof.ratio)} ({ratio_text(proof.low)} to {ratio_text(proof.high)})",
                     str(proof.pairs),
                 )
             )

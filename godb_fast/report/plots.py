@@ -9,6 +9,8 @@ from html import escape
 from itertools import pairwise
 from typing import Final
 
+from godb_fast.core.ratio import ratio_text
+
 _WIDTH: Final = 720
 _INK, _FAINT, _GAIN, _LOSS, _NOISE = "#222", "#ccc", "#1a7f37", "#c62828", "#888"
 #: Ratios beyond these are drawn at the edge, with their figure.
@@ -130,6 +132,6 @@ def ratios_plot(bars: Sequence[Bar]) -> str:
             f'<rect x="{start:.1f}" y="{y + 2:.1f}" width="{max(end - start, 0.5):.1f}" '
             f'height="{row - 5:.1f}" fill="{colour}"/>',
             f'<circle cx="{at(bar.same):.1f}" cy="{y + row / 2 - 0.5:.1f}" r="2" fill="{_NOISE}"/>',
-            _text(_WIDTH - right + 6, y + 11, f"{'≤ ' if bar.bound else ''}{bar.ratio:.2f}"),
+            _text(_WIDTH - right + 6, y + 11, f"{'≤ ' if bar.bound else ''}{ratio_text(bar.ratio)}"),
         ]
     return _svg(height, body, "Ratio of each query")

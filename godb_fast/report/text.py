@@ -6,6 +6,7 @@ import shutil
 from typing import IO, TYPE_CHECKING, Final
 
 from godb_fast.core import Decision
+from godb_fast.core.ratio import ratio_text
 from godb_fast.evidence import Interval, Verdict
 from godb_fast.report.comparison import Comparison, QueryRuns
 from godb_fast.report.summary import Summary
@@ -91,8 +92,8 @@ def _templates(summary: Summary, out: Console) -> None:
             str(row.steered),
             duration(row.default_ms),
             duration(row.ours_ms),
-            f"{row.ratio:.2f}",
-            f"{row.worst_ratio:.2f}",
+            ratio_text(row.ratio),
+            ratio_text(row.worst_ratio),
             style=style if row.steered else "",
         )
     out.print(table)
@@ -190,9 +191,7 @@ def _problems(comparison: Comparison, out: Console) -> None:
 
 
 def _interval(interval: Interval | None) -> str:
-    return (
-        "-" if interval is None else f"{interval.estimate:.3f}  ({interval.low:.3f} to {interval.high:.3f})"
-    )
+    return "-" if interval is None else str(interval)
 
 
 def _figures(comparison: Comparison, summary: Summary, out: Console) -> None:
@@ -216,18 +215,22 @@ def _figures(comparison: Comparison, summary: Summary, out: Console) -> None:
         row("A/A = engine / engine", f"{_interval(summary.same)}  the noise")
         if summary.steered and summary.steered < summary.compared:
             row("R of the steered queries", _interval(summary.steered_ratio))
-        row("R with decisions from memory", f"{summary.cached_ratio:.3f}  as for texts that repeat")
-        row("R of a first pass", f"{summary.one_pass_ratio:.3f}  first sights and discarded runs charged")
+        if summary.cached_ratio is not None:
+            cached = ratio_text(summary.cached_ratio, 3)
+            row("R with decisions from memory", f"{cached}  as for texts that repeat")
+        if summary.one_pass_ratio is not None:
+            once = ratio_text(summary.one_pass_ratio, 3)
+            row("R of a first pass", f"{once}  first sights and discarded runs charged")
         row(
             "geometric mean of ratios",
-            f"{ratios.geometric_mean:.3f}  (p50 {ratios.p50:.2f}, p95 {ratios.p95:.2f}, "
-            f"p99 {ratios.p99:.2f})",
+            f"{ratio_text(ratios.geometric_mean, 3)}  (p50 {ratio_text(ratios.p50)}, "
+            f"p95 {ratio_text(ratios.p95)}, p99 {ratio_text(ratios.p99)})",
         )
         row(
             "slower queries",
             f"{ratios.slower_1_1} by more than 1.1 × (A/A {noise.slower_1_1}), "
             f"{ratios.slower_2} by more than 2 × (A/A {noise.slower_2}); "
-            f"worst {ratios.worst_ratio:.2f} × ({summary.worst})",
+            f"worst {ratio_text(ratios.worst_ratio)} × ({summary.worst})",
         )
         for name, label in (("default", "engine"), ("ours", "ours")):
             shares = summary.latency_ms[name].items()
@@ -281,13 +284,14 @@ def verdict_line(summary: Summary) -> str:
         return "nothing was measured"
     ratio = summary.ratio.estimate
     if summary.verdict is Verdict.GAIN:
-        return f"gain: ours takes {ratio:.2f} of the engine's time"
+        return f"gain: ours takes {ratio_text(ratio)} of the engine's time"
     if summary.verdict is Verdict.WORSE:
-        return f"worse: ours takes {ratio:.2f} of the engine's time"
+        return f"worse: ours takes {ratio_text(ratio)} of the engine's time"
     if summary.verdict is Verdict.NO_GAIN:
         if summary.steered:
-            return f"no gain here: the engine's plans are as good (R {ratio:.3f})"
-        return f"no gain here: the engine's plans are kept, and looking for better ones is in R {ratio:.3f}"
+            return f"no gain here: the engine's plans are as good (R {ratio_text(ratio, 3)})"
+        looking = f"looking for better ones is in R {ratio_text(ratio, 3)}"
+        return f"no gain here: the engine's plans are kept, and {looking}"
     return (
         "inconclusive: the effect lies inside the noise; more --repetitions or a quieter machine would tell"
     )

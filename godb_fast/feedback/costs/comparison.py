@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from godb_fast.core.ratio import ratio_text
 from godb_fast.errors import InvalidInput
 from godb_fast.evidence import LogRatioTest, log_ratio_test, sign_evidence
 
@@ -171,8 +172,9 @@ class CostComparison:
         test = log_ratio_test(self._log_ratios, alpha=self.alpha)
         outcome = self._decided or Outcome.OPEN
         reason = (
-            f"{outcome.value}: {test.pairs} pairs, latency ratio {test.ratio:.3f} "
-            f"[{test.low:.3f}, {test.high:.3f}], nearer in {self._nearer} of {self._compared} predictions"
+            f"{outcome.value}: {test.pairs} pairs, latency ratio {ratio_text(test.ratio, 3)} "
+            f"[{ratio_text(test.low, 3)}, {ratio_text(test.high, 3)}], "
+            f"nearer in {self._nearer} of {self._compared} predictions"
         )
         return Standing(outcome, test, self._nearer, self._compared, reason)
 
