@@ -453,3 +453,30 @@ def test_ctrl_c_reports_what_was_measured_and_leaves_nothing(arguments, tmp_path
     assert "Traceback" not in err
     assert not list(tmp_path.glob("godb_fast-demo-*"))
     SqliteStore(os.environ["GODB_FAST_STORE"]).check()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("module", ["godb_fast.errors", "numpy.exceptions", "sqlglot.errors"])
+def test_an_interruption_while_modules_are_imported_ends_quietly(module, tmp_path):
+    """Python says on stderr what it has imported; the signal comes right after one of the first of ours."""
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "godb_fast", "explain", "duckdb://", "SELECT 1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.stderr is not None
+    imported = []
+    for line in process.stderr:
+        imported.append(line)
+        if line.split("|")[-1].strip() == module:
+            process.send_signal(signal.SIGINT)
+            break
+    else:
+        pytest.fail(f"{module} was not imported: {''.join(imported[-5:])}")
+    out, err = process.communicate(timeout=30)
+    said = [line for line in err.splitlines() if not line.startswith("import time:")]
+    assert process.returncode == 130, err
+    assert (out, said) == ("", ["interrupted"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -144,3 +147,31 @@ def test_a_short_limit_of_a_caller_spoils_nothing_for_the_next(
     found = statistics.column("memory.main.t", "id")
     assert found is not None
     assert found.distinct == 1000
+
+
+CTRL_C = """
+import os, signal, sys, threading
+import godb_fast
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+session = godb_fast.connect("duckdb://", mode="steer")
+threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    session.execute("SELECT count(*) FROM range(1000000) a, range(10000) b WHERE a.range + b.range = 3")
+except KeyboardInterrupt:
+    print("interrupted", session.execute("SELECT 42").fetchall(), session.optimizer.counters.get("quarantined"))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_in_a_program_is_a_keyboard_interrupt() -> None:
+    """DuckDB 2.0 makes a RuntimeError of it, without a cause."""
+    done = subprocess.run(
+        [sys.executable, "-c", CTRL_C],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout.strip() == "interrupted [(42,)] None", done.stderr

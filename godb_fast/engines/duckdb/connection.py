@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from godb_fast.engines.base import CancelToken, Parameters
+from godb_fast.engines.duckdb import quirks
 from godb_fast.engines.duckdb.instance import Instance, Settings, import_duckdb
 from godb_fast.engines.watchdog import REPEAT_S, WATCHDOG, Alarm
 from godb_fast.errors import EngineBusy, EngineError, QueryCancelled, QueryTimeout, ResultTooLarge
@@ -182,10 +183,9 @@ class Connection:
                 self.abandon()
                 raise
             except Exception as error:
-                if isinstance(error.__cause__, KeyboardInterrupt):
-                    # 1.x: the driver saw Ctrl-C, gave up waiting, and left the statement running.
+                if quirks.was_ctrl_c(error):
+                    # The driver gave up waiting, and (1.x) left the statement running.
                     self.abandon()
-                    raise KeyboardInterrupt from error
                 raise self.translated(error) from error
 
     @staticmethod
@@ -284,7 +284,15 @@ class Connection:
     # -- errors and the end -------------------------------------------------------------------------
 
     def translated(self, error: Exception) -> EngineError:
-        """An error of the driver in our terms, with the driver's message."""
+        """An error of the driver in our terms, with the driver's message.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If that is what it was.
+        """
+        if quirks.was_ctrl_c(error):
+            raise KeyboardInterrupt from error
         if isinstance(error, EngineError):
             return error
         if isinstance(error, self._duckdb.InterruptException):

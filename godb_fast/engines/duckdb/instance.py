@@ -26,6 +26,7 @@ Settings: TypeAlias = tuple[tuple[str, str], ...]
 #: others stay on (filter pushdown and statistics propagation above all).
 JOIN_TREE_SETTINGS: Final[Settings] = (("disabled_optimizers", "join_order,build_side_probe_side"),)
 
+_GLOBAL: Final = "SELECT name FROM system.main.duckdb_settings() WHERE scope = 'GLOBAL'"
 _SETTING = re.compile(r"SET GLOBAL (?P<name>[a-z_]+) = '(?P<value>(?:[^']|'')*)'")
 
 
@@ -77,12 +78,13 @@ class Instance:
         self._saved: list[tuple[str, str]] = []
         self._values: dict[str, tuple[int, str]] = {}
         self._control = _connect(path, read_only, self.token)
-        self._global = frozenset(
-            name
-            for (name,) in self._control.execute(
-                "SELECT name FROM system.main.duckdb_settings() WHERE scope = 'GLOBAL'"
-            ).fetchall()
-        )
+        try:
+            self._global = frozenset(name for (name,) in self._control.execute(_GLOBAL).fetchall())
+        except Exception as error:
+            self._control.close()
+            if quirks.was_ctrl_c(error):
+                raise KeyboardInterrupt from error
+            raise
         self.turns = Turns(self._switch)
 
     def cursor(self) -> Any:

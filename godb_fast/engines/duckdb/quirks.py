@@ -9,7 +9,8 @@ names in plans               ``SEQ_SCAN␠``, ``t``, never quoted        ``SEQ_S
 ``stats(column)``            text                                     struct
 ``ALTER TABLE``              a new ``table_oid``                      the same ``table_oid``
 Ctrl-C                       ``RuntimeError`` after the KeyboardInterrupt, the statement still running;
-                             in 2.0 (and 1.5's fetch) it waits until the statement ends
+                             in 2.0 (and 1.5's fetch) it waits until the statement ends, or stops it with
+                             ``RuntimeError("Query interrupted")`` that names no cause
 error in a transaction       binder errors leave it open               every error aborts it
 arrow                        ``fetch_arrow_table()``,                 ``to_arrow_table()``,
                              ``fetch_record_batch()``                 ``to_arrow_reader()``
@@ -100,6 +101,13 @@ def _persistently(connection: Any, statement: str) -> None:
             if type(error).__name__ != "InterruptException":
                 raise
     connection.execute(statement)
+
+
+def was_ctrl_c(error: BaseException) -> bool:
+    """Whether an error of the driver is what it made of a KeyboardInterrupt (2.0 does not say so)."""
+    if isinstance(error.__cause__, KeyboardInterrupt):
+        return True
+    return type(error) is RuntimeError and str(error) == "Query interrupted"
 
 
 def arrow_table(connection: Any) -> Any:
