@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from types import FrameType, TracebackType
@@ -103,7 +103,11 @@ class Session(Steerer):
             If the engine refuses it.
         """
         if params is None:
-            hit = self._exact.get(sql)
+            try:
+                hit = self._exact.get(sql)
+            except TypeError:
+                # What cannot be a key is no statement: told below, off the short way.
+                hit = None
             if hit is not None:
                 return hit.decision
             find = self._find
@@ -112,6 +116,7 @@ class Session(Steerer):
                 found = find(sql)
                 if type(found) is Prepared:
                     return found.decision
+        _check_statement(sql)
         _check_params(params)
         with self._lock, self._seeing(sql):
             self._check_open()
@@ -165,6 +170,7 @@ class Session(Steerer):
         """
         mode = self.mode if mode is None else check_mode(mode)
         limit = self.timeout_s if timeout_s is None else _checked_timeout(timeout_s)
+        _check_statement(sql)
         _check_params(params)
         if fetch not in ("rows", "arrow"):
             raise InvalidInput(f"fetch is {fetch!r}; it is rows or arrow")
@@ -203,6 +209,7 @@ class Session(Steerer):
         profile: bool = False,
     ) -> EngineResult:
         """Run a statement under the engine's own plan, with nothing around it: one arm of a comparison."""
+        _check_statement(sql)
         with self._lock:
             self._check_open()
             result = self.engine.run(Rendered(sql, params), timeout_s=timeout_s, profile=profile)
@@ -229,6 +236,7 @@ class Session(Steerer):
         QueryTimeout, EngineError
             From the steered run itself.
         """
+        _check_statement(sql)
         with self._lock:
             self._check_open()
             prepared = self.optimizer.decide(self.engine, self._valid_scope(), sql, params)
@@ -313,10 +321,14 @@ class Session(Steerer):
         from godb_fast.exploring.subjects import LiveQuery
 
         wanted = Budget.parse(budget)
+        if isinstance(queries, str | bytes) or not isinstance(queries, Iterable):
+            raise InvalidInput(f"queries is {_shown(queries)}; give a list of statements")
         named = [
             entry if isinstance(entry, LiveQuery) else LiveQuery(f"query {number}", entry)
             for number, entry in enumerate(queries, 1)
         ]
+        for query in named:
+            _check_statement(query.sql)
         with self._lock:
             self._check_open()
             if self.engine.in_transaction():
@@ -470,6 +482,20 @@ def _checked_timeout(timeout_s: float | None) -> float | None:
         raise InvalidInput(f"timeout_s is {given!r}; give seconds above 0, or None for no limit")
     # No watchdog needs to be set for longer than that.
     return None if float(given) > LONGEST_S else float(given)
+
+
+def _check_statement(sql: Any) -> None:
+    if isinstance(sql, str):
+        return
+    if isinstance(sql, bytes | bytearray):
+        raise InvalidInput(f"a statement is a str, and this is {_shown(sql)}: decode it, as in sql.decode()")
+    raise InvalidInput(f"a statement is a str, and this is {_shown(sql)}")
+
+
+def _shown(value: Any) -> str:
+    """A wrong argument in a message, not all of a long one."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}… ({type(value).__name__})"
 
 
 def _check_params(params: Parameters) -> None:

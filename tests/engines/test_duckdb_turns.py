@@ -249,6 +249,28 @@ def test_control_c_stops_a_statement_and_puts_settings_back(before: tuple[str, .
         assert engine.run(Rendered("SELECT 42")).rows == [(42,)]
 
 
+def test_what_the_driver_makes_of_control_c_is_one(engine: DuckDBEngine) -> None:
+    """2.0 raises a RuntimeError without a cause, if it looks up in time (which no test can count on)."""
+
+    def interrupted() -> None:
+        raise RuntimeError("Query interrupted")
+
+    def interrupted_in_1() -> None:
+        raise RuntimeError("Query interrupted") from KeyboardInterrupt()
+
+    for work in (interrupted, interrupted_in_1):
+        with pytest.raises(KeyboardInterrupt):
+            engine._connection.guarded(work, settings=(("disabled_optimizers", "join_order"),))
+        assert value(engine) == ""
+    with pytest.raises(EngineError, match="Query interrupted by a rule"):
+        engine._connection.guarded(lambda: raise_(RuntimeError("Query interrupted by a rule")))
+    assert engine.run(Rendered("SELECT 42")).rows == [(42,)]
+
+
+def raise_(error: Exception) -> None:
+    raise error
+
+
 # -- borrowed connections -------------------------------------------------------------------------------
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +9,7 @@ import pytest
 
 import godb_fast
 from godb_fast import optimizer as optimizers
-from godb_fast.errors import QueryTimeout, UnknownRelation
+from godb_fast.errors import InvalidInput, QueryTimeout, UnknownRelation
 from godb_fast.knowledge import MAX_EXACT_LENGTH
 from godb_fast.session import Session
 from godb_fast.sql.fingerprint import MAX_BYTES, MAX_JOINS
@@ -149,29 +146,25 @@ def test_a_short_limit_of_a_caller_spoils_nothing_for_the_next(
     assert found.distinct == 1000
 
 
-CTRL_C = """
-import os, signal, sys, threading
-import godb_fast
+@pytest.mark.parametrize("call", ["execute", "optimize", "run_default", "run_steered", "explore"])
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (None, "a statement is a str, and this is None"),
+        (b"SELECT 1", r"a statement is a str, and this is b'SELECT 1': decode it, as in sql.decode\(\)"),
+        (["SELECT 1"], r"a statement is a str, and this is \['SELECT 1'\]"),
+        (b"x" * 10**6, r"b'x{58}… \(bytes\)"),
+    ],
+)
+def test_what_is_no_text_is_said_to_be_none(session: Session, call: str, statement: Any, said: str) -> None:
+    before = dict(session.optimizer.counters)
+    given = [statement] if call == "explore" else statement
+    with pytest.raises(InvalidInput, match=said):
+        getattr(session, call)(given)
+    assert session.optimizer.counters == before
 
-signal.signal(signal.SIGINT, signal.default_int_handler)
-session = godb_fast.connect("duckdb://", mode="steer")
-threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-try:
-    session.execute("SELECT count(*) FROM range(1000000) a, range(10000) b WHERE a.range + b.range = 3")
-except KeyboardInterrupt:
-    print("interrupted", session.execute("SELECT 42").fetchall(), session.optimizer.counters.get("quarantined"))
-"""
 
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_ctrl_c_in_a_program_is_a_keyboard_interrupt() -> None:
-    """DuckDB 2.0 makes a RuntimeError of it, without a cause."""
-    done = subprocess.run(
-        [sys.executable, "-c", CTRL_C],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert done.stdout.strip() == "interrupted [(42,)] None", done.stderr
+@pytest.mark.parametrize("queries", [None, "SELECT 1", b"SELECT 1", 7])
+def test_one_text_is_no_list_of_statements(session: Session, queries: Any) -> None:
+    with pytest.raises(InvalidInput, match="give a list of statements"):
+        session.explore(queries, "1s")
