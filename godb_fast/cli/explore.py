@@ -101,6 +101,8 @@ def show(report: ExplorationReport, out: TextIO, *, kept: bool) -> None:
         f"{len(report.queries)}",
         file=out,
     )
+    if report.overspent is not None:
+        print(report.overspent, file=out)
     if any(entry.unfinished for entry in report.queries):
         print("+ stopped at the cap: the figure is a lower bound", file=out)
     if kept and report.promoted:

@@ -187,7 +187,8 @@ class Explorer:
 
         Asking again without recording gives the same trial.
         """
-        left = budget_s - self.spent_s
+        # Each run costs a little beside its own time.
+        left = budget_s - self.spent_s - self.settings.choice.overhead_s
         if left <= 0.0:
             return None
         if not self._agenda:

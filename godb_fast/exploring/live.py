@@ -119,7 +119,7 @@ class LiveExploration:
         self._chosen: list[int] = []
         self._candidates: list[dict[str, Candidate]] = []
         self._entries: dict[int, tuple[int, MemoEntry]] = {}
-        self._budget_s = 0.0
+        self._budget_s = self._prepared_s = 0.0
         self._exhausted = False
         self._earlier = Earlier(records, engine.name, self.database)
         self._examined = [examine(engine, query, backend) for query in self._queries]
@@ -156,7 +156,7 @@ class LiveExploration:
         """
         interrupted = False
         try:
-            self._measure_defaults()
+            self._measure_defaults(budget)
             self._prepare(budget)
             if self._explorer is not None:
                 self._drive(self._explorer)
@@ -174,12 +174,16 @@ class LiveExploration:
 
     # -- baselines and candidates -------------------------------------------------------------------
 
-    def _measure_defaults(self) -> None:
+    def _measure_defaults(self, budget: Budget) -> None:
+        """Run the engine's own plans, as many of them as a budget in seconds has room for."""
         for number, subject in enumerate(self._subjects):
             if number in self._baselines:
                 if self._baselines[number].unfinished:
                     self._executor.unfinished(number)
                 continue
+            spent = sum(entry.spent_s for entry in self._baselines.values())
+            if budget.seconds is not None and spent >= budget.seconds:
+                return
             self._progress(f"default of {subject.query.name}", 0.0, math.inf, 1.0)
             self._baselines[number] = self._executor.baseline(number)
             self._save(spare=True)
@@ -220,6 +224,7 @@ class LiveExploration:
         explorer = Explorer(space, settings, state=state)
         if state is None:
             explorer.charge(spent + time.perf_counter() - begun)
+            self._prepared_s = explorer.spent_s
             explorer.suggest(list(openings(subjects, found, arms, space, self._earlier)))
             self._note_default_plans(subjects, found, defaults)
         self._executor = self._executor.narrowed(self._chosen, subjects, found, arms)
@@ -486,6 +491,7 @@ class LiveExploration:
             exhausted=self._exhausted,
             curve=[] if explorer is None else explorer.curve,
             notes=self.notes,
+            prepared_s=spent if explorer is None else self._prepared_s,
         )
 
     def _outcome(self, number: int, row: int | None, query: LiveQuery) -> QueryOutcome:

@@ -52,6 +52,10 @@ class ExplorationReport:
     workload_s, now_s : float
         One run of the workload under default plans, and under what was promoted (as measured on the way:
         a fair comparison is another run).
+    prepared_s : float
+        The part of ``spent_s`` that went by before the first trial: the engine's own plans are run and
+        profiled, candidates are planned. In workload-times a budget is not known before, so that this may
+        be more than all of it.
     """
 
     queries: list[QueryOutcome]
@@ -65,6 +69,20 @@ class ExplorationReport:
     exhausted: bool = False
     curve: list[tuple[float, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    prepared_s: float = 0.0
+
+    @property
+    def overspent(self) -> str | None:
+        """By how much the budget was exceeded, and why; None if it was not."""
+        over = self.spent_s - self.budget_s
+        if over <= 0.0 or not self.budget_s:
+            return None
+        if self.prepared_s > self.budget_s:
+            return (
+                f"{over:.2g} s over the budget: running the engine's own plans and planning others took "
+                f"{self.prepared_s:.2g} s, which left nothing for trials; give a larger one"
+            )
+        return f"{over:.2g} s over the budget: answers of the last run were compared and kept"
 
     @property
     def promoted(self) -> list[QueryOutcome]:
@@ -85,4 +103,5 @@ class ExplorationReport:
             "exhausted": self.exhausted,
             "curve": self.curve,
             "notes": self.notes,
+            "prepared_s": self.prepared_s,
         }

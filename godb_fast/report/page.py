@@ -170,6 +170,8 @@ class Page:
             ],
             ("query", "changed plan", "engine", "ratio when proved", "pairs"),
         )
+        if found.overspent is not None:
+            section.text.append(f"{found.overspent[0].upper()}{found.overspent[1:]}.")
         for entry in found.promoted:
             assert entry.entry is not None
             proof = entry.entry.evidence

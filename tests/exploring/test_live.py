@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -135,6 +136,29 @@ def test_duckdb_exploration_keeps_within_its_budget_and_tells_what_it_left_alone
     assert [MemoEntry.from_dict(entry).steering for entry in kept] == [
         entry.entry.steering for entry in report.promoted if entry.entry is not None
     ]
+
+
+def test_a_budget_that_ends_before_the_first_trial_is_said_and_can_be_gone_on_with(skewed, records):
+    with open_engine(skewed) as engine:
+        report = LiveExploration(engine, [SKEWED, COUNTED], records=records).run(Budget(seconds=1e-4))
+        first, second = report.queries
+        assert (first.default_s > 0.0, second.reason, report.runs) == (True, "not reached", 0)
+        assert report.overspent is not None
+        assert "left nothing for trials" in report.overspent
+        assert 1e-4 < report.prepared_s <= report.spent_s
+        further = LiveExploration(engine, [SKEWED, COUNTED], records=records, resume=True)
+        assert further.run(Budget(seconds=4.0)).queries[1].default_s > 0.0
+
+
+def test_what_is_spent_beyond_a_budget_is_told(skewed, records):
+    with open_engine(skewed) as engine:
+        report = LiveExploration(engine, [SKEWED, COUNTED]).run(Budget(workloads=0.01))
+    assert report.budget_s == pytest.approx(0.01 * report.workload_s)
+    assert report.overspent is not None
+    assert f"{report.prepared_s:.2g} s" in report.overspent
+    assert replace(report, spent_s=report.budget_s).overspent is None
+    compared = replace(report, budget_s=5.0, prepared_s=1.0, spent_s=5.25).overspent
+    assert compared == "0.25 s over the budget: answers of the last run were compared and kept"
 
 
 def examined(engine: Any, query: LiveQuery) -> Any:
