@@ -117,6 +117,12 @@ def run(options: Options, report: Report) -> None:
                 found = session.explore(loaded.explored, chosen.explore, cap_s=chosen.cap_s)
                 if found.interrupted:
                     raise KeyboardInterrupt
+                differing = [f"{each.query} under {each.arm}" for each in found.refusals if each.differs]
+                report.note(
+                    f"explored for {found.spent_s:.0f} s: {found.runs} trials, better plans proved for "
+                    f"{len(found.promoted)} statements; refused as their answers differ: "
+                    f"{', '.join(differing) or 'none'}"
+                )
             _tell(report, session, queries, bare, chosen.cap_s)
 
 

@@ -47,6 +47,7 @@ def test_equal_rows(url):
     report = collect("answers", answers.run, Options())
     assert outcomes(report) == {"pairs": "equal", "one": "equal", "broken": "refused"}
     assert not report.broken
+    assert any(note.startswith("explored for") and note.endswith("differ: none") for note in report.notes)
     assert all(row["executions"] >= 2 for row in report.rows if row["outcome"] == "equal")
     assert "refused by the engine itself: broken" in report.notes
 
