@@ -1,9 +1,10 @@
 """Executions to train on: the demo, TPC-H and TPC-DS on a live engine, each query under several plans.
 
 Run as ``python -m benchmarks.collecting STORE``, then ``godb-fast train STORE``. Each query runs under the
-engine's own plan, under join trees of ours and, on PostgreSQL, under its arms; plans take turns in random
-order. The store keeps each execution with its plan and, where the query has one block to plan, the vector of
-the plan that really ran. Nothing else is read: no published evaluation data but the texts of the queries.
+engine's own plan, under join trees of ours, in other words and, on PostgreSQL, under its arms; plans take
+turns in random order. The store keeps each execution with its plan, each plan's time beside the engine's own,
+and, where the query has one block to plan, the vector of the plan that really ran. Nothing else is read: no
+published evaluation data but the texts of the queries.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +27,17 @@ from benchmarks.workloads import Loaded, Wanted, load
 from godb_fast.core import Decision, JoinTree, Observation
 from godb_fast.engines.base import Engine
 from godb_fast.engines.registry import open_engine
-from godb_fast.errors import EngineError, GodbError
+from godb_fast.errors import EngineError, GodbError, QueryTimeout
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.subjects import LiveQuery, Subject, examine
 from godb_fast.learning.describing import PlanDescriber
 from godb_fast.learning.features import FEATURES_VERSION
-from godb_fast.store import SqliteStore
+from godb_fast.learning.physical import plan_vector
+from godb_fast.store import PlanRun, SqliteStore
 
 WORKLOADS = ("demo-full", "tpch", "tpcds")
 #: Candidates of a query that run, the engine's own plan apart.
-MOST_CANDIDATES = 6
+MOST_CANDIDATES = 12
 #: A plan may take so many times the engine's own, and a moment.
 ALLOWANCE, LEAST_S = 6.0, 0.3
 
@@ -50,6 +53,7 @@ class Settings:
     rounds: int
     limit_s: float
     cap_s: float
+    only: frozenset[str] = frozenset()
 
 
 def collect(settings: Settings, options: Options) -> int:
@@ -66,31 +70,36 @@ def collect(settings: Settings, options: Options) -> int:
                 except MissingData as missing:
                     tell(f"{workload} left out: {missing}")
                     break
-                recorded += _workload(loaded, store, settings, drawn.seed, first=draw == 0)
+                recorded += _workload(workload, loaded, store, settings, drawn.seed, first=draw == 0)
                 tell(f"{workload}, draw {draw + 1}: {recorded:,} executions so far")
     store.close()
     return recorded
 
 
-def _workload(loaded: Loaded, store: SqliteStore, settings: Settings, seed: int, *, first: bool) -> int:
+def _workload(
+    workload: str, loaded: Loaded, store: SqliteStore, settings: Settings, seed: int, *, first: bool
+) -> int:
     """Every query once per plan, and the engine's own plan twice."""
     queries = [*(loaded.explored if first else ())]
     queries += [LiveQuery(query.name, query.sql) for query in loaded.measured]
+    queries = [query for query in queries if not settings.only or query.name in settings.only]
     end = time.monotonic() + settings.limit_s
     source, recorded = random.Random(seed), 0
     source.shuffle(queries)
     engine = open_engine(loaded.url)
     try:
-        for query in queries:
+        for number, query in enumerate(queries):
             if time.monotonic() > end:
                 tell(f"the time of {settings.limit_s:.0f} s is over; queries that did not run are left out")
                 break
-            for observation, vector in _runs(engine, query, source, settings.cap_s):
+            trials = Trials(engine, f"{workload} {query.name} {seed}-{number}")
+            for observation, vector in _runs(engine, query, source, settings.cap_s, trials):
                 store.record(Decision(observation.fingerprint, "", engine=engine.name), observation)
                 if vector is not None:
                     # Described before anything ran, kept as of then.
                     store.features.keep(observation.execution_id, observation.at, FEATURES_VERSION, vector)
                 recorded += 1
+            store.trials.keep(FEATURES_VERSION, trials.runs)
     finally:
         engine.close()
     if not store.flush(60.0):
@@ -98,30 +107,53 @@ def _workload(loaded: Loaded, store: SqliteStore, settings: Settings, seed: int,
     return recorded
 
 
+class Trials:
+    """What the plans of one query took."""
+
+    def __init__(self, engine: Engine, query: str) -> None:
+        self._where = engine.name, engine.environment(), query
+        self.runs: list[PlanRun] = []
+
+    def ran(self, subject: Subject, entry: Candidate, seconds: float, *, cut: bool = False) -> None:
+        """Note a run."""
+        assert entry.plan is not None
+        key = "" if entry.arm == DEFAULT_ARM else entry.steering.key
+        template, vector = subject.template.fingerprint, plan_vector(entry.plan)
+        self.runs.append(PlanRun(*self._where, template, key, vector, seconds, cut, datetime.now(UTC)))
+
+
 def _runs(
-    engine: Engine, query: LiveQuery, source: random.Random, cap_s: float
+    engine: Engine, query: LiveQuery, source: random.Random, cap_s: float, trials: Trials
 ) -> Iterator[tuple[Observation, Any]]:
     subject = examine(engine, query)
     if not isinstance(subject, Subject):
         return
     try:
         found = candidates(engine, subject)
-        # Once for the caches, and to know what a candidate may take.
-        own_s = engine.run(found[DEFAULT_ARM].rendered, timeout_s=cap_s).latency_ms / 1e3
     except EngineError as error:
         tell(f"{query.name} left out: {error}")
         return
-    others = [entry for arm, entry in found.items() if arm != DEFAULT_ARM and not entry.rewritten]
-    others.sort(key=lambda entry: not entry.steering.join_trees)
-    turns = [found[DEFAULT_ARM], *others[:MOST_CANDIDATES], found[DEFAULT_ARM]]
+    own_s, unfinished = cap_s, False
+    try:
+        # Once for the caches, and to know what a candidate may take.
+        own_s = engine.run(found[DEFAULT_ARM].rendered, timeout_s=cap_s).latency_ms / 1e3
+    except QueryTimeout:
+        unfinished = True
+        trials.ran(subject, found[DEFAULT_ARM], cap_s, cut=True)
+    except EngineError as error:
+        tell(f"{query.name} left out: {error}")
+        return
+    others = [entry for arm, entry in found.items() if arm != DEFAULT_ARM]
+    source.shuffle(others)
+    turns = others[:MOST_CANDIDATES] + ([] if unfinished else [found[DEFAULT_ARM]] * 2)
     source.shuffle(turns)
     describe = _Describer(engine, subject)
     for entry in turns:
-        yield from _run(engine, subject, entry, describe, min(cap_s, ALLOWANCE * own_s + LEAST_S))
+        yield from _run(engine, subject, entry, describe, min(cap_s, ALLOWANCE * own_s + LEAST_S), trials)
 
 
 def _run(
-    engine: Engine, subject: Subject, entry: Candidate, describe: _Describer, timeout_s: float
+    engine: Engine, subject: Subject, entry: Candidate, describe: _Describer, timeout_s: float, trials: Trials
 ) -> Iterator[tuple[Observation, Any]]:
     common: dict[str, Any] = {
         "steered": entry.arm != DEFAULT_ARM,
@@ -132,9 +164,13 @@ def _run(
     }
     try:
         result = engine.run(entry.rendered, timeout_s=timeout_s, profile=True)
-    except EngineError:
-        # Too slow, or refused: what did not end tells nothing of its pipelines.
+    except QueryTimeout:
+        # What did not end tells nothing of its pipelines.
+        trials.ran(subject, entry, timeout_s, cut=True)
         return
+    except EngineError:
+        return
+    trials.ran(subject, entry, max(result.latency_ms, 1e-3) / 1e3)
     plan = result.plan
     vector = (
         None if plan is None else describe(engine.default_trees(subject.template, plan, subject.literals))
@@ -189,13 +225,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=2, help="draws of literals per query (2)")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds per workload and draw (600)")
     parser.add_argument("--cap", type=float, default=10.0, help="seconds that a run may take (10)")
+    parser.add_argument("--only", metavar="NAMES", default="", help="only statements of these names: q1,q6")
     parser.add_argument("--data", type=Path, metavar="DIR", help="default: GODB_FAST_BENCH_DATA")
     parser.add_argument("--seed", type=int, default=1)
     parsed = parser.parse_args(arguments)
     named = parsed.data or os.environ.get("GODB_FAST_BENCH_DATA") or None
     settings = Settings(
-        parsed.store, parsed.engine, parsed.workloads, parsed.scale, parsed.rounds, parsed.limit, parsed.cap
-    )
+        parsed.store, parsed.engine, parsed.workloads, parsed.scale, parsed.rounds, parsed.limit, parsed.cap,
+        frozenset(name for name in parsed.only.split(",") if name),
+    )  # fmt: skip
     try:
         count = collect(settings, Options(Path(named) if named else None, None, parsed.seed))
     except KeyboardInterrupt:

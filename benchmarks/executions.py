@@ -14,9 +14,12 @@ import numpy as np
 
 from godb_fast.core import Decision, Observation, PhysicalNode, PhysicalPlan
 from godb_fast.learning.features import COLUMN, FEATURES, FEATURES_VERSION, columns
-from godb_fast.store import SqliteStore
+from godb_fast.learning.physical import plan_vector
+from godb_fast.store import PlanRun, SqliteStore
 
 BEGIN = datetime(2024, 5, 1, tzinfo=UTC)
+#: How much slower the machine is than the one whose nanoseconds these are.
+SLOWNESS = 100.0
 #: Nanoseconds per row that probes a hash table of up to so many rows.
 _PROBE = ((1e3, 4.0), (1e5, 12.0), (math.inf, 60.0))
 
@@ -37,10 +40,12 @@ def fill(
     source = random.Random(seed)
     shapes = [_template(random.Random(seed * 1000 + number)) for number in range(templates)]
     at = BEGIN
+    trials: list[PlanRun] = []
     while executions > 0:
         number = source.randrange(templates)
         scale = math.exp(source.uniform(-2.0, 2.0))
         query = source.random()
+        decision_of = f"query {len(trials)}"
         for steered in (False, True, False)[: min(executions, 3)]:
             at += timedelta(seconds=7)
             plan, seconds = _run(shapes[number], scale, steered, source, timed, engine)
@@ -59,12 +64,19 @@ def fill(
                 at=at,
             )
             store.record(decision, observation)
+            trials.append(
+                PlanRun(
+                    engine, "drawn", decision_of, number, "steered" if steered else "",
+                    plan_vector(plan), seconds, False, at,
+                )
+            )  # fmt: skip
             store.features.keep(
                 observation.execution_id,
                 at - timedelta(seconds=1),
                 FEATURES_VERSION,
                 _vector(plan, number, query, scale),
             )
+    store.trials.keep(FEATURES_VERSION, trials)
     if not store.flush(60.0):
         raise RuntimeError(f"the store did not take the executions: {store.health().reason}")
 
@@ -100,7 +112,7 @@ def _run(
     spent_ns += rows * 15.0
     groups = max(rows**0.5, 1.0)
     node = _node("HASH_GROUP_BY", "aggregate", groups, rows * 15.0, source, timed, node)
-    seconds = (spent_ns * 1e-9 + 2e-4) * math.exp(source.gauss(0.0, 0.1))
+    seconds = SLOWNESS * (spent_ns * 1e-9 + 2e-4) * math.exp(source.gauss(0.0, 0.1))
     return PhysicalPlan(
         node, engine, "profile" if timed else "explain", seconds * 1e3 if timed else None
     ), seconds

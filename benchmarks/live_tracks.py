@@ -1,18 +1,21 @@
 """The two tracks of the live benchmark.
 
-*Repeat*: statements are explored, then statements of the same templates are measured. *Unseen*: half of the
-templates are explored and the other half measured, with the best static arm learnt from the former beside
-it; three splits.
+*Repeat*: statements are explored, then statements of the same templates are measured. *Unseen*: a model
+chooses for a third of the templates, having learned from others alone, with the best static arm of those
+beside it; three splits.
 """
 
 from __future__ import annotations
 
+import logging
 import random
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import methods
@@ -20,15 +23,22 @@ from benchmarks.workloads import Loaded
 from godb_fast.core import Steering
 from godb_fast.engines.base import Engine, HasArms
 from godb_fast.engines.registry import open_engine
-from godb_fast.errors import EngineError, InvalidInput, QueryTimeout
+from godb_fast.errors import EngineError, InvalidInput
 from godb_fast.exploring.live import ExplorationReport
 from godb_fast.exploring.subjects import LiveQuery
+from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.training import TrainingReport, train
 from godb_fast.report import Comparison, Query, Settings, compare
 from godb_fast.report.comparison import Arm, Extras
 from godb_fast.report.gain import Gain, gain_of
 from godb_fast.report.raw import RawRuns, part_of
 from godb_fast.session import Optimizer, Policy, Session
-from godb_fast.store import SqliteStore
+from godb_fast.sql import fingerprint
+from godb_fast.store import PlanRun, SqliteStore
+
+#: Nothing is explored on the unseen track.
+_NOTHING = ExplorationReport([], 0.0, 0.0, 0.0, 0.0, 0)
+log = logging.getLogger("godb_fast")
 
 #: Splits of the unseen track.
 SPLITS = 3
@@ -47,6 +57,8 @@ class Plan:
     store: Path | None = None
     resume: bool = False
     methods: tuple[str, ...] = ()
+    trials: Path | None = None
+    untried: str = "plans"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +72,8 @@ class Track:
 
 
 @contextmanager
-def _session(url: str, store: SqliteStore) -> Iterator[Session]:
-    optimizer = Optimizer(policy=Policy(background=False), store=store)
+def _session(url: str, store: SqliteStore, policy: Policy) -> Iterator[Session]:
+    optimizer = Optimizer(policy=policy, store=store)
     with Session(optimizer, open_engine(url, read_only=True), mode="steer") as session:
         yield session
 
@@ -77,7 +89,7 @@ def repeat(loaded: Loaded, plan: Plan, part: str, raw: RawRuns | None) -> Track:
     with tempfile.TemporaryDirectory(prefix="godb_fast-steering-") as folder:
         store = SqliteStore(plan.store or Path(folder) / "store.sqlite")
         try:
-            with _session(loaded.url, store) as session:
+            with _session(loaded.url, store, Policy(background=False, untried="off")) as session:
                 exploration, wall_s = _explore(session, loaded.explored, plan)
                 arms: dict[str, Arm] = {}
                 notes: list[str] = []
@@ -94,49 +106,95 @@ def repeat(loaded: Loaded, plan: Plan, part: str, raw: RawRuns | None) -> Track:
 
 
 def unseen(loaded: Loaded, plan: Plan, part: str, raw: RawRuns | None) -> Iterator[Track]:
-    """Explore half of the templates and measure the other half, in three splits.
+    """Measure templates that no model has seen, a third of them at a time.
+
+    A ranker is trained on the runs in ``plan.trials``, without those of the templates that are held out. Each
+    held-out statement runs once, under the engine's own plan; what it is steered to from then on is measured.
 
     Raises
     ------
     InvalidInput
-        If there are too few templates.
+        If there are too few templates, or no trials to learn from.
     """
     names = [entry.name for entry in loaded.explored]
     if len(names) < LEAST_TEMPLATES:
         raise InvalidInput(f"{len(names)} templates cannot be split; the unseen track needs more")
     if plan.methods:
         raise InvalidInput("methods choose among statements that they explored: they have the repeat track")
-    for seed in range(plan.seed, plan.seed + SPLITS):
-        mixed = names.copy()
-        random.Random(seed).shuffle(mixed)
-        training = set(mixed[: len(mixed) // 2])
-        yield _split(loaded, plan, f"{part}split {seed}", raw, training)
+    if plan.trials is None:
+        raise InvalidInput(
+            "the unseen track needs --trials STORE to learn from: python -m benchmarks.collecting STORE"
+        )
+    mixed = names.copy()
+    random.Random(plan.seed).shuffle(mixed)
+    for split in range(SPLITS):
+        yield _split(loaded, plan, f"{part}split {split + 1}", raw, set(mixed[split::SPLITS]))
 
 
-def _split(loaded: Loaded, plan: Plan, part: str, raw: RawRuns | None, training: set[str]) -> Track:
-    explored = [entry for entry in loaded.explored if entry.name in training]
-    measured = [entry for entry in loaded.measured if entry.name not in training]
+def _split(loaded: Loaded, plan: Plan, part: str, raw: RawRuns | None, held_out: set[str]) -> Track:
+    measured = [entry for entry in loaded.measured if entry.name in held_out]
+    begun = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="godb_fast-steering-") as folder:
-        # Splits must not know of each other: each has a store of its own.
-        path = Path(folder) / "store.sqlite"
-        if plan.store is not None:
-            path = plan.store.with_name(f"{plan.store.name}-{part.replace(' ', '-')}")
-        store = SqliteStore(path)
+        store = SqliteStore(Path(folder) / "store.sqlite")
         try:
-            with _session(loaded.url, store) as session:
-                exploration, wall_s = _explore(session, explored, plan)
+            assert plan.trials is not None
+            policy = Policy(background=False, untried=plan.untried)
+            with _session(loaded.url, store, policy) as session:
+                texts = [entry.sql for entry in (*loaded.explored, *measured) if entry.name in held_out]
+                known = _without(session.engine, SqliteStore(plan.trials), texts)
+                store.trials.keep(FEATURES_VERSION, known)
+                trained = train(store, engine=session.engine.name, trained_from=f"{plan.trials}, {part}")
+                notes = [_told(trained, session.engine.name, known)]
                 arms: dict[str, Arm] = {}
-                notes = []
                 if isinstance(session.engine, HasArms):
-                    static = best_static_arm(session.engine, explored, exploration, plan.cap_s)
+                    static = best_static_arm(session.engine, known, [entry.sql for entry in measured])
                     notes.append(static.told)
                     arms["best static arm"] = static.arm(session.engine)
                 else:
                     notes.append(f"{session.engine.name} has no settings for arms: no static arm beside ours")
-                gain = _measure(session, measured, exploration, plan, part, raw, arms)
+                _see(session, measured, plan.cap_s)
+                wall_s = time.perf_counter() - begun
+                gain = _measure(session, measured, _NOTHING, plan, part, raw, arms)
+                counters = session.optimizer.counters
+                held, broken = counters.get("bounds_held", 0), counters.get("bounds_broken", 0)
+                notes.append(
+                    f"chosen unverified: {counters.get('untried', 0)} of {len(measured)} statements; "
+                    f"of {held + broken} runs {held} kept to their bound"
+                )
         finally:
             store.close()
     return Track(part, gain, wall_s, tuple(notes))
+
+
+def _without(engine: Engine, trials: SqliteStore, texts: Sequence[str]) -> list[PlanRun]:
+    """The runs of a store but those of some statements' templates."""
+    hidden = {fingerprint(text, engine.dialect).hash for text in texts}
+    runs = trials.trials.runs(FEATURES_VERSION, engine.name, datetime.now(UTC))
+    hidden_names = {run.query.rpartition(" ")[0] for run in runs if run.fingerprint in hidden}
+    # Other literals may have made another template of the same statement.
+    return [run for run in runs if run.query.rpartition(" ")[0] not in hidden_names]
+
+
+def _told(trained: TrainingReport, engine: str, known: Sequence[PlanRun]) -> str:
+    name, templates = f"{engine}-ranker", len({run.fingerprint for run in known})
+    for entry in trained.trained:
+        if entry.card.name == name:
+            figures = ", ".join(f"{key} {value:.3g}" for key, value in entry.card.metrics.items())
+            level = entry.card.calibration["level"]
+            return (
+                f"ranker trained on {len(known)} runs of {templates} templates (level {level:g}; on "
+                f"templates held out within these: {figures})"
+            )
+    return f"no ranker: {trained.skipped.get(name, 'nothing to learn from')}"
+
+
+def _see(session: Session, queries: Sequence[Query], cap_s: float) -> None:
+    """Run each statement once, as a service would have before."""
+    for query in queries:
+        try:
+            session.execute(query.sql, timeout_s=cap_s)
+        except EngineError as error:
+            log.info("%s: %s", query.name, error)
 
 
 def _explore(session: Session, queries: Sequence[LiveQuery], plan: Plan) -> tuple[ExplorationReport, float]:
@@ -194,51 +252,35 @@ class StaticArm:
         return run
 
 
-def best_static_arm(
-    engine: Engine, queries: Sequence[LiveQuery], exploration: ExplorationReport, cap_s: float
-) -> StaticArm:
-    """The arm under which the explored statements take least, each arm cut when it is beaten.
+def best_static_arm(engine: Engine, known: Sequence[PlanRun], texts: Sequence[str]) -> StaticArm:
+    """The arm under which the runs of a store took least; queries without a run under it took the default's.
 
-    What that takes is told, and is not in the exploration's budget.
+    Parameters
+    ----------
+    texts : sequence of str
+        Statements whose plans say which arms there are.
     """
     assert isinstance(engine, HasArms)
-    default_s = {entry.name: entry.default_s for entry in exploration.queries if entry.default_s > 0.0}
-    dearest_first = sorted(
-        (entry for entry in queries if entry.name in default_s), key=lambda entry: -default_s[entry.name]
-    )
-    applies: dict[str, set[str]] = {}
-    settings: dict[str, tuple[tuple[str, str], ...]] = {}
-    for query in dearest_first:
-        for arm in engine.arms(engine.explain(query.sql)):
-            settings[arm.name] = arm.settings
-            applies.setdefault(arm.name, set()).add(query.name)
-    best_s, best = sum(default_s.values()), ""
-    spent_s = 0.0
-    for name, values in settings.items():
-        # Where an arm cannot change the plan, the default's time is its time.
-        total = sum(seconds for query, seconds in default_s.items() if query not in applies[name])
-        steering = Steering(settings=values)
-        for query in dearest_first:
-            if query.name not in applies[name]:
-                continue
-            if total >= best_s:
-                break
-            limit = min(cap_s, best_s - total)
-            begun = time.perf_counter()
-            try:
-                engine.run(engine.under(query.sql, None, steering), timeout_s=limit)
-                took = time.perf_counter() - begun
-            except QueryTimeout:
-                took = limit
-            except EngineError:
-                took = best_s
-            spent_s += time.perf_counter() - begun
-            total += took
-        if total < best_s:
-            best_s, best = total, name
-    ratio = best_s / sum(default_s.values()) if default_s else 1.0
-    told = (
-        f"best static arm on the explored templates: {best or 'none, the default'} ({ratio:.2f} there); "
-        f"finding it took {spent_s:.0f} s"
-    )
-    return StaticArm(best, settings.get(best, ()), told)
+    arms: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
+    for text in texts:
+        for arm in engine.arms(engine.explain(text)):
+            arms[Steering(settings=arm.settings).key] = arm.name, arm.settings
+    own: dict[str, list[float]] = {}
+    under: dict[str, dict[str, float]] = {}
+    for run in known:
+        if not run.steering:
+            own.setdefault(run.query, []).append(run.seconds)
+        elif run.steering in arms:
+            under.setdefault(run.steering, {})[run.query] = run.seconds
+    defaults = {query: statistics.median(seconds) for query, seconds in own.items()}
+    default_s = sum(defaults.values())
+    totals = {
+        key: sum(runs.get(query, seconds) for query, seconds in defaults.items())
+        for key, runs in under.items()
+    }
+    best = min(totals, key=lambda key: totals[key], default=None)
+    if best is None or totals[best] >= default_s:
+        return StaticArm("", (), "best static arm of the templates learned from: none, the default")
+    name, settings = arms[best]
+    told = f"best static arm of the templates learned from: {name} ({totals[best] / default_s:.2f} there)"
+    return StaticArm(name, settings, told)

@@ -3,13 +3,14 @@
 Statements are explored under a budget; then statements run interleaved under the engine's plans, under the
 engine's plans again (A/A), and through ``execute()`` in mode steer, which plans each call as if its literals
 were new. ``--track repeat`` measures other literals of the explored templates, ``--track unseen`` templates
-that were not explored. The benchmark loads TPC-H, TPC-DS or the demo itself; files of statements need a
-loaded database (``--url``).
+that were not explored and that the model behind the choice has not seen. The benchmark loads TPC-H, TPC-DS or
+the demo itself; files of statements need a loaded database (``--url``).
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -37,6 +38,9 @@ FLOORS: Mapping[tuple[str, str], tuple[float, float]] = {
     ("duckdb", "tpcds"): (1.02, 1.0),
 }
 DUCKDB_FLOOR = 1.02
+#: Of the unseen track: R, the geometric mean, and the share of queries that are slower than 1.2 × the default
+#: by more than 50 ms and the spread of A/A.
+UNSEEN_R, UNSEEN_MEAN, UNSEEN_SLOWER = 0.85, 0.97, 0.02
 
 
 @dataclass
@@ -57,6 +61,8 @@ class Settings:
     methods: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     store: Path | None = None
+    trials: Path | None = None
+    untried: str = "plans"
     raw: Path | None = None
     resume: bool = False
 
@@ -86,11 +92,14 @@ def run(options: Options, report: Report) -> None:
                         report.note(note)
                 plan = Plan(
                     settings.budget, settings.cap_s, settings.rounds, options.seed,
-                    settings.store, settings.resume, settings.methods,
+                    settings.store, settings.resume, settings.methods, settings.trials, settings.untried,
                 )  # fmt: skip
                 if settings.track == "unseen":
-                    for track in unseen(loaded, plan, f"{label} " if label else "", raw):
+                    tracks = list(unseen(loaded, plan, f"{label} " if label else "", raw))
+                    for track in tracks:
                         _tell(report, track)
+                    if label != "stock":
+                        _hold_unseen(report, tracks, settings, options)
                 else:
                     track = repeat(loaded, plan, label, raw)
                     _tell(report, track)
@@ -264,6 +273,40 @@ def _hold(report: Report, gain: Gain, settings: Settings, options: Options) -> N
         )
 
 
+def _hold_unseen(report: Report, tracks: list[Track], settings: Settings, options: Options) -> None:
+    """All splits as one workload, and its floors."""
+    times = [(track, entry) for track in tracks for entry in track.gain.comparison.compared]
+    if not times:
+        return
+    total = {"default": 0.0, "ours": 0.0}
+    logs = []
+    for _, entry in times:
+        default, ours = entry.median_ms
+        total["default"] += default
+        total["ours"] += ours
+        logs.append(math.log(ours / default))
+    r = total["ours"] / total["default"]
+    geometric = math.exp(sum(logs) / len(logs))
+    beyond = sum(entry.beyond for track in tracks for entry in track.gain.slower)
+    report.row(
+        "all splits",
+        queries=len(times),
+        R=r,
+        geometric_mean=geometric,
+        slower_beyond_the_floor=beyond,
+        share_slower=beyond / len(times),
+        steered=sum(track.gain.summary.steered for track in tracks),
+        discarded_runs_s=sum(track.gain.summary.wasted_ms for track in tracks) / 1e3,
+    )
+    ours = settings.engine == "postgres" and settings.workload == "tpcds"
+    if not ours or settings.wanted.scale < 1.0 or options.quick or settings.only:
+        report.note("the floors of unseen templates are for TPC-DS on PostgreSQL, scale 1, all statements")
+        return
+    report.floor("R, unseen templates", r, UNSEEN_R)
+    report.floor("geometric mean, unseen templates", geometric, UNSEEN_MEAN)
+    report.floor("share of unseen queries that got slower", beyond / len(times), UNSEEN_SLOWER)
+
+
 def _postgres(settings: Settings) -> bool:
     return (settings.url or "").startswith(("postgres://", "postgresql://"))
 
@@ -313,6 +356,18 @@ def _extend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", metavar="NAMES", help="only statements of these names: q1,q6 (floors are for all of them)"
     )
+    parser.add_argument(
+        "--trials",
+        type=Path,
+        metavar="STORE",
+        help="for --track unseen: what python -m benchmarks.collecting STORE kept, to learn from",
+    )
+    parser.add_argument(
+        "--untried",
+        choices=("plans", "rewrites"),
+        default="plans",
+        help="what may be chosen unverified: settings and join orders, or other words as well (plans)",
+    )
     parser.add_argument("--store", type=Path, metavar="FILE", help="keeps what is proved, for --resume")
     parser.add_argument(
         "--raw", type=Path, metavar="FILE", help="every measured run: CSV, or Parquet (.parquet)"
@@ -331,8 +386,8 @@ def _configure(parsed: argparse.Namespace) -> None:
     SETTINGS = Settings(
         parsed.engine, parsed.workload, parsed.scale, parsed.url, parsed.measure, parsed.track, parsed.stock,
         parsed.cache, parsed.budget, parsed.cap, parsed.rounds, tuple(parsed.method),
-        tuple(name for name in (parsed.only or "").split(",") if name), parsed.store, parsed.raw,
-        parsed.resume,
+        tuple(name for name in (parsed.only or "").split(",") if name), parsed.store, parsed.trials,
+        parsed.untried, parsed.raw, parsed.resume,
     )  # fmt: skip
     if SETTINGS.stock and len(list(_servers(SETTINGS))) == 2 and next(_servers(SETTINGS))[0] != "tuned":
         raise InvalidInput("--stock is for a PostgreSQL server of our own: --engine postgres, no --url")

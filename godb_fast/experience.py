@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,12 +17,15 @@ from godb_fast.errors import EngineError, InvalidInput, StoreError
 from godb_fast.exploring.ledger import Ledger
 from godb_fast.knowledge import KnownTemplate, Prepared, Scope
 from godb_fast.policy import Policy
+from godb_fast.sql import fingerprint
 
 if TYPE_CHECKING:
+    from godb_fast.background import Worker
     from godb_fast.core import Observation
     from godb_fast.exploring.subjects import Subject
     from godb_fast.lessons import CostLessons, Lessons
     from godb_fast.store import Explorations, Store
+    from godb_fast.untried import Untried
 
 log = logging.getLogger("godb_fast")
 
@@ -36,6 +40,9 @@ SLOWER: Final = 1.1
 class Experience:
     """The part of an :class:`~godb_fast.optimizer.Optimizer` that executions and explorations teach."""
 
+    #: Does what may wait, in the background.
+    worker: Worker
+
     def __init__(self, policy: Policy, store: Store | None, backend: str | None) -> None:
         self.policy = policy
         self.backend = backend
@@ -46,6 +53,7 @@ class Experience:
         self._lock = threading.Lock()
         self._logged: set[str] = set()
         self._counters: dict[str, int] = {}
+        self._untried: Untried | None = None
 
     @property
     def records(self) -> Explorations | None:
@@ -130,6 +138,54 @@ class Experience:
             self.count("outgrown")
         return any(each.entry == served.entry for each in held)
 
+    # -- what nobody has tried ----------------------------------------------------------------------
+
+    def consider(
+        self,
+        engine: Engine,
+        scope: Scope | None,
+        prepared: Prepared,
+        sql: str,
+        latency_ms: float,
+        *,
+        cut: bool = False,
+    ) -> None:
+        """Look for a plan that nobody has run, after a run of the engine's own that took long.
+
+        ``cut`` says that it was stopped. Nothing is raised.
+        """
+        known = prepared.known
+        slow = latency_ms >= self.policy.learn_from_ms and self.policy.untried != "off"
+        if scope is None or known is None or not slow or prepared.decision.steering:
+            return
+        if not self.in_rollout(prepared.decision.fingerprint):
+            return
+        if cut and prepared.bucket not in known.baseline_ms:
+            # It takes longer than that: as good a bound for the watchdog.
+            known.baseline_ms[prepared.bucket] = latency_ms
+        from godb_fast.untried import Slow
+
+        literals = prepared.literals
+        if not literals and known.template.slots:
+            literals = fingerprint(sql, engine.dialect, backend=self.backend).literals
+        self.untried.consider(
+            engine, scope, Slow(sql, prepared.params, known, literals, prepared.bucket, latency_ms)
+        )
+
+    @property
+    def untried(self) -> Untried:
+        """Chooses among plans that nobody has run."""
+        if self._untried is None:
+            from godb_fast.store import SqliteStore
+            from godb_fast.untried import Untried
+
+            folder = self.store.path.parent / "models" if isinstance(self.store, SqliteStore) else None
+            with self._lock:
+                self._untried = self._untried or Untried(
+                    self.policy, self.worker, folder, self.count, self.log_once, self.backend
+                )
+        return self._untried
+
     # -- what executions teach ----------------------------------------------------------------------
 
     def in_rollout(self, fingerprint_: int) -> bool:
@@ -166,6 +222,7 @@ class Experience:
         default_ms = _default_ms(prepared)
         lost_ms = 0.0 if default_ms is None else max(0.0, latency_ms - SLOWER * default_ms)
         self._charge(prepared, latency_ms / 1e3, lost_ms / 1e3)
+        self._turned_out(scope, prepared, latency_ms)
         bound = known.baseline_ms.get(prepared.bucket)
         if bound is not None and runs >= STEERED_RUNS and best > bound * SLOWER:
             self.quarantine(
@@ -175,6 +232,12 @@ class Experience:
                 f"not {bound:.1f} ms",
                 slow=True,
             )
+
+    def _turned_out(self, scope: Scope, prepared: Prepared, latency_ms: float, *, cut: bool = False) -> None:
+        """Tell the gate how a plan that it let through has done."""
+        served, default_ms = prepared.served, _default_ms(prepared)
+        if served is not None and served.choice is not None and default_ms and latency_ms > 0.0:
+            self.untried.saw(scope.engine, served, math.log(latency_ms / default_ms), cut=cut)
 
     def wants_profile(self, engine: Engine, prepared: Prepared) -> bool:
         """Whether the engine's own plan is to be profiled now, to learn from it."""
@@ -294,6 +357,11 @@ class Experience:
         from godb_fast import recall
 
         known, served = prepared.known, prepared.served
+        if slow:
+            self._turned_out(scope, prepared, lost_s * 1e3, cut=True)
+        if served is not None and served.choice is not None:
+            # Nothing was proved, so that nothing is to be proved anew.
+            served = None
         beside = slow and served is not None and served.region not in (b"", prepared.bucket)
         if served is not None:
             entry = recall.split(served, prepared.bucket) if beside else recall.failed(served, reason)
@@ -370,4 +438,7 @@ def _default_ms(prepared: Prepared) -> float | None:
     if prepared.verified is not None:
         # Nothing has to be seen first: it was, when this was verified.
         return max(bound or 0.0, prepared.verified.evidence.default_s * 1e3)
+    if bound is None and prepared.served is not None:
+        # What was chosen unverified was chosen beside a run of a region nearby.
+        return prepared.served.entry.evidence.default_s * 1e3
     return bound

@@ -22,6 +22,7 @@ from godb_fast.sql import Fingerprint, fingerprint
 
 if TYPE_CHECKING:
     from godb_fast.exploring.memo import MemoEntry
+    from godb_fast.learning.choosing import Choice
 
 #: Exact texts and templates that one scope remembers; the oldest are forgotten first.
 MAX_EXACT: Final = 20_000
@@ -32,7 +33,7 @@ MAX_EXACT_LENGTH: Final = 10_000
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """What exploration proved, with what every call that it serves needs, made once.
+    """What exploration proved, or a model chose, with what every call that it serves needs, made once.
 
     ``before`` holds its settings, and ``pieces`` what is sent under them: pieces of text, and slots for the
     texts of literals; None for the text as it is. ``before`` is None where more than literals decides what is
@@ -50,6 +51,9 @@ class Served:
     apart: frozenset[bytes] = frozenset()
     #: The environment under which the store keeps it: of another role, maybe.
     database: str = ""
+    #: Why a model chose it, and which one, where no run has verified it.
+    choice: Choice | None = None
+    model: str = ""
 
 
 @dataclass(eq=False)
@@ -83,6 +87,8 @@ class KnownTemplate:
     steered_ms: dict[tuple[bytes, str], tuple[int, float]] = field(default_factory=dict)
     #: Estimated cost of a steering over that of the engine's own plan, by bucket and steering; NaN: unknown.
     estimated: dict[tuple[bytes, str], float] = field(default_factory=dict)
+    #: Regions for which a better plan was looked for that nobody had run.
+    looked_for: set[bytes] = field(default_factory=set)
     #: Steerings refused from now on, with the reason.
     quarantine: dict[str, str] = field(default_factory=dict)
     #: Its way to what executions taught (``feedback.TemplateFeedback``), and whether that changes decisions.
@@ -92,7 +98,7 @@ class KnownTemplate:
     slow_runs: dict[bytes, int] = field(default_factory=dict)
     #: Names and types of the default plan's result.
     columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-    #: What exploration proved of it.
+    #: What exploration proved of it, and then what was chosen unverified.
     verified: tuple[Served, ...] = ()
     #: How often an answer under a steering was not certain, because rows tie where LIMIT cuts.
     ties: dict[str, int] = field(default_factory=dict)
@@ -113,6 +119,8 @@ class KnownTemplate:
                 setattr(copied, each.name, value.copy())
         copied.route = copied.proved = copied.feedback = copied.preparation = None
         copied.verified = ()
+        # What was chosen unverified stays behind, and may be looked for again.
+        copied.looked_for = set()
         return copied
 
 
@@ -139,13 +147,13 @@ class Prepared:
         self.bucket = bucket
         self.literals = literals
         self.params = params
-        #: What was proved of the decision's steering, where it was explored.
+        #: What was proved of the decision's steering, or why it was chosen unverified.
         self.served: Served | None = None
 
     @property
     def verified(self) -> MemoEntry | None:
         """What was proved of the decision's steering, where it was explored."""
-        return None if self.served is None else self.served.entry
+        return None if self.served is None or self.served.choice is not None else self.served.entry
 
     @property
     def rendered(self) -> Rendered:

@@ -88,7 +88,7 @@ class Optimizer(Experience):
         #: Decisions by routes of scopes that were forgotten.
         self._decided = 0
         self._preparer = Preparer(self.policy.margin, backend, self.count, self.log_once)
-        #: Prepares templates while their first queries run.
+        #: Prepares templates while their first queries run, and looks for better plans after slow ones.
         self.worker = self._preparer.worker
 
     def session(self, connection: Any, **options: Any) -> Any:
@@ -476,6 +476,10 @@ def _drafted(planned: Any) -> Draft:
     return Draft.planned(known.planner, planned, known.own_plans[planned.bucket], known.margin)
 
 
+#: Of a decision that no model was asked for.
+_NO_MODEL: Final[dict[str, Any]] = {"models": (), "bound": None, "support": None, "cluster": None}
+
+
 def _made(
     scope: Scope, draft: Draft | None, planned: Any, field: str, tell: Callable[[], Any] | None = None
 ) -> dict[str, Any]:
@@ -485,6 +489,8 @@ def _made(
     """
     laps = planned
     if draft is None and planned.served is not None:
+        from godb_fast.recall import chosen_fields
+
         return {
             "reason": planned.served[2].reason,
             "block_reasons": (),
@@ -493,6 +499,7 @@ def _made(
             "engine": scope.engine,
             "epoch": scope.epoch,
             "timings_us": planned.timings_us,
+            **chosen_fields(planned.served[2]),
         }
     if draft is None:
         draft, laps = _drafted(planned), planned.timings_us
@@ -505,6 +512,7 @@ def _made(
         "engine": scope.engine,
         "epoch": scope.epoch,
         "timings_us": laps,
+        **_NO_MODEL,
     }
 
 

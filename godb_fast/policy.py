@@ -10,6 +10,7 @@ from typing import Final
 from godb_fast.errors import InvalidInput
 
 MODES: Final = ("off", "observe", "advise", "steer")
+UNTRIED: Final = ("off", "plans", "rewrites")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Policy:
         Share of the templates, 0 to 1, that may be steered; a template is always in or always out.
     max_buffered_rows : int
         A steered result waits in memory until it is complete; past this many rows the default runs.
+    untried : str
+        Which plans that no run has verified may serve queries whose own plan took at least ``learn_from_ms``:
+        ``off`` (none), ``plans`` (other settings and join orders, which cannot change an answer; the default)
+        or ``rewrites`` (other words as well, whose answers are equal by proof and were not compared). A model
+        chooses them; without one there are none.
     learn_from_ms : float
         Executions of queries whose own plan takes at least so many milliseconds teach the optimizer: some of
         them are profiled, where the engine can, and what they show corrects the estimates of such queries.
@@ -50,11 +56,14 @@ class Policy:
     regression_budget: float = 0.05
     rollout: float = 1.0
     max_buffered_rows: int = 2_000_000
+    untried: str = "plans"
     learn_from_ms: float = 50.0
     background: bool = True
 
     def __post_init__(self) -> None:
         check_mode(self.mode)
+        if self.untried not in UNTRIED:
+            raise InvalidInput(f"untried is {self.untried!r}; it is one of {', '.join(UNTRIED)}")
         for name in (
             "margin",
             "allowance",

@@ -72,16 +72,20 @@ def attach(engine: Engine, known: KnownTemplate, verified: Verified, backend: st
     """Give a template what was verified of it, where it rests on what there is now."""
     kept = verified.get(known.template.fingerprint & _UNSIGNED, ())
     kept = tuple(each for each in kept if holds(engine, known, each[0]))
-    guarded: set[str] = set()
-    if any(entry.steering.rewrites for entry, _ in kept):
-        from godb_fast.rewriting import rewrites
-
-        # Also what rendering them rests on.
-        guarded = {each.name for each in rewrites(known.template, engine.schema()) if each.guards}
-    known.verified = tuple(_served(engine, known, entry, where, guarded) for entry, where in kept)
+    guarded = guards_of(engine, known) if any(entry.steering.rewrites for entry, _ in kept) else set()
+    chosen = tuple(each for each in known.verified if each.choice is not None)
+    proved = tuple(served_by(engine, known, entry, where, guarded) for entry, where in kept)
+    known.verified = (*proved, *chosen)
     # The short way of planning knows nothing of it.
     known.route = None
     known.proved = short_way(known, backend)
+
+
+def guards_of(engine: Engine, known: KnownTemplate) -> set[str]:
+    """Rewrites of a template whose proof rests on literals; also what rendering any of them rests on."""
+    from godb_fast.rewriting import rewrites
+
+    return {each.name for each in rewrites(known.template, engine.schema()) if each.guards}
 
 
 def short_way(known: KnownTemplate, backend: str | None = None) -> Any:
@@ -120,9 +124,10 @@ def holds(engine: Engine, known: KnownTemplate, entry: MemoEntry) -> bool:
     return not grown(engine.statistics(), entry.evidence.rows)
 
 
-def _served(
+def served_by(
     engine: Engine, known: KnownTemplate, entry: MemoEntry, database: str, guarded: Set[str]
 ) -> Served:
+    """An entry with what every call that it serves needs."""
     steering = entry.steering
     before = pieces = None
     # Guards are evaluated for each call, and where LIMIT is widened its text changes.
@@ -133,7 +138,7 @@ def _served(
             # Another connection may be able to follow a join tree; what its server lacks, all lack.
             if not steering.join_trees:
                 known.quarantine[steering.key] = f"cannot be asked for here: {error}"
-    # Exploration saw the engine follow it.
+    # Whoever explained it saw the engine follow it.
     known.obeyed.add(steering.key)
     region = region_of(entry.key.bucket)
     return Served(
@@ -213,10 +218,20 @@ def recalled(
         engine=engine.name,
         epoch=scope.epoch,
         timings_us=laps,
+        **chosen_fields(served),
     )
     prepared = Prepared(decision, sent, known, region, print_.literals, params)
     prepared.served = served
     return prepared
+
+
+def chosen_fields(served: Served) -> dict[str, Any]:
+    """Fields of a Decision that say why a steering was chosen unverified."""
+    choice = served.choice
+    if choice is None:
+        return {"models": (), "bound": None, "support": None, "cluster": None}
+    models = (served.model,) if served.model else ()
+    return {"models": models, "bound": choice.bound, "support": choice.support, "cluster": choice.cluster}
 
 
 def _region(known: KnownTemplate, print_: Fingerprint, params: Parameters) -> bytes:

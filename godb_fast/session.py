@@ -196,9 +196,18 @@ class Session(Steerer):
                     self.optimizer.count("steered")
                     return self._finish(prepared, mode, steered, steered=True)
                 wasted_ms = (time.perf_counter() - begun) * 1e3
-            result = self._run_default(prepared, sql, params, limit, cancel, form)
+            begun = time.perf_counter()
+            try:
+                result = self._run_default(prepared, sql, params, limit, cancel, form)
+            except QueryTimeout:
+                if mode == "steer":
+                    self._consider(prepared, sql, (time.perf_counter() - begun) * 1e3, cut=True)
+                raise
             self.optimizer.saw_default(prepared, result)
-            return self._finish(prepared, mode, result, fell_back=fell_back, wasted_ms=wasted_ms)
+            finished = self._finish(prepared, mode, result, fell_back=fell_back, wasted_ms=wasted_ms)
+            if mode == "steer":
+                self._consider(prepared, sql, result.latency_ms)
+            return finished
 
     def run_default(
         self,
@@ -279,6 +288,9 @@ class Session(Steerer):
             self._record(prepared, self._observation(prepared, outcome, 0.0))
             raise
 
+    def _consider(self, prepared: Prepared, sql: str, latency_ms: float, *, cut: bool = False) -> None:
+        self.optimizer.consider(self.engine, self._scope, prepared, sql, latency_ms, cut=cut)
+
     # -- exploring ----------------------------------------------------------------------------------
 
     def explore(
@@ -319,6 +331,7 @@ class Session(Steerer):
         from godb_fast.exploring.budget import Budget
         from godb_fast.exploring.live import LiveExploration, LiveSettings
         from godb_fast.exploring.subjects import LiveQuery
+        from godb_fast.store import KeepsTrials
 
         wanted = Budget.parse(budget)
         if isinstance(queries, str | bytes) or not isinstance(queries, Iterable):
@@ -342,6 +355,7 @@ class Session(Steerer):
                 backend=self.optimizer.backend,
                 progress=progress,
                 teaches=self._taught,
+                trials=store.trials if isinstance(store := self.optimizer.store, KeepsTrials) else None,
             )
             try:
                 return exploration.run(wanted)

@@ -13,6 +13,7 @@ from godb_fast.cli.bench import bench
 from godb_fast.cli.costs import costs
 from godb_fast.cli.explore import explore
 from godb_fast.cli.export import export
+from godb_fast.cli.profile import profile
 from godb_fast.cli.slow import slow
 from godb_fast.cli.train import train
 
@@ -254,6 +255,25 @@ def parser() -> argparse.ArgumentParser:
         help="no run takes longer; statements that do are left out (60)",
     )
     costing.add_argument("--json", action="store_true", help="as JSON")
+
+    profiling = add(
+        "profile",
+        "show where our own time goes, step by step, for your own statements",
+        "  godb-fast profile shop.duckdb queries.sql\n"
+        "  godb-fast profile postgresql://me@replica.example/shop slow.sql --repetitions 200\n"
+        "  godb-fast profile shop.duckdb queries.sql --json\n\n"
+        "Statements are planned and not run. Nothing is recorded.",
+        profile,
+    )
+    _statements(profiling)
+    profiling.add_argument(
+        "--repetitions",
+        type=_number(int, 1),
+        default=50,
+        metavar="R",
+        help="rounds in which all statements are planned again (50)",
+    )
+    profiling.add_argument("--json", action="store_true", help="as JSON")
 
     explain = add(
         "explain",

@@ -209,6 +209,10 @@ class LateDecision(Decision):
     timings_us = cast("Mapping[str, float]", _Late())
     reason = cast(str, _Late())
     block_reasons = cast("tuple[tuple[int, str], ...]", _Late())
+    models = cast("tuple[str, ...]", _Late())
+    bound = cast("Bound | None", _Late())
+    support = cast("SupportVerdict | None", _Late())
+    cluster = cast("str | None", _Late())
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.__dict__.update(values)

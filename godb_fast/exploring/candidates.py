@@ -32,6 +32,7 @@ class Candidate:
 
     ``cost`` is the engine's own estimate; between candidates under other settings it says nothing. ``first``
     says that it is worth a run before anything is known. ``trees`` asks for the join trees of the default.
+    ``plan`` is the engine's, as explained.
     """
 
     arm: str
@@ -41,6 +42,7 @@ class Candidate:
     cost: float | None = None
     first: bool = False
     trees: Steering = NO_STEERING
+    plan: PhysicalPlan | None = None
 
     @property
     def rewritten(self) -> bool:
@@ -104,6 +106,7 @@ def candidates(
             digest,
             plan.total_cost,
             trees=_own_trees(engine, subject, plan),
+            plan=plan,
         )
     }
     if not isinstance(engine, ExplainsSteered):
@@ -144,7 +147,7 @@ def _add(
         engine.obeyed(subject.template, steering, planned, subject.literals) is False
     ):
         return
-    found[arm] = Candidate(arm, steering, sent, digest, planned.total_cost, first)
+    found[arm] = Candidate(arm, steering, sent, digest, planned.total_cost, first, plan=planned)
 
 
 def _combined(

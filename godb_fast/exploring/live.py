@@ -24,6 +24,7 @@ from godb_fast.exploring.choice import ChoiceSettings
 from godb_fast.exploring.earlier import Earlier, FormerPlan
 from godb_fast.exploring.explorer import Explorer, ExplorerSettings, Promotion, Run
 from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
+from godb_fast.exploring.noting import NotedRuns
 from godb_fast.exploring.openings import arm_of, openings
 from godb_fast.exploring.outcome import ExplorationReport, QueryOutcome
 from godb_fast.exploring.shown import ShownRows, Teaches
@@ -31,7 +32,7 @@ from godb_fast.exploring.space import PlanSpace
 from godb_fast.exploring.subjects import Broken, LiveQuery, Subject, bucket_number, examine
 from godb_fast.exploring.survey import SurveySettings
 from godb_fast.exploring.trials import MOST_ROWS, Baseline, LiveExecutor
-from godb_fast.store import Explorations, SavedExploration
+from godb_fast.store import Explorations, SavedExploration, TrialStore
 
 STATE_VERSION: Final = 3
 #: Queries beyond this share of the workload's time, the cheapest ones, are not worth asking about.
@@ -83,6 +84,8 @@ class LiveExploration:
         Seconds since 1970.
     teaches : callable, optional
         Takes what default runs show of row counts, subject by subject.
+    trials : TrialStore, optional
+        Where all runs are kept for training.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class LiveExploration:
         progress: Progress | None = None,
         clock: Callable[[], float] = time.time,
         teaches: Teaches | None = None,
+        trials: TrialStore | None = None,
     ) -> None:
         if not queries:
             raise InvalidInput("there is no query to explore")
@@ -132,6 +136,7 @@ class LiveExploration:
             most_rows=self.settings.most_rows,
             learns=self._shown.learn,
         )
+        self._noted = None if trials is None else NotedRuns(trials, engine.name, self.database)
         self._key = self._named()
         if records is not None:
             self._saved = records.saved(self._key) if resume else None
@@ -230,6 +235,10 @@ class LiveExploration:
         self._executor = self._executor.narrowed(self._chosen, subjects, found, arms)
         self._explorer = explorer
         self._note_promotions(explorer)
+        if self._noted is not None:
+            for subject, entries, baseline in zip(subjects, found, defaults, strict=True):
+                own = entries[DEFAULT_ARM]
+                self._noted.tried(subject, own, own, Run(baseline.seconds, censored=baseline.unfinished))
         self._save()
 
     def _candidates_of(self, number: int) -> dict[str, Candidate]:
@@ -324,6 +333,9 @@ class LiveExploration:
                     "kept, start another one"
                 )
             explorer.record(trial, run)
+            if self._noted is not None:
+                subject, found = self._executor.subjects[trial.query], self._candidates[trial.query]
+                self._noted.tried(subject, found.get(self._arms[trial.arm]), found[DEFAULT_ARM], run)
             kept = self._note_promotions(explorer)
             self._save(spare=not kept)
             # Choosing, comparing and keeping are charged as well.
@@ -440,6 +452,8 @@ class LiveExploration:
         now = time.perf_counter()
         if spare and now - self._saved_at < SAVE_EVERY_S:
             return
+        if self._noted is not None:
+            self._noted.save()
         if self._records is None or self._saved is None:
             return
         before = self._saved

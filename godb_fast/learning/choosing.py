@@ -16,6 +16,7 @@ No engine, no clock, no state but the bounds that are handed in.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,8 @@ class Choice:
         How probable it is that this candidate goes beyond the budget.
     saving_ms : float
         What it is expected to save, overhead subtracted.
+    log_ratio : float
+        Predicted ln(time ÷ default time) of the chosen candidate.
     """
 
     candidate: int
@@ -77,6 +80,7 @@ class Choice:
     cluster: str | None = None
     risk: float = 0.0
     saving_ms: float = 0.0
+    log_ratio: float = 0.0
 
 
 class Chooser:
@@ -103,6 +107,7 @@ class Chooser:
         support: SupportVerdict | None = None,
         fingerprint: str | None = None,
         cluster: str | None = None,
+        names: Sequence[str] | None = None,
     ) -> Choice:
         """Choose a candidate for one query.
 
@@ -115,6 +120,8 @@ class Chooser:
             Expected time of the engine's own plan.
         overhead_ms : float
             What steering itself costs.
+        names : sequence of str, length K, optional
+            How the reason calls the candidates.
 
         Raises
         ------
@@ -137,6 +144,7 @@ class Chooser:
             if not usable.all():
                 why += f" ({int((~usable).sum())} could not be predicted)"
             return Choice(0, why, support=support, cluster=cluster)
+        called = names or [f"candidate {number}" for number in range(means.size)]
         risk = self._risk(means, scales, fingerprint, cluster)
         saving = np.where(np.isfinite(means), default_ms * -np.expm1(np.minimum(means, 50.0)), 0.0)
         saving[1:] -= overhead_ms
@@ -150,11 +158,11 @@ class Chooser:
             )
 
         if support is not None and not support.inside:
-            return held_back(preferred, f"candidate {preferred} is not trusted: the query lies {support}")
+            return held_back(preferred, f"{called[preferred]} is not trusted: the query lies {support}")
         if saving.max() <= 0.0:
             gross = saving[preferred] + overhead_ms
             told = f"it would save {gross:.3g} ms, and steering costs {overhead_ms:.3g} ms"
-            return held_back(preferred, f"candidate {preferred} is not worth it: {told}")
+            return held_back(preferred, f"{called[preferred]} is not worth it: {told}")
         price = self.policy.price_ms
         if price is None:
             allowed = self._within(means, scales, fingerprint, cluster)
@@ -165,12 +173,12 @@ class Chooser:
             best_worth = preferred
             if price is not None and math.isfinite(price):
                 best_worth = int((saving - price * risk)[1:].argmax()) + 1
-            reason = f"candidate {best_worth} is not surely within {self.policy.budget:.2f} ×"
+            reason = f"{called[best_worth]} is not surely within {self.policy.budget:.2f} ×"
             return held_back(best_worth, f"{reason}: risk {risk[best_worth]:.1%}")
         ratio = math.exp(float(means[chosen]))
         return Choice(
             chosen,
-            f"candidate {chosen} is predicted to take {ratio:.2f} × the default's time, "
+            f"{called[chosen]} is predicted to take {ratio:.2f} × the default's time, "
             f"and goes beyond {self.policy.budget:.2f} × with probability {risk[chosen]:.1%}",
             self.bounds.bound(
                 float(means[chosen]), float(scales[chosen]), fingerprint=fingerprint, cluster=cluster
@@ -179,6 +187,7 @@ class Chooser:
             cluster,
             float(risk[chosen]),
             float(saving[chosen]),
+            float(means[chosen]),
         )
 
     def _risk(self, means: Floats, scales: Floats, fingerprint: str | None, cluster: str | None) -> Floats:

@@ -129,6 +129,55 @@ class SupportTest:
         return cls(names, vectors, groups, allowed)
 
 
+@dataclass(frozen=True, eq=False)
+class RangeTest:
+    """Whether rows of numbers lie between those that a model was trained on.
+
+    The distance of a row is how far it lies outside, column by column, in widths of the columns' ranges, on
+    average over the columns.
+
+    Parameters
+    ----------
+    least, most : float64 arrays, shape (D,)
+        The ranges.
+    allowed : float
+        The quantile of the distances of each training group's rows from the ranges of all others.
+    """
+
+    least: Floats
+    most: Floats
+    allowed: float
+
+    @classmethod
+    def of(cls, rows: Floats, groups: Ints, *, quantile: float = 0.95) -> RangeTest:
+        """The test of training rows, shape (n, D), that belong together by groups, shape (n,)."""
+        names = np.unique(groups)
+        lows = np.array([rows[groups == name].min(axis=0) for name in names])
+        highs = np.array([rows[groups == name].max(axis=0) for name in names])
+        least, most = lows.min(axis=0), highs.max(axis=0)
+        if len(names) < 2:
+            return cls(least, most, 0.0)
+        apart = []
+        for at, name in enumerate(names):
+            others = np.arange(len(names)) != at
+            ranges = cls(lows[others].min(axis=0), highs[others].max(axis=0), 0.0)
+            apart.append(float(np.median(ranges.distances(rows[groups == name]))))
+        return cls(least, most, float(np.quantile(apart, quantile)))
+
+    def distances(self, rows: Floats) -> Floats:
+        """Distance of each row, shape (n,); 0 inside."""
+        outside = np.maximum(np.maximum(self.least - rows, rows - self.most), 0.0)
+        # A column that never varied has a width of its own: one unit.
+        width = np.where(self.most > self.least, self.most - self.least, 1.0)
+        found: Floats = (outside / width).mean(axis=1)
+        return found
+
+    def verdict(self, row: Floats) -> SupportVerdict:
+        """Whether a row, shape (D,), is inside."""
+        distance = float(self.distances(row[None, :])[0])
+        return SupportVerdict(distance <= self.allowed + 1e-9, distance, self.allowed)
+
+
 def _nearest(apart: Floats, groups: Ints, *, without: int = -1) -> float:
     """Mean distance to the nearest groups, each as near as its nearest member."""
     least = np.full(int(groups.max()) + 1, np.inf)

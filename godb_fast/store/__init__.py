@@ -8,6 +8,7 @@ from godb_fast.store.base import (
     KeepsCorrections,
     KeepsCosts,
     KeepsExplorations,
+    KeepsTrials,
     LatencySummary,
     Store,
     StoredDecision,
@@ -21,6 +22,7 @@ from godb_fast.store.costs import KeptCosts
 from godb_fast.store.explorations import Explorations, SavedExploration
 from godb_fast.store.features import FeatureStore, TrainingRows
 from godb_fast.store.sqlite import SqliteStore
+from godb_fast.store.trials import PlanRun, TrialStore
 
 __all__ = [
     "Explorations",
@@ -28,9 +30,11 @@ __all__ = [
     "KeepsCorrections",
     "KeepsCosts",
     "KeepsExplorations",
+    "KeepsTrials",
     "KeptCorrections",
     "KeptCosts",
     "LatencySummary",
+    "PlanRun",
     "SavedExploration",
     "SqliteStore",
     "Store",
@@ -38,6 +42,7 @@ __all__ = [
     "StoredDecision",
     "TemplateRuns",
     "TrainingRows",
+    "TrialStore",
     "default_path",
     "open_store",
 ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from godb_fast.store.corrections import KeptCorrections
     from godb_fast.store.costs import KeptCosts
     from godb_fast.store.explorations import Explorations
+    from godb_fast.store.trials import TrialStore
 
 #: Values of ``GODB_FAST_STORE`` and ``--store`` that mean: record nothing.
 OFF: Final = frozenset({"off", "none", "0"})
@@ -167,6 +168,16 @@ class KeepsCosts(Protocol):
     @property
     def costs(self) -> KeptCosts:
         """One state per database and machine."""
+        ...
+
+
+@runtime_checkable
+class KeepsTrials(Protocol):
+    """A store that also keeps which plan of a query took how long."""
+
+    @property
+    def trials(self) -> TrialStore:
+        """Runs of plans, for training."""
         ...
 
 

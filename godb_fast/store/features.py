@@ -7,24 +7,16 @@ known.
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Final
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.errors import InvalidInput, StoreError
-from godb_fast.store.writer import GATE, connect, diagnose
+from godb_fast.store.tables import STORED, Table, utc
 
 Floats = NDArray[np.float64]
-
-#: Little-endian doubles, on every platform.
-_STORED: Final = np.dtype("<f8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +47,11 @@ class TrainingRows:
     moments: tuple[str, ...]
 
 
-class FeatureStore:
+class FeatureStore(Table):
     """The table of feature vectors in one store file.
 
     Every method raises :class:`~godb_fast.errors.StoreError` if the file cannot be used.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
     def keep(self, execution_id: str, at: datetime, version: int, vector: Floats) -> None:
         """Keep the vector of the plan that an execution runs, as it was served; the first one stays.
@@ -78,7 +67,7 @@ class FeatureStore:
         with self._using() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO features (execution_id, at, version, vector) VALUES (?, ?, ?, ?)",
-                (execution_id, _utc(at), version, row.astype(_STORED).tobytes()),
+                (execution_id, utc(at), version, row.astype(STORED).tobytes()),
             )
 
     def training(self, version: int, until: datetime, limit: int = -1) -> TrainingRows:
@@ -96,10 +85,10 @@ class FeatureStore:
                     "JOIN observations o ON o.execution_id = f.execution_id "
                     "WHERE f.version = ? AND f.at <= o.at AND o.at <= ? AND o.fell_back IS NULL "
                     "AND o.outcome IN ('ok', 'timeout') ORDER BY o.at DESC, o.execution_id DESC LIMIT ?",
-                    (version, _utc(until), limit),
+                    (version, utc(until), limit),
                 ).fetchall()
         rows.reverse()
-        vectors = [np.frombuffer(row[0], _STORED) for row in rows]
+        vectors = [np.frombuffer(row[0], STORED) for row in rows]
         if len({len(vector) for vector in vectors}) > 1:
             raise StoreError(
                 f"the features of version {version} in store {self.path} have different lengths; "
@@ -120,22 +109,6 @@ class FeatureStore:
         """Delete vectors (those older than a moment); how many."""
         if not self.path.exists():
             return 0
-        limit = None if before is None else _utc(before)
+        limit = None if before is None else utc(before)
         with self._using() as connection:
             return connection.execute("DELETE FROM features WHERE ?1 IS NULL OR at < ?1", (limit,)).rowcount
-
-    @contextlib.contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
-        try:
-            # A connection per question: a fork never shares one.
-            with GATE.inside(), contextlib.closing(connect(self.path)) as connection:
-                yield connection
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(diagnose(error, self.path)[1]) from error
-
-
-def _utc(moment: datetime) -> str:
-    """The store's times: texts that sort as the moments do."""
-    if moment.tzinfo is None:
-        raise InvalidInput(f"{moment} has no time zone; give UTC")
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")

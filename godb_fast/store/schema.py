@@ -77,6 +77,14 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             engine TEXT NOT NULL, database TEXT NOT NULL, machine TEXT NOT NULL, state BLOB NOT NULL,
             at REAL NOT NULL, PRIMARY KEY (engine, database, machine)) WITHOUT ROWID""",
     ),
+    # Which plan of a query took how long, for training.
+    (
+        """CREATE TABLE trials (
+            id INTEGER PRIMARY KEY, version INTEGER NOT NULL, engine TEXT NOT NULL, database TEXT NOT NULL,
+            query TEXT NOT NULL, fingerprint INTEGER NOT NULL, steering TEXT NOT NULL, vector BLOB NOT NULL,
+            seconds REAL NOT NULL, cut INTEGER NOT NULL, at TEXT NOT NULL)""",
+        "CREATE INDEX trials_by_time ON trials (at)",
+    ),
 )
 VERSION: Final = len(MIGRATIONS)
 

@@ -20,6 +20,7 @@ from godb_fast.store.costs import KeptCosts
 from godb_fast.store.explorations import Explorations
 from godb_fast.store.features import FeatureStore
 from godb_fast.store.plans import plan_from_bytes, unpack
+from godb_fast.store.trials import TrialStore
 from godb_fast.store.writer import BUSY_TIMEOUT_MS, GATE, Writer, connect, diagnose
 
 #: Records that may wait to be written; about 100 MB with large plans.
@@ -74,6 +75,11 @@ class SqliteStore:
     def features(self) -> FeatureStore:
         """Feature vectors as they were served."""
         return FeatureStore(self.path)
+
+    @property
+    def trials(self) -> TrialStore:
+        """Runs of plans, for training."""
+        return TrialStore(self.path)
 
     # -- never raising ------------------------------------------------------------------------------
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import time
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 from godb_fast.errors import StoreError
 from godb_fast.store.plans import pack, unpack
-from godb_fast.store.writer import GATE, connect, diagnose
+from godb_fast.store.tables import Table
 
 
-class KeptStates:
+class KeptStates(Table):
     """One table of a store file. Subclasses say which, and take its key's columns by their names.
 
     Every method raises :class:`~godb_fast.errors.StoreError` if the file cannot be used.
@@ -25,9 +21,6 @@ class KeptStates:
     table: ClassVar[str]
     key: ClassVar[tuple[str, ...]]
     what: ClassVar[str]
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
     def _save(self, key: tuple[str, ...], state: dict[str, Any]) -> None:
         columns = ", ".join(self.key)
@@ -62,12 +55,3 @@ class KeptStates:
     @property
     def _of_key(self) -> str:
         return " AND ".join(f"{column} = ?" for column in self.key)
-
-    @contextlib.contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
-        try:
-            # A connection per question: a fork never shares one.
-            with GATE.inside(), contextlib.closing(connect(self.path)) as connection:
-                yield connection
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(diagnose(error, self.path)[1]) from error

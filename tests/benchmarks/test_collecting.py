@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import collecting
+from godb_fast.learning.physical import PHYSICAL_COLUMNS
 from godb_fast.learning.training.gathering import gather
 from godb_fast.store import SqliteStore
 
@@ -22,5 +23,5 @@ def test_executions_of_the_demo_can_be_learned_from(tmp_path, capsys):
     # Other join trees than the engine's own ran, and each knows which query's default it is compared with.
     assert len(found.pairs.log_ratio) > 5
     assert np.isfinite(found.pairs.vectors).all()
-    assert (found.pairs.vectors[:, :24] != 0).any(axis=1).all()
+    assert (found.pairs.vectors[:, : len(PHYSICAL_COLUMNS)] != 0).any(axis=1).all()
     assert not found.dropped

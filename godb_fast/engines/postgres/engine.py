@@ -127,7 +127,10 @@ class PostgresEngine:
         InvalidInput
             If the URL cannot be read.
         """
-        opener = Opener(url, read_only, password)
+        return cls._through(Opener(url, read_only, password))
+
+    @classmethod
+    def _through(cls, opener: Opener) -> PostgresEngine:
         raw = opener()
         try:
             engine = cls(Connection(raw, opener, lambda: opener.secrets))
@@ -148,6 +151,31 @@ class PostgresEngine:
         """
         check_connection(connection)
         return cls(Connection(connection))
+
+    @property
+    def has_twins(self) -> bool:
+        """Where the connection was opened here."""
+        return self._opener is not None
+
+    def twin(self) -> PostgresEngine:
+        """Another connection like it, for another thread.
+
+        What was set or made on this connection alone is not seen on it.
+
+        Raises
+        ------
+        ConnectionFailed
+            If the server gives no further one.
+        InvalidInput
+            If this connection is borrowed: opening another is its owner's.
+        """
+        if self._opener is None:
+            raise InvalidInput("this connection is borrowed; open another one for another thread")
+        return self._through(self._opener)
+
+    def interrupt(self) -> None:
+        """End the statement that runs on this connection; called from another thread."""
+        self._connection.raw.cancel()
 
     def close(self) -> None:
         """Close a connection of ours; a borrowed one stays open."""

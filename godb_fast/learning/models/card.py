@@ -59,6 +59,8 @@ class Card:
         The data and the command.
     calibration, metrics : mapping of str to float
         Quantiles of held-out residuals; figures on held-out templates.
+    least, most : mapping of str to float
+        What columns were between in training; empty where that is not asked.
     packages : mapping of str to str
         Versions of what trained and exported it.
     """
@@ -82,6 +84,8 @@ class Card:
     trained_from: str = ""
     calibration: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    least: Mapping[str, float] = field(default_factory=dict)
+    most: Mapping[str, float] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -109,7 +113,7 @@ class Card:
         for moment in (self.since, self.until):
             if moment and not _is_moment(moment):
                 wrong.append(f"{moment!r} is no moment with an offset")
-        for values in (self.calibration, self.metrics):
+        for values in (self.calibration, self.metrics, self.least, self.most):
             wrong.extend(f"{key} is {value}" for key, value in values.items() if not math.isfinite(value))
         return wrong
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,23 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.core import Observation
-from godb_fast.learning.features import FEATURES, FEATURES_VERSION, PLAN_COLUMNS, columns
+from godb_fast.learning.features import FEATURES, FEATURES_VERSION
+from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors
 from godb_fast.learning.pipelines import PIPELINE_COLUMNS, pipelines
-from godb_fast.store import SqliteStore, TrainingRows
+from godb_fast.store import PlanRun, SqliteStore, TrainingRows
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 #: The newest observations that are read.
 MOST_OBSERVATIONS: Final = 20_000
+#: The newest runs of plans that are read.
+MOST_TRIALS: Final = 50_000
 #: No statement that an optimizer serves takes a day; a clock that was set does.
 MOST_MS: Final = 86_400_000.0
 #: What a statement takes at least.
 LEAST_MS: Final = 1e-3
 #: What follows the database in an environment.
 _SETTINGS: Final = re.compile(" (?:role|search_path)=")
-#: Columns in which two plans of one query are equal.
-_QUERY: Final = (columns("template"), columns("estimates"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,18 +67,25 @@ class Pairs:
     Attributes
     ----------
     vectors : float64 array, shape (N, D)
-        Differences of the plan's columns, then the engine's own plan's vector.
+        In the order of ``PAIR_COLUMNS``.
     log_ratio : float64 array, shape (N,)
         ln(time of the plan / time of the engine's own).
+    cut : bool array, shape (N,)
+        The plan's run was stopped: its ratio is at least so much.
     default_s : float64 array, shape (N,)
     queries, templates : int64 arrays, shape (N,)
     """
 
     vectors: Floats
     log_ratio: Floats
+    cut: NDArray[np.bool_]
     default_s: Floats
     queries: Integers
     templates: Integers
+
+    def only(self, rows: NDArray[np.bool_]) -> Pairs:
+        """Some of them."""
+        return Pairs(*(getattr(self, each.name)[rows] for each in fields(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,28 +104,12 @@ class Gathered:
     dropped: Counter[str]
 
 
-#: Columns of a pair.
-PAIR_COLUMNS: Final = (
-    *(f"delta_{feature.name}" for feature in PLAN_COLUMNS),
-    *(feature.name for feature in FEATURES),
-)
-
-
-def pair_vectors(plans: Floats, default: Floats) -> Floats:
-    """What the ranker reads: candidates' vectors (n, F) against the engine's own plan's (F,)."""
-    count = len(PLAN_COLUMNS)
-    vectors = np.empty((len(plans), count + plans.shape[1]))
-    vectors[:, :count] = plans[:, :count] - default[:count]
-    vectors[:, count:] = default
-    return vectors
-
-
 def engines_of(store: SqliteStore, database: str | None = None) -> list[str]:
-    """Engines of which the store holds complete runs."""
-    runs = store.template_runs()
-    return sorted(
-        {each.engine for each in runs if database is None or same_database(each.database, database)}
-    )
+    """Engines of which the store holds runs."""
+    seen = {(each.engine, each.database) for each in store.template_runs()}
+    trials = store.trials.runs(FEATURES_VERSION, "", datetime.now(UTC), MOST_TRIALS)
+    seen |= {(run.engine, run.database) for run in trials}
+    return sorted({engine for engine, where in seen if database is None or same_database(where, database)})
 
 
 def same_database(one: str, other: str) -> bool:
@@ -142,7 +134,7 @@ def gather(
     """
     until = until or datetime.now(UTC)
     dropped: Counter[str] = Counter()
-    kept = []
+    kept: list[Observation] = []
     for observation in store.observations(MOST_OBSERVATIONS):
         why = _unfit(observation, engine, database, until)
         if why is None:
@@ -150,15 +142,17 @@ def gather(
         elif why:
             dropped[why] += 1
     kept.reverse()
+    trials = _trials(store, engine, database, until, dropped)
     served = _of(
         store.features.training(FEATURES_VERSION, until, MOST_OBSERVATIONS), engine, database, dropped
     )
-    moments = [each.at.isoformat() for each in kept] + list(served.moments)
+    moments = [each.at.isoformat() for each in kept] + [run.at.isoformat() for run in trials]
+    moments += served.moments
     return Gathered(
         engine,
         _cut(kept),
         served,
-        _pairs(served),
+        _pairs(trials),
         min(moments, default=""),
         max(moments, default=""),
         dropped,
@@ -181,6 +175,23 @@ def _unfit(seen: Observation, engine: str, database: str | None, until: datetime
     if why is not None:
         return why
     return "without a plan" if seen.plan is None else None
+
+
+def _trials(
+    store: SqliteStore, engine: str, database: str | None, until: datetime, dropped: Counter[str]
+) -> list[PlanRun]:
+    """Runs of plans, without what was poisoned."""
+    kept = []
+    for run in store.trials.runs(FEATURES_VERSION, engine, until, MOST_TRIALS):
+        foreign = database is not None and not same_database(run.database, database)
+        why = "of another database" if foreign else _absurd(run.seconds * 1e3)
+        if why is None and len(run.vector) != len(PHYSICAL_COLUMNS):
+            why = "of another number of features"
+        if why is None:
+            kept.append(run)
+        else:
+            dropped[f"plan runs {why}"] += 1
+    return kept
 
 
 def _absurd(latency_ms: float) -> str | None:
@@ -248,41 +259,47 @@ def _of(rows: TrainingRows, engine: str, database: str | None, dropped: Counter[
     )
 
 
-def _pairs(rows: TrainingRows) -> Pairs:
-    """Plans against the median run of the engine's own plan of the same query."""
-    queries: dict[tuple[str, int, bytes], tuple[list[int], list[int]]] = {}
-    for at in range(len(rows.latencies_ms)):
-        same = b"".join(rows.vectors[at, part].tobytes() for part in _QUERY)
-        key = (rows.databases[at], int(rows.fingerprints[at]), same)
-        queries.setdefault(key, ([], []))[int(rows.steered[at])].append(at)
-    vectors, ratios, defaults, numbers, templates = [], [], [], [], []
-    for number, ((_, template, _), (own, others)) in enumerate(queries.items()):
-        complete = [at for at in own if not rows.censored[at]]
-        if not complete or not others:
+@dataclass(eq=False)
+class _Query:
+    """The runs of one query's plans: the engine's own, and others by what was asked for."""
+
+    template: int
+    own: list[PlanRun] = field(default_factory=list)
+    others: dict[str, list[PlanRun]] = field(default_factory=dict)
+
+
+def _pairs(kept: Iterable[PlanRun]) -> Pairs:
+    """Plans against the engine's own plan of the same query."""
+    queries: dict[tuple[str, str], _Query] = {}
+    for run in kept:
+        query = queries.setdefault((run.database, run.query), _Query(run.fingerprint))
+        (query.others.setdefault(run.steering, []) if run.steering else query.own).append(run)
+    rows: list[tuple[Floats, float, bool, float, int, int]] = []
+    for number, query in enumerate(queries.values()):
+        if not query.own:
             continue
-        default_ms = float(np.median(rows.latencies_ms[complete]))
-        ratio = np.log(rows.latencies_ms[others] / default_ms)
-        # A run that was cut is slower than its bound: known to be worse, or nothing is known.
-        told = ~rows.censored[others] | (ratio > 0.0)
-        several = np.array(others)[told]
-        described = pair_vectors(rows.vectors[several], rows.vectors[complete[-1]])
-        # Plans that differ in nothing that is described differ by chance.
-        apart = described[:, : len(PLAN_COLUMNS)].any(axis=1)
-        if not apart.any():
-            continue
-        several = several[apart]
-        vectors.append(described[apart])
-        ratios.append(ratio[told][apart])
-        defaults.append(np.full(len(several), default_ms / 1e3))
-        numbers.append(np.full(len(several), number))
-        templates.append(np.full(len(several), template))
-    if not vectors:
-        nothing, none = np.zeros(0), np.zeros(0, np.int64)
-        return Pairs(np.zeros((0, len(PAIR_COLUMNS))), nothing, nothing, none, none)
+        own_s, unfinished = _seconds(query.own)
+        own = query.own[-1].vector
+        for runs in query.others.values():
+            took, cut = _seconds(runs)
+            # Plans that differ in nothing that is described differ by chance; where both were cut, nothing
+            # is known.
+            if np.array_equal(runs[-1].vector, own) or (cut and unfinished):
+                continue
+            pair = pair_vectors(runs[-1].vector[None, :], own)[0]
+            rows.append((pair, math.log(took / own_s), cut, own_s, number, query.template))
+    vectors, ratios, cuts, defaults, numbers, templates = zip(*rows, strict=True) if rows else ((),) * 6
     return Pairs(
-        np.concatenate(vectors),
-        np.concatenate(ratios),
-        np.concatenate(defaults),
-        np.concatenate(numbers),
-        np.concatenate(templates),
+        np.array(vectors, np.float64).reshape(len(rows), len(PAIR_COLUMNS)),
+        np.array(ratios, np.float64),
+        np.array(cuts, np.bool_),
+        np.array(defaults, np.float64),
+        np.array(numbers, np.int64),
+        np.array(templates, np.int64),
     )
+
+
+def _seconds(runs: list[PlanRun]) -> tuple[float, bool]:
+    """The median of the complete runs; else the longest that was cut, and that it was."""
+    complete = [run.seconds for run in runs if not run.cut]
+    return (float(np.median(complete)), False) if complete else (max(run.seconds for run in runs), True)

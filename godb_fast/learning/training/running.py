@@ -17,7 +17,7 @@ import numpy as np
 
 from godb_fast.errors import InvalidInput, MissingDependency, ModelRefused
 from godb_fast.learning.models import Card, ModelFolder
-from godb_fast.learning.training import trainers
+from godb_fast.learning.training import ranking, trainers
 from godb_fast.learning.training.exporting import export
 from godb_fast.learning.training.gathering import Gathered, engines_of, gather
 from godb_fast.learning.training.splitting import rounds
@@ -231,8 +231,8 @@ def _jobs(
             len(pairs.log_ratio),
             pairs.templates,
             trainers.LEAST_PAIRS,
-            trainers.RANKER.trees,
-            partial(trainers.ranker, pairs, watch, seed),
+            ranking.RANKER.trees,
+            partial(ranking.ranker, pairs, watch, seed),
         ),
         *(
             (
@@ -283,6 +283,8 @@ def _export(
             trained_from=trained_from,
             calibration=fitted.calibration,
             metrics=fitted.metrics,
+            least=fitted.least,
+            most=fitted.most,
         )
         try:
             return file.card, models.export(file.card, file.data)

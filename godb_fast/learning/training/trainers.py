@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from godb_fast.learning.features import FEATURES
 from godb_fast.learning.pipelines import PIPELINE_COLUMN, PIPELINE_COLUMNS, plan_seconds
-from godb_fast.learning.training.gathering import PAIR_COLUMNS, Pairs, PlanRuns
+from godb_fast.learning.training.gathering import PlanRuns
 from godb_fast.learning.training.splitting import out_of_fold, q_errors, rank_correlation, residuals
 from godb_fast.store import TrainingRows
 
@@ -25,10 +25,6 @@ LEAST_PAIRS: Final = 60
 LEAST_TEMPLATES: Final = 5
 #: More rows are a sample: what is won by them is not worth the minutes.
 MOST_ROWS: Final = 24_000
-#: A plan that is faster or slower by more than this log ratio is as good or bad as one by this.
-MOST_RATIO: Final = 3.0
-#: Predicted log ratios below which a plan may be preferred to the engine's own, the most careful first.
-THRESHOLDS: Final = (-MOST_RATIO, -1.0, -0.7, -0.5, -0.4, -0.3, -0.2, -0.15, -0.1, -0.05, 0.0)
 #: Trees of a first fit that only says how a plan's time is shared among pipelines that nobody timed.
 SHARING_TREES: Final = 40
 
@@ -67,7 +63,6 @@ class Shape:
 
 #: T3 has 200 trees of about 30 leaves.
 LATENCY: Final = Shape(200, 5)
-RANKER: Final = Shape(200, 3, rate=0.04)
 QUANTILE: Final = Shape(100, 4)
 
 
@@ -75,7 +70,8 @@ QUANTILE: Final = Shape(100, 4)
 class Fitted:
     """An estimator with what its card says.
 
-    ``refused`` says why it is not worth exporting, if it is not.
+    ``refused`` says why it is not worth exporting, if it is not; ``least`` and ``most`` what each column was
+    between.
     """
 
     kind: str
@@ -88,9 +84,11 @@ class Fitted:
     metrics: dict[str, float]
     quantile: float | None = None
     refused: str | None = None
+    least: dict[str, float] = field(default_factory=dict)
+    most: dict[str, float] = field(default_factory=dict)
 
 
-def _grow(shape: Shape, rows: Floats, target: Floats, watch: Watch, seed: int, **more: Any) -> Any:
+def grow(shape: Shape, rows: Floats, target: Floats, watch: Watch, seed: int, **more: Any) -> Any:
     """Fit a gradient-boosted ensemble (Friedman 2001), each tree on a part of rows and columns (2002)."""
     from sklearn.ensemble import GradientBoostingRegressor
 
@@ -129,7 +127,7 @@ def latency(runs: PlanRuns, watch: Watch, seed: int) -> Fitted:
 
     def predict(test: Flags) -> Floats:
         train = ~test[owners]
-        fitted = _grow(LATENCY, runs.vectors[train], target[train], watch, seed, loss="huber")
+        fitted = grow(LATENCY, runs.vectors[train], target[train], watch, seed, loss="huber")
         return _plans(fitted, runs, owners, test)
 
     judged, predicted = out_of_fold(runs.templates, seed, len(runs.vectors), predict)
@@ -145,7 +143,7 @@ def latency(runs: PlanRuns, watch: Watch, seed: int) -> Fitted:
     for name, guess in guesses.items():
         metrics[f"baseline_{name}_q_error_p50"] = q_errors(truth, guess)["q_error_p50"]
     best = min(metrics[f"baseline_{name}_q_error_p50"] for name in guesses)
-    estimator = _grow(LATENCY, runs.vectors, target, watch, seed, loss="huber")
+    estimator = grow(LATENCY, runs.vectors, target, watch, seed, loss="huber")
     return Fitted(
         "latency",
         estimator,
@@ -188,7 +186,7 @@ def _shared(runs: PlanRuns, owners: NDArray[np.int64], watch: Watch, seed: int) 
     touched = 1.0 + sum(np.expm1(runs.vectors[:, PIPELINE_COLUMN[name]]) for name in shares)
     seconds = np.where(unknown, _divide(runs, owners, runs.source_rows * touched), runs.seconds)
     target = np.log(runs.source_rows) - np.log(np.maximum(seconds, 1e-9))
-    first = _grow(Shape(SHARING_TREES, LATENCY.depth, rate=0.2), runs.vectors, target, watch, seed)
+    first = grow(Shape(SHARING_TREES, LATENCY.depth, rate=0.2), runs.vectors, target, watch, seed)
     expected = runs.source_rows * np.exp(-first.predict(runs.vectors))
     return np.where(unknown, _divide(runs, owners, expected), runs.seconds)
 
@@ -197,101 +195,6 @@ def _divide(runs: PlanRuns, owners: NDArray[np.int64], weights: Floats) -> Float
     total = np.add.reduceat(weights, runs.starts)
     divided: Floats = weights / total[owners] * runs.latency_s[owners]
     return divided
-
-
-# -- ranker -------------------------------------------------------------------------------------------
-
-
-def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
-    """ln(time of a plan / time of the engine's own plan), from their difference."""
-    target = np.clip(pairs.log_ratio, -MOST_RATIO, MOST_RATIO)
-
-    def fit(rows: Flags) -> Any:
-        return _grow(RANKER, pairs.vectors[rows], target[rows], watch, seed, loss="huber")
-
-    def predict(test: Flags) -> Floats:
-        predicted: Floats = fit(~test).predict(pairs.vectors[test])
-        return predicted
-
-    judged, predicted = out_of_fold(pairs.templates, seed, len(target), predict)
-    cost = pairs.vectors[judged, PAIR_COLUMNS.index("delta_plan_cost")]
-    act_below, chosen = _threshold(pairs, judged, predicted, seed)
-    metrics = {
-        "rank_correlation": rank_correlation(predicted, target[judged]),
-        "cost_rank_correlation": rank_correlation(cost, target[judged]),
-        "r_cost": _Choice(pairs, judged, cost, np.ones(len(cost), np.bool_)).ratio(0.0),
-        **chosen,
-    }
-    better = (
-        metrics["rank_correlation"] > metrics["cost_rank_correlation"]
-        and metrics["r_chosen"] < metrics["r_cost"]
-    )
-    apart = residuals(np.exp(target[judged]), np.exp(predicted))
-    return Fitted(
-        "ranker",
-        fit(np.ones(len(target), np.bool_)),
-        pairs.vectors,
-        PAIR_COLUMNS,
-        len(target),
-        len(np.unique(pairs.templates)),
-        {"act_below": act_below, **apart},
-        metrics,
-        refused=None
-        if better
-        else "on held-out templates it ranks no better than estimated cost: "
-        + ", ".join(f"{name} {value:.3g}" for name, value in metrics.items()),
-    )
-
-
-def _threshold(pairs: Pairs, judged: Flags, predicted: Floats, seed: int) -> tuple[float, dict[str, float]]:
-    """Below which predicted log ratio acting pays, and what that comes to.
-
-    It is the best one for half of the judged templates; what the other half's queries would take is told, for
-    one half after the other. For serving, it is the best one for all.
-    """
-    templates = pairs.templates[judged]
-    choices = [_Choice(pairs, judged, predicted, half) for half in _halves(templates, seed)]
-    chosen = sum(other.seconds(one.best()) for one, other in zip(choices, reversed(choices), strict=True))
-    default = sum(choice.default_s for choice in choices)
-    best = sum(choice.best_s for choice in choices)
-    whole = _Choice(pairs, judged, predicted, np.ones(len(templates), np.bool_))
-    return whole.best(), {"r_chosen": chosen / default, "r_oracle": best / default}
-
-
-def _halves(templates: NDArray[np.int64], seed: int) -> tuple[Flags, Flags]:
-    known = np.unique(templates)
-    first = np.isin(templates, np.random.default_rng(seed).permutation(known)[: (len(known) + 1) // 2])
-    return first, ~first
-
-
-class _Choice:
-    """What would be chosen for some queries, and what that takes."""
-
-    def __init__(self, pairs: Pairs, judged: Flags, predicted: Floats, part: Flags) -> None:
-        queries, ratios = pairs.queries[judged][part], np.exp(pairs.log_ratio[judged][part])
-        defaults, predicted = pairs.default_s[judged][part], predicted[part]
-        #: Per query: the least prediction, and seconds under its plan and under the engine's own.
-        self._rows: list[tuple[float, float, float]] = []
-        self.best_s = self.default_s = 0.0
-        for query in np.unique(queries):
-            own = np.flatnonzero(queries == query)
-            first = own[predicted[own].argmin()]
-            default = float(defaults[first])
-            self._rows.append((float(predicted[first]), default * float(ratios[first]), default))
-            self.best_s += default * min(float(ratios[own].min()), 1.0)
-            self.default_s += default
-
-    def seconds(self, threshold: float) -> float:
-        """Σ time, acting below a prediction."""
-        return sum(taken if least < threshold else own for least, taken, own in self._rows)
-
-    def ratio(self, threshold: float) -> float:
-        """The same, over the engine's own plans' time."""
-        return self.seconds(threshold) / self.default_s
-
-    def best(self) -> float:
-        """The threshold that takes the least time; of ties the most careful one."""
-        return min(THRESHOLDS, key=self.seconds)
 
 
 # -- quantiles ----------------------------------------------------------------------------------------
@@ -305,7 +208,7 @@ def quantile(rows: TrainingRows, level: float, watch: Watch, seed: int) -> Fitte
     options = {"loss": "quantile", "alpha": level}
 
     def predict(test: Flags) -> Floats:
-        fitted = _grow(QUANTILE, vectors[~test], truth[~test], watch, seed, **options)
+        fitted = grow(QUANTILE, vectors[~test], truth[~test], watch, seed, **options)
         predicted: Floats = fitted.predict(vectors[test])
         return predicted
 
@@ -317,7 +220,7 @@ def quantile(rows: TrainingRows, level: float, watch: Watch, seed: int) -> Fitte
         "pinball": _pinball(below, level),
         "baseline_pinball": _pinball(guess, level),
     }
-    estimator = _grow(QUANTILE, vectors, truth, watch, seed, **options)
+    estimator = grow(QUANTILE, vectors, truth, watch, seed, **options)
     return Fitted(
         "quantile",
         estimator,

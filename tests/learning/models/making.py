@@ -13,7 +13,7 @@ from godb_fast.learning.models import Card, ModelFile
 from godb_fast.learning.models.folder import sha256
 
 
-def card_of(data: bytes, columns: int, **more: Any) -> Card:
+def card_of(data: bytes, width: int, **more: Any) -> Card:
     """A sound card of these bytes."""
     values: dict[str, Any] = {
         "name": "duckdb-latency",
@@ -21,7 +21,7 @@ def card_of(data: bytes, columns: int, **more: Any) -> Card:
         "kind": "latency",
         "engine": "duckdb",
         "features_version": FEATURES_VERSION,
-        "columns": tuple(f"column_{number}" for number in range(columns)),
+        "columns": tuple(f"column_{number}" for number in range(width)),
         "input": "features",
         "output": "variable",
         "sha256": sha256(data),
@@ -110,10 +110,10 @@ def ensemble(trees: list[list[tuple[Any, ...]]], missing_true: bool = False, **m
     )
 
 
-def file_of(model: Any, columns: int, **more: Any) -> ModelFile:
-    """The checked file of an ONNX model."""
+def file_of(model: Any, width: int, **more: Any) -> ModelFile:
+    """The checked file of an ONNX model that reads rows of a width."""
     data = model.SerializeToString()
-    return ModelFile.of(card_of(data, columns, **more), data)
+    return ModelFile.of(card_of(data, width, **more), data)
 
 
 __all__ = ["card_of", "ensemble", "file_of", "fitted", "model_of", "onnx"]

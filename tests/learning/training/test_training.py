@@ -26,10 +26,11 @@ from godb_fast.errors import InvalidInput, MissingDependency, ModelRefused
 from godb_fast.learning.features import FEATURES, FEATURES_VERSION
 from godb_fast.learning.models import Model, ModelFolder
 from godb_fast.learning.models import folder as folders
+from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors
 from godb_fast.learning.pipelines import pipelines, plan_seconds
 from godb_fast.learning.training import train
 from godb_fast.learning.training.exporting import export
-from godb_fast.learning.training.gathering import gather, pair_vectors, same_database
+from godb_fast.learning.training.gathering import gather, same_database
 from godb_fast.learning.training.splitting import held_out, out_of_fold
 from godb_fast.learning.training.trainers import Watch, latency
 from godb_fast.store import SqliteStore
@@ -71,8 +72,9 @@ def test_models_are_better_than_guessing_on_templates_that_they_never_saw(traine
         assert card.since.startswith("2024-05-01")
         assert card.templates >= 20
         assert set(card.packages) == {"scikit-learn", "skl2onnx", "numpy"}
-    assert cards["duckdb-ranker"].calibration["act_below"] <= 0.0
-    assert ranker["r_chosen"] < ranker["r_cost"]
+    assert 0.5 < cards["duckdb-ranker"].calibration["level"] < 1.0
+    assert ranker["harmed"] <= 0.02
+    assert ranker["acted"] > 0.1
     assert list(cards["duckdb-p10"].calibration) == ["p05", "p10", "p50", "p90", "p95", "p99"]
     shares = [share for _, share in said]
     assert shares[0] == 0.0
@@ -381,8 +383,9 @@ def test_whole_templates_are_held_out() -> None:
 
 
 def test_pairs_are_differences_and_the_default() -> None:
-    plans, default = np.full((2, len(FEATURES)), 5.0), np.arange(float(len(FEATURES)))
+    count = len(PHYSICAL_COLUMNS)
+    plans, default = np.full((2, count), 5.0), np.arange(float(count))
     rows = pair_vectors(plans, default)
-    assert rows.shape == (2, 24 + len(FEATURES))
+    assert rows.shape == (2, len(PAIR_COLUMNS)) == (2, 2 * count)
     assert rows[0, :3].tolist() == [5.0, 4.0, 3.0]
-    assert rows[1, 24:27].tolist() == [0.0, 1.0, 2.0]
+    assert rows[1, count : count + 3].tolist() == [0.0, 1.0, 2.0]

@@ -1,0 +1,149 @@
+"""The gate in front of plans that nobody has run yet: rank, bound, support, overhead, and a reason.
+
+A ranker predicts what each candidate takes beside the engine's own plan, from what EXPLAIN tells of both; a
+conformal bound at the level that its card asks for says how slow the best of them may be. Each outcome moves
+the bound, so that it widens where the world is not as it was in training.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from godb_fast.core import PhysicalPlan
+from godb_fast.errors import ModelRefused
+from godb_fast.evidence.conformal import ConformalBounds
+from godb_fast.learning.choosing import Choice, Chooser, ChoosingPolicy
+from godb_fast.learning.models import Card, Model
+from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors, plan_vector
+from godb_fast.learning.support import RangeTest
+
+Floats = NDArray[np.float64]
+
+#: By how much one broken bound moves the level that is asked for.
+STEP: Final = 0.02
+#: Scores that the bounds remember.
+WINDOW: Final = 1000
+#: At the clip of predictions; a run that is told to have been longer is as bad.
+_MOST_SCORE: Final = 10.0
+
+
+class Gate:
+    """Chooses among an engine's plans, unverified. Safe to share between threads.
+
+    Parameters
+    ----------
+    model : Model
+        A ranker.
+    budget : float
+        How many times slower than the engine's own plan a query may get.
+
+    Raises
+    ------
+    ModelRefused
+        If it reads other columns, or its card does not say when to act.
+    """
+
+    def __init__(self, model: Model, *, budget: float = 1.2) -> None:
+        card = model.card
+        if card.kind != "ranker" or card.columns != PAIR_COLUMNS:
+            raise ModelRefused(
+                f"model {card.key} does not rank plans by the columns that are read here; train it anew with "
+                "'godb-fast train'",
+                "features",
+            )
+        self.model = model
+        self._support, self._own = _supports(card)
+        self._bounds = _bounds(card)
+        self._chooser = Chooser(self._bounds, ChoosingPolicy(budget))
+        self._lock = threading.Lock()
+
+    def choose(
+        self,
+        default: PhysicalPlan,
+        plans: Sequence[PhysicalPlan],
+        default_ms: float,
+        *,
+        overhead_ms: float = 0.0,
+        cluster: str | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Choice:
+        """Choose among the engine's own plan (0) and others (from 1 on).
+
+        Parameters
+        ----------
+        default_ms : float
+            What the engine's own plan was seen to take at least.
+        overhead_ms : float
+            What steering costs.
+        names : sequence of str, optional
+            Of all plans, the engine's own first.
+
+        Raises
+        ------
+        InvalidInput
+            If there are other numbers of names than of plans.
+        """
+        own = plan_vector(default)
+        support = self._own.verdict(own)
+        means = np.zeros(1 + len(plans))
+        if plans:
+            vectors = pair_vectors(np.array([plan_vector(plan) for plan in plans]), own)
+            means[1:] = self.model.predict(vectors)
+            # Of plans unlike all that was seen nothing is predicted, nor of those that look like the default.
+            unlike = self._support.distances(vectors) > self._support.allowed + 1e-9
+            alike = ~vectors[:, : len(PHYSICAL_COLUMNS)].any(axis=1)
+            means[1:][unlike | alike] = math.nan
+        with self._lock:
+            return self._chooser.choose(
+                means,
+                np.ones(len(means)),
+                default_ms,
+                overhead_ms=overhead_ms,
+                support=support,
+                cluster=cluster,
+                names=names,
+            )
+
+    def observe(self, choice: Choice, log_ratio: float, *, cut: bool = False) -> bool:
+        """Learn how a choice turned out; whether its bound held.
+
+        Parameters
+        ----------
+        log_ratio : float
+            ln(time ÷ time of the engine's own plan).
+        cut : bool
+            The run was stopped by then.
+        """
+        score = min(log_ratio - choice.log_ratio, _MOST_SCORE)
+        with self._lock:
+            return self._bounds.observe(score, cluster=choice.cluster, cut=cut)
+
+
+def _bounds(card: Card) -> ConformalBounds:
+    level, count = card.calibration.get("level"), card.calibration.get("scores")
+    grid = [value for name, value in sorted(card.calibration.items()) if name.startswith("score_")]
+    if level is None or count is None or len(grid) < 2 or not 0.0 < level < 1.0:
+        raise ModelRefused(f"the card of model {card.key} does not say when to act", "card")
+    bounds = ConformalBounds(level, step=STEP, window=WINDOW)
+    # As many scores as there were, spread as they were.
+    places = np.linspace(0.0, 1.0, max(1, min(int(count), WINDOW)))
+    bounds.calibrate(np.interp(places, np.linspace(0.0, 1.0, len(grid)), grid))
+    return bounds
+
+
+def _supports(card: Card) -> tuple[RangeTest, RangeTest]:
+    """The test of pairs, and that of the engine's own plan alone."""
+    try:
+        least = np.array([card.least[name] for name in PAIR_COLUMNS])
+        most = np.array([card.most[name] for name in PAIR_COLUMNS])
+        allowed = card.calibration["allowed"]
+    except KeyError as error:
+        raise ModelRefused(f"the card of model {card.key} does not tell {error}", "card") from error
+    count = len(PHYSICAL_COLUMNS)
+    return RangeTest(least, most, allowed), RangeTest(least[count:], most[count:], allowed)

@@ -1,0 +1,191 @@
+"""The ranker: what a plan will take beside the engine's own, and how sure one must be to act on it.
+
+It is judged on templates that it was fitted without. Acting means: the plan that is predicted to be fastest
+runs, if its conformal bound lies within the budget. The level at which bounds are asked for is the least one
+at which few enough queries of unseen templates came to harm (:mod:`godb_fast.evidence.risk`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from godb_fast.evidence.conformal import conformal_quantile
+from godb_fast.evidence.risk import boldest_setting
+from godb_fast.learning.physical import PAIR_COLUMNS
+from godb_fast.learning.support import RangeTest
+from godb_fast.learning.training.gathering import Pairs
+from godb_fast.learning.training.splitting import held_out, rank_correlation
+from godb_fast.learning.training.trainers import Fitted, Shape, Watch, grow
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+
+RANKER: Final = Shape(300, 4, rate=0.03)
+#: Queries whose own plan takes less say more of the clock than of plans.
+LEAST_S: Final = 0.01
+#: A plan that is faster or slower by more than this log ratio is as good or bad as one by this.
+MOST_RATIO: Final = 3.0
+WORST_RATIO: Final = 1.0
+#: How many times slower than the engine's own plan a query may get, and how many queries may get slower.
+BUDGET: Final = 1.2
+HARMED: Final = 0.025
+#: 0.5: the mean over further queries is kept to (conformal risk control), not every draw of them.
+CONFIDENCE: Final = 0.5
+#: Nobody acts on queries that take less, so that they judge nothing.
+LEAST_ACTED_S: Final = 0.05
+#: A loss of less is no harm: the next run may differ by as much.
+NOTICED_S: Final = 0.05
+#: Levels of the bounds, the boldest first.
+LEVELS: Final = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99)
+#: Of the scores that a card holds.
+POINTS: Final = 101
+
+
+def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
+    """ln(time of a plan / time of the engine's own plan), from their difference."""
+    pairs = pairs.only(pairs.default_s >= LEAST_S)
+    target = np.clip(pairs.log_ratio, -MOST_RATIO, WORST_RATIO)
+    every = np.ones(len(target), np.bool_)
+
+    def fit(rows: Flags) -> Any:
+        return _fit(pairs, target, rows, watch, seed)
+
+    predicted = np.zeros(len(target))
+    for test in held_out(pairs.templates, seed, most=4):
+        predicted[test] = fit(~test).predict(pairs.vectors[test])
+    # A run that was stopped early says neither that its plan is better nor that it is worse.
+    told = ~pairs.cut | (pairs.log_ratio > math.log(BUDGET))
+    dear = told & (pairs.default_s >= LEAST_ACTED_S)
+    judged = Judged.of(pairs.only(dear), predicted[dear])
+    harm = np.array([judged.harmed(judged.acting(level)) for level in LEVELS], np.float64)
+    boldest = boldest_setting(harm, judged.templates, HARMED, confidence=CONFIDENCE)
+    cost = pairs.vectors[:, PAIR_COLUMNS.index("delta_cost")]
+    by_cost = Judged.of(pairs.only(dear), cost[dear])
+    metrics = {
+        "rank_correlation": rank_correlation(predicted, target),
+        "cost_rank_correlation": rank_correlation(cost, target),
+        "r_oracle": judged.ratio(judged.fastest),
+        "r_preferred": judged.ratio(judged.preferred),
+        "r_cost": by_cost.ratio(by_cost.preferred),
+        "r_chosen": 1.0,
+        "acted": 0.0,
+        "harmed": 0.0,
+    }
+    calibration: dict[str, float] = {}
+    if boldest is not None:
+        acting = judged.acting(LEVELS[boldest])
+        metrics["r_chosen"] = judged.ratio(acting)
+        metrics["acted"] = float((acting >= 0).mean())
+        metrics["harmed"] = float(harm[boldest].mean())
+        grid = np.quantile(judged.scores, np.linspace(0.0, 1.0, POINTS)).tolist()
+        calibration = {"level": LEVELS[boldest], "scores": float(len(judged.scores))}
+        calibration |= {f"score_{at:03d}": value for at, value in enumerate(grid)}
+    support = RangeTest.of(pairs.vectors, pairs.templates)
+    calibration["allowed"] = support.allowed
+    return Fitted(
+        "ranker",
+        fit(every),
+        pairs.vectors,
+        PAIR_COLUMNS,
+        len(target),
+        len(np.unique(pairs.templates)),
+        calibration,
+        metrics,
+        refused=_refusal(metrics, boldest),
+        least=dict(zip(PAIR_COLUMNS, support.least.tolist(), strict=True)),
+        most=dict(zip(PAIR_COLUMNS, support.most.tolist(), strict=True)),
+    )
+
+
+def _refusal(metrics: dict[str, float], boldest: int | None) -> str | None:
+    if boldest is None:
+        return (
+            f"on held-out templates no bound keeps the queries that get more than {BUDGET:g} × slower surely "
+            f"below {HARMED:.0%}: explore more of them"
+        )
+    if metrics["r_chosen"] >= 1.0:
+        return "on held-out templates nothing is gained by it: explore more of them"
+    if metrics["rank_correlation"] <= metrics["cost_rank_correlation"]:
+        return (
+            f"on held-out templates it orders plans no better (rank correlation "
+            f"{metrics['rank_correlation']:.2f}) than estimated cost ({metrics['cost_rank_correlation']:.2f})"
+        )
+    return None
+
+
+def _fit(pairs: Pairs, target: Floats, rows: Flags, watch: Watch, seed: int) -> Any:
+    """Fit on some pairs; a run that was cut has taken at least so long, and as long as others let expect.
+
+    One step of expectation and maximization for censored outcomes (Buckley and James 1979).
+    """
+    vectors, values = pairs.vectors, target
+    # That a plan is slower than the engine's own is all that one wants to know of it.
+    open_ = rows & pairs.cut & (target < math.log(BUDGET))
+    if open_.any() and not (rows <= open_).all():
+        first = grow(RANKER, vectors[rows & ~open_], values[rows & ~open_], watch, seed, loss="huber")
+        values = values.copy()
+        values[open_] = np.maximum(values[open_], first.predict(vectors[open_]))
+    return grow(RANKER, vectors[rows], values[rows], watch, seed, loss="huber")
+
+
+class Judged:
+    """What would be chosen for each query, and what that takes.
+
+    Attributes
+    ----------
+    preferred, fastest : int64 arrays, shape (q,)
+        The pair that is predicted to be fastest, and the one that is; -1 where that is the engine's own plan.
+    scores : float64 array, shape (q,)
+        Outcome less prediction, of the pairs that are ranked first; infinite where the run was cut.
+    templates : int64 array, shape (q,)
+    """
+
+    def __init__(self, pairs: Pairs, predicted: Floats, members: list[Integers]) -> None:
+        self._pairs, self._predicted, self._members = pairs, predicted, members
+        firsts = np.array([own[predicted[own].argmin()] for own in members], np.int64)
+        self._firsts = firsts
+        self.templates = pairs.templates[firsts]
+        self.default_s = pairs.default_s[firsts]
+        outcome = np.where(pairs.cut & (pairs.log_ratio > 0.0), math.inf, pairs.log_ratio)
+        self.scores = np.minimum(outcome[firsts] - predicted[firsts], 10.0)
+        complete = np.where(pairs.cut, math.inf, pairs.log_ratio)
+        fastest = np.array([own[complete[own].argmin()] for own in members], np.int64)
+        self.fastest = np.where(complete[fastest] < 0.0, fastest, -1)
+        self.preferred = np.where(predicted[firsts] < 0.0, firsts, -1)
+
+    @classmethod
+    def of(cls, pairs: Pairs, predicted: Floats) -> Judged:
+        """Group pairs by query."""
+        order = np.argsort(pairs.queries, kind="stable")
+        starts = np.flatnonzero(np.diff(pairs.queries[order], prepend=-1))
+        return cls(pairs, predicted, np.split(order, starts[1:]))
+
+    def acting(self, level: float) -> Integers:
+        """The pair that runs for each query at a level of its bound, or -1, by other templates' scores."""
+        found = np.full(len(self._firsts), -1, np.int64)
+        for template in np.unique(self.templates):
+            own = self.templates == template
+            quantile = conformal_quantile(self.scores[~own], level) if (~own).any() else math.inf
+            for at in np.flatnonzero(own):
+                first = self._firsts[at]
+                mean = self._predicted[first]
+                if mean < 0.0 and mean + quantile <= math.log(BUDGET):
+                    found[at] = first
+        return found
+
+    def harmed(self, chosen: Integers) -> Flags:
+        """Which queries get slower than the budget allows."""
+        ratio = np.where(chosen >= 0, self._pairs.log_ratio[chosen], 0.0)
+        lost_s = self.default_s * np.expm1(ratio)
+        beyond: Flags = (ratio > math.log(BUDGET)) & (lost_s > NOTICED_S)
+        return beyond
+
+    def ratio(self, chosen: Integers) -> float:
+        """Σ time over that of the engine's own plans."""
+        ratio = np.exp(np.where(chosen >= 0, self._pairs.log_ratio[chosen], 0.0))
+        return float((self.default_s * ratio).sum() / self.default_s.sum())
