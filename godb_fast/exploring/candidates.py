@@ -30,8 +30,9 @@ DEFAULT_ARM: Final = "default"
 class Candidate:
     """One way to run one query; ``arm`` is its name, the same for all queries.
 
-    ``cost`` is the engine's own estimate; between candidates under other settings it says nothing. ``first``
-    says that it is worth a run before anything is known. ``trees`` asks for the join trees of the default.
+    ``cost`` is the engine's own estimate; between candidates under other settings it says nothing. ``rows``
+    are estimated to be handed on by the operators of its plan, for engines that tell no cost. ``first`` says
+    that it is worth a run before anything is known. ``trees`` asks for the join trees of the default.
     """
 
     arm: str
@@ -39,6 +40,7 @@ class Candidate:
     rendered: Rendered
     digest: str
     cost: float | None = None
+    rows: float = 0.0
     first: bool = False
     trees: Steering = NO_STEERING
 
@@ -103,6 +105,7 @@ def candidates(
             Rendered(query.sql, query.params),
             digest,
             plan.total_cost,
+            plan.handed_on(),
             trees=_own_trees(engine, subject, plan),
         )
     }
@@ -144,7 +147,9 @@ def _add(
         engine.obeyed(subject.template, steering, planned, subject.literals) is False
     ):
         return
-    found[arm] = Candidate(arm, steering, sent, digest, planned.total_cost, first)
+    found[arm] = Candidate(
+        arm, steering, sent, digest, planned.total_cost, planned.handed_on(), first
+    )
 
 
 def _combined(

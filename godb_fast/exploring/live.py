@@ -219,7 +219,7 @@ class LiveExploration:
         explorer = Explorer(space, settings, state=state)
         if state is None:
             explorer.charge(spent + time.perf_counter() - begun)
-            explorer.suggest(list(openings(subjects, found, arms, space, self._earlier)))
+            explorer.suggest(list(openings(subjects, found, arms, defaults, space, self._earlier)))
             self._note_default_plans(subjects, found, defaults)
         self._executor = self._executor.narrowed(self._chosen, subjects, found, arms)
         self._explorer = explorer
