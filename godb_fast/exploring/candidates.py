@@ -147,9 +147,7 @@ def _add(
         engine.obeyed(subject.template, steering, planned, subject.literals) is False
     ):
         return
-    found[arm] = Candidate(
-        arm, steering, sent, digest, planned.total_cost, planned.handed_on(), first
-    )
+    found[arm] = Candidate(arm, steering, sent, digest, planned.total_cost, planned.handed_on(), first)
 
 
 def _combined(

@@ -69,7 +69,5 @@ def _cheaper(candidates: Mapping[str, Candidate], default: Baseline) -> list[str
         # were counted, as it is the engine's estimates of its joins that are wrong where other words pay.
         own = math.inf if default.unfinished else default.handed_on or candidates[DEFAULT_ARM].rows
         costs = [(entry.rows, entry) for entry in candidates.values()]
-    found = sorted(
-        (cost, entry.arm) for cost, entry in costs if entry.rewritten and cost <= PROMISING * own
-    )
+    found = sorted((cost, entry.arm) for cost, entry in costs if entry.rewritten and cost <= PROMISING * own)
     return [arm for _, arm in found[:MOST_PROMISING]]
