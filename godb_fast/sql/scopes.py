@@ -150,7 +150,7 @@ def below(node: exp.Expression) -> list[exp.Expression]:
 
 
 def copied(node: Node) -> Node:
-    """A deep copy of a node, without comments: what the parser's own gives, which costs several times as much.
+    """A deep copy of a node, without comments: what the parser's own gives, at a part of its price.
 
     What is noted at nodes (offsets, columns of blocks) is never changed in place, so it is copied flat.
     """
