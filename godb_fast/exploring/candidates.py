@@ -112,11 +112,15 @@ def candidates(
     if not isinstance(engine, ExplainsSteered):
         return found
     others = [(arm, steering, "", False) for arm, steering in more(digest)] if more is not None else []
+    asked = [Steering()]
     proposed = _proposed(engine, subject, plan, feedback)
     for arm, steering, at_run_time, first in chain(proposed, others):
-        _add(found, engine, subject, arm, steering, at_run_time, first)
+        if steering not in asked:
+            asked.append(steering)
+            _add(found, engine, subject, arm, steering, at_run_time, first)
     for arm, steering in _combined(engine, plan, found):
-        _add(found, engine, subject, arm, steering)
+        if steering not in asked:
+            _add(found, engine, subject, arm, steering)
     return found
 
 
@@ -129,9 +133,7 @@ def _add(
     at_run_time: str = "",
     first: bool = False,
 ) -> None:
-    """Add a candidate, unless another one has its steering or its plan, or it cannot be asked for here."""
-    if any(steering == entry.steering for entry in found.values()):
-        return
+    """Add a candidate, unless another one has its plan, or it cannot be asked for here."""
     try:
         sent = rendered(engine, subject, steering)
         planned = engine.explain_steered(sent, timeout_s=EXPLAIN_LIMIT_S)

@@ -39,8 +39,9 @@ TIME_SHARE: Final = 0.98
 LEAST_S: Final = 0.002
 #: Seconds that a run costs beside its own time: round trips, and ourselves.
 RUN_OVERHEAD_S: Final = 0.002
-#: Seconds between two saves, where trials are shorter.
+#: Seconds between two saves, where trials are shorter, and at least so many times what one takes.
 SAVE_EVERY_S: Final = 0.25
+SAVE_TIMES: Final = 40.0
 
 #: Queries of one template that make a class of their own: fewer teach too little about its arms.
 LEAST_CLASS: Final = 4
@@ -111,6 +112,7 @@ class LiveExploration:
         self._clock = clock
         self._saved: SavedExploration | None = None
         self._saved_at = -math.inf
+        self._save_s = 0.0
         self._baselines: dict[int, Baseline] = {}
         self._explorer: Explorer | None = None
         self._arms: list[str] = [DEFAULT_ARM]
@@ -121,7 +123,10 @@ class LiveExploration:
         self._budget_s = 0.0
         self._exhausted = False
         self._earlier = Earlier(records, engine.name, self.database)
+        begun = time.perf_counter()
         self._examined = [examine(engine, query, backend) for query in self._queries]
+        #: Seconds that we took ourselves and that are not charged yet.
+        self._own_s = time.perf_counter() - begun
         self._subjects = [entry for entry in self._examined if isinstance(entry, Subject)]
         self._shown = ShownRows(self._subjects, teaches)
         self._executor = LiveExecutor(
@@ -205,7 +210,7 @@ class LiveExploration:
             groups=self._classes(),
         )
         state = self._saved.state.get("explorer") if self._saved is not None else None
-        spent = sum(entry.spent_s for entry in self._baselines.values())
+        spent = self._baselines_s()
         if state is not None and self._saved is not None and self._saved.state["digests"] != digests:
             self.notes.append("plans have changed since the exploration was saved: their runs begin anew")
             spent = float(state["spent_s"])
@@ -218,13 +223,15 @@ class LiveExploration:
         self._arms, self._digests, self._candidates = arms, digests, found
         explorer = Explorer(space, settings, state=state)
         if state is None:
-            explorer.charge(spent + time.perf_counter() - begun)
+            explorer.charge(spent)
             explorer.suggest(list(openings(subjects, found, arms, defaults, space, self._earlier)))
             self._note_default_plans(subjects, found, defaults)
         self._executor = self._executor.narrowed(self._chosen, subjects, found, arms)
         self._explorer = explorer
         self._note_promotions(explorer)
         self._save()
+        explorer.charge(self._own_s + time.perf_counter() - begun)
+        self._own_s = 0.0
 
     def _candidates_of(self, number: int) -> dict[str, Candidate]:
         subject = self._subjects[number]
@@ -238,6 +245,7 @@ class LiveExploration:
         defaults: Sequence[Baseline],
     ) -> None:
         """Say where the engine's own plans got worse since they were last seen, and keep those of now."""
+        plans = []
         for subject, entries, baseline in zip(subjects, found, defaults, strict=True):
             default = entries[DEFAULT_ARM]
             former = self._earlier.regression(subject, default.digest, baseline.seconds)
@@ -246,9 +254,9 @@ class LiveExploration:
                     f"{subject.query.name}: the engine's own plan has changed, and takes "
                     f"{baseline.seconds:.3g} s instead of {former.seconds:.3g} s; the former one is tried"
                 )
-            self._earlier.keep_plan(
-                subject, FormerPlan(default.digest, baseline.seconds, default.trees, self._clock())
-            )
+            now = FormerPlan(default.digest, baseline.seconds, default.trees, self._clock())
+            plans.append((subject, now))
+        self._earlier.keep_plans(plans)
 
     def _classes(self) -> list[int]:
         """Templates with several queries are classes of their own; all others are one."""
@@ -273,6 +281,9 @@ class LiveExploration:
             passed += costs[number]
             chosen.append(number)
         return chosen
+
+    def _baselines_s(self) -> float:
+        return sum(entry.spent_s for entry in self._baselines.values())
 
     def _workload_s(self, numbers: Sequence[int]) -> float:
         return sum(
@@ -318,14 +329,13 @@ class LiveExploration:
                     "kept, start another one"
                 )
             explorer.record(trial, run)
-            kept = self._note_promotions(explorer)
-            self._save(spare=not kept)
+            self._note_promotions(explorer)
+            self._save(spare=True)
             # Choosing, comparing and keeping are charged as well.
             explorer.charge(max(0.0, time.perf_counter() - begun - run.seconds - RUN_OVERHEAD_S))
 
-    def _note_promotions(self, explorer: Explorer) -> bool:
-        """Keep what was proved since the last look; whether there was anything."""
-        kept = False
+    def _note_promotions(self, explorer: Explorer) -> None:
+        """Keep what was proved since the last look."""
         for promotion in explorer.promotions():
             known = self._entries.get(promotion.query)
             if known is not None and known[0] == promotion.plan:
@@ -337,8 +347,6 @@ class LiveExploration:
             self._entries[promotion.query] = (promotion.plan, entry)
             if self._records is not None:
                 self._records.remember(self.engine.name, self.database, entry.to_dict())
-            kept = True
-        return kept
 
     def _forget_refuted(self) -> None:
         """What was proved earlier, and lost now, steers nothing any more."""
@@ -420,7 +428,7 @@ class LiveExploration:
     def _save(self, *, spare: bool = False) -> None:
         """Keep the state; with ``spare``, not if that was done a moment ago."""
         now = time.perf_counter()
-        if spare and now - self._saved_at < SAVE_EVERY_S:
+        if spare and now - self._saved_at < max(SAVE_EVERY_S, SAVE_TIMES * self._save_s):
             return
         if self._records is None or self._saved is None:
             return
@@ -433,7 +441,8 @@ class LiveExploration:
             if found is not None and (found.run, found.revision) == (before.run, before.revision + 1):
                 self._saved = found
             raise
-        self._saved_at = now
+        self._saved_at = time.perf_counter()
+        self._save_s = self._saved_at - now
 
     def _restore(self, state: dict[str, Any]) -> None:
         if state.get("version") != STATE_VERSION:
@@ -459,12 +468,11 @@ class LiveExploration:
             number += 1
             outcomes.append(self._outcome(number, place.get(number), query))
         total = self._workload_s(range(len(subjects)))
-        spent = sum(entry.spent_s for entry in self._baselines.values())
         gained = 0.0 if explorer is None else explorer.space.workload_s - explorer.workload_s
         return ExplorationReport(
             queries=outcomes,
             budget_s=self._budget_s or (budget.seconds or 0.0),
-            spent_s=spent if explorer is None else explorer.spent_s,
+            spent_s=self._own_s + (self._baselines_s() if explorer is None else explorer.spent_s),
             workload_s=total,
             now_s=total - gained,
             runs=0 if explorer is None else explorer.runs,
