@@ -39,6 +39,8 @@ TIME_SHARE: Final = 0.98
 LEAST_S: Final = 0.002
 #: Seconds that a run costs beside its own time: round trips, and ourselves.
 RUN_OVERHEAD_S: Final = 0.002
+#: Asking what could be tried may take this share of what the baselines have left of the budget.
+ASKING_SHARE: Final = 0.5
 #: Seconds between two saves, where trials are shorter, and at least so many times what one takes.
 SAVE_EVERY_S: Final = 0.25
 SAVE_TIMES: Final = 40.0
@@ -118,6 +120,8 @@ class LiveExploration:
         self._arms: list[str] = [DEFAULT_ARM]
         self._digests: list[list[str]] = []
         self._chosen: list[int] = []
+        #: Queries for which the budget has no time.
+        self._beyond: frozenset[int] = frozenset()
         self._candidates: list[dict[str, Candidate]] = []
         self._entries: dict[int, tuple[int, MemoEntry]] = {}
         self._budget_s = 0.0
@@ -195,10 +199,7 @@ class LiveExploration:
         if not self._chosen:
             return
         begun = time.perf_counter()
-        found: list[dict[str, Candidate]] = []
-        for number in self._chosen:
-            self._progress(f"candidates of {self._subjects[number].query.name}", 0.0, math.inf, 1.0)
-            found.append(self._candidates_of(number))
+        found = self._all_candidates()
         arms = list(dict.fromkeys(arm for entry in found for arm in entry))
         digests = [[entry.get(arm, entry[DEFAULT_ARM]).digest for arm in arms] for entry in found]
         defaults = [self._baselines[number] for number in self._chosen]
@@ -232,6 +233,24 @@ class LiveExploration:
         self._save()
         explorer.charge(self._own_s + time.perf_counter() - begun)
         self._own_s = 0.0
+
+    def _all_candidates(self) -> list[dict[str, Candidate]]:
+        """Candidates of the queries worth exploring, as far down as the budget has time to try them.
+
+        One that goes on finds those that it had.
+        """
+        begun = time.perf_counter()
+        most_s = ASKING_SHARE * (self._budget_s - self._baselines_s() - self._own_s)
+        before = self._saved.state["digests"] if self._saved is not None else ()
+        found: list[dict[str, Candidate]] = []
+        for number in self._chosen:
+            if len(found) == len(before) if before else found and time.perf_counter() - begun >= most_s:
+                break
+            self._progress(f"candidates of {self._subjects[number].query.name}", 0.0, math.inf, 1.0)
+            found.append(self._candidates_of(number))
+        self._beyond = frozenset(self._chosen[len(found) :])
+        del self._chosen[len(found) :]
+        return found
 
     def _candidates_of(self, number: int) -> dict[str, Candidate]:
         subject = self._subjects[number]
@@ -491,6 +510,8 @@ class LiveExploration:
         if baseline.problem is not None:
             why = f"left alone: {baseline.problem}"
             return replace(outcome, reason=why, failed=baseline.failed)
+        if number in self._beyond:
+            return replace(outcome, reason="left alone: the budget did not reach it")
         if row is None:
             return replace(outcome, reason="left alone: too little of the workload's time")
         outcome = replace(outcome, plans=len(self._candidates[row]))
