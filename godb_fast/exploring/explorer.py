@@ -25,7 +25,7 @@ from godb_fast.exploring.space import Floats, PlanSpace
 from godb_fast.exploring.survey import SurveySettings, survey
 
 STATE_VERSION: Final = 2
-#: What suggestions have shown is confirmed at once if that pays within so many runs of the workload.
+#: What suggestions have shown is confirmed before a survey if that pays within so many runs of the workload.
 CONFIRM_WITHIN: Final = 3.0
 
 
@@ -372,12 +372,12 @@ class Explorer:
             self._agenda = [int(query) for query in due]
 
     def _confirm_at_once(self) -> None:
-        """Between suggestions, confirm what pays for its confirmation within a few runs of the workload."""
+        """Between suggestions, confirm what pays for its confirmation within one run of the workload."""
         item = self._agenda[0]
         if isinstance(item, Choice) and item.rate == 0.0 and self.settings.confirm == "pairs":
             rates = self._pair_rates()
             due = int(np.argmax(rates))
-            if rates[due] >= 1.0 / CONFIRM_WITHIN:
+            if rates[due] >= 1.0:
                 self._agenda.insert(0, due)
 
     def _pair_rates(self) -> Floats:
