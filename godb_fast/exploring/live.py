@@ -16,27 +16,25 @@ from functools import partial
 from typing import Any, Final
 
 from godb_fast.engines.base import Engine
-from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, MissingStatistics
+from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
 from godb_fast.exploring.budget import Budget
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.choice import ChoiceSettings
 from godb_fast.exploring.earlier import Earlier, FormerPlan
+from godb_fast.exploring.entries import entry_of, rows_of
 from godb_fast.exploring.explorer import Explorer, ExplorerSettings, Promotion, Run
-from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
+from godb_fast.exploring.memo import MemoEntry
 from godb_fast.exploring.openings import arm_of, openings
 from godb_fast.exploring.outcome import ExplorationReport, QueryOutcome
 from godb_fast.exploring.shown import ShownRows, Teaches
 from godb_fast.exploring.space import PlanSpace
-from godb_fast.exploring.subjects import Broken, LiveQuery, Subject, bucket_number, examine
+from godb_fast.exploring.subjects import Broken, LiveQuery, Subject, examine
 from godb_fast.exploring.survey import SurveySettings
+from godb_fast.exploring.triage import classes, triage
 from godb_fast.exploring.trials import MOST_ROWS, Baseline, LiveExecutor
 from godb_fast.store import Explorations, SavedExploration
 
 STATE_VERSION: Final = 3
-#: Queries beyond this share of the workload's time, the cheapest ones, are not worth asking about.
-TIME_SHARE: Final = 0.98
-#: Neither are those whose default takes less than this.
-LEAST_S: Final = 0.002
 #: Seconds that a run costs beside its own time: round trips, and ourselves.
 RUN_OVERHEAD_S: Final = 0.002
 #: Asking what could be tried may take this share of what the baselines have left of the budget.
@@ -44,9 +42,6 @@ ASKING_SHARE: Final = 0.5
 #: Seconds between two saves, where trials are shorter, and at least so many times what one takes.
 SAVE_EVERY_S: Final = 0.25
 SAVE_TIMES: Final = 40.0
-
-#: Queries of one template that make a class of their own: fewer teach too little about its arms.
-LEAST_CLASS: Final = 4
 #: The survey may take this share of one run of the workload.
 SURVEY_SHARE: Final = 0.08
 #: What is being done, seconds spent, the budget in seconds, and the workload's time now over the default's.
@@ -194,7 +189,7 @@ class LiveExploration:
 
     def _prepare(self, budget: Budget) -> None:
         """Triage, candidates, and the explorer over them."""
-        self._chosen = self._triage()
+        self._chosen = triage(self._baselines, self._subjects)
         self._budget_s = budget.seconds_for(self._workload_s(range(len(self._subjects))))
         if not self._chosen:
             return
@@ -208,7 +203,7 @@ class LiveExploration:
             digests,
             [entry.seconds for entry in defaults],
             weight=[self._subjects[number].query.weight for number in self._chosen],
-            groups=self._classes(),
+            groups=classes(subjects),
         )
         state = self._saved.state.get("explorer") if self._saved is not None else None
         spent = self._baselines_s()
@@ -276,30 +271,6 @@ class LiveExploration:
             now = FormerPlan(default.digest, baseline.seconds, default.trees, self._clock())
             plans.append((subject, now))
         self._earlier.keep_plans(plans)
-
-    def _classes(self) -> list[int]:
-        """Templates with several queries are classes of their own; all others are one."""
-        prints = [self._subjects[number].template.fingerprint for number in self._chosen]
-        return [found if prints.count(found) >= LEAST_CLASS else 0 for found in prints]
-
-    def _triage(self) -> list[int]:
-        """Queries worth exploring: those that hold nearly all of the time, dearest first."""
-        open_ = [
-            number
-            for number, entry in self._baselines.items()
-            if entry.problem is None and entry.seconds >= LEAST_S
-        ]
-        costs = {
-            number: self._baselines[number].seconds * self._subjects[number].query.weight for number in open_
-        }
-        total, passed = sum(costs.values()), 0.0
-        chosen = []
-        for number in sorted(open_, key=lambda number: (-costs[number], number)):
-            if passed >= TIME_SHARE * total:
-                break
-            passed += costs[number]
-            chosen.append(number)
-        return chosen
 
     def _baselines_s(self) -> float:
         return sum(entry.spent_s for entry in self._baselines.values())
@@ -386,45 +357,16 @@ class LiveExploration:
     def _entry(self, promotion: Promotion) -> MemoEntry:
         subject = self._executor.subjects[promotion.query]
         candidate = self._candidates[promotion.query][self._arms[promotion.arm]]
-        pairs = promotion.evidence
-        baseline = self._baselines[self._chosen[promotion.query]]
-        notes = [candidate.arm]
-        if baseline.unfinished:
-            notes.append(f"the default was stopped after {baseline.seconds:g} s, so the ratio is a bound")
-        if (compared := self._executor.parts.get((promotion.query, candidate.arm))) is not None:
-            notes.append(compared)
-        low, high = pairs.interval if pairs is not None else (promotion.ratio, promotion.ratio)
-        # Where pairs cut the default, their ratio is a bound; the promotion's is the lower of it and that of
-        # the first run.
-        return MemoEntry(
-            MemoKey(subject.template.fingerprint, bucket_number(subject.region)),
-            candidate.steering,
-            self.epoch,
-            Evidence(
-                pairs=0 if pairs is None else pairs.pairs,
-                ratio=promotion.ratio,
-                low=min(low, promotion.ratio),
-                high=min(high, 1e9),
-                at_s=self._clock(),
-                note="; ".join(notes),
-                default_s=baseline.seconds,
-                rows=self._rows(subject),
-            ),
+        return entry_of(
+            promotion,
+            subject,
+            candidate,
+            self._baselines[self._chosen[promotion.query]],
+            epoch=self.epoch,
+            at_s=self._clock(),
+            compared=self._executor.parts.get((promotion.query, candidate.arm)),
+            rows=rows_of(self.engine, subject),
         )
-
-    def _rows(self, subject: Subject) -> tuple[tuple[str, float], ...]:
-        """Rows of a query's tables now."""
-        tables = {
-            entry.table for block in subject.template.blocks for entry in block.relations if entry.table
-        }
-        found = []
-        for table in sorted(tables):
-            try:
-                found.append((table, float(self.engine.statistics().rows(table))))
-            except MissingStatistics:
-                # A view: its tables stand in its own block.
-                continue
-        return tuple(found)
 
     # -- what is kept -------------------------------------------------------------------------------
 
