@@ -38,7 +38,7 @@ STATE_VERSION: Final = 3
 #: Seconds that a run costs beside its own time: round trips, and ourselves.
 RUN_OVERHEAD_S: Final = 0.002
 #: Asking what could be tried may take this share of what the baselines have left of the budget.
-ASKING_SHARE: Final = 0.5
+ASKING_SHARE: Final = 0.25
 #: Seconds between two saves, where trials are shorter, and at least so many times what one takes.
 SAVE_EVERY_S: Final = 0.25
 SAVE_TIMES: Final = 40.0

@@ -336,7 +336,7 @@ def test_the_temporary_files_of_a_trial_are_limited_where_the_role_may_ask(serve
 
 
 def test_queries_that_the_budget_has_no_time_for_are_not_asked_about(skewed, records, monkeypatch):
-    """Asking takes half of what the baselines left; what was asked is what a next process goes on with."""
+    """Asking takes a part of what the baselines left; what was asked is what a next process goes on with."""
     queries = [
         LiveQuery(f"q{n}", f"SELECT count(*) FROM a JOIN b ON a.k = b.k WHERE a.n <> {n}") for n in range(12)
     ]
