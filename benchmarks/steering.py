@@ -238,6 +238,17 @@ def _tell_losses(report: Report, gain: Gain, where: Mapping[str, str]) -> None:
         ledger_s=sum(entry.lost_s for entry in gain.ledger),
         beyond_the_floor=sum(entry.beyond for entry in gain.slower),
     )
+    for runs in gain.comparison.queries:
+        if runs.fallbacks:
+            report.row(
+                "discarded steered runs",
+                **where,
+                query=runs.query.name,
+                runs=len(runs.fallbacks),
+                why=runs.fallbacks[0],
+                default_s=runs.median_ms[0] / 1e3 if runs.outcome == "compared" else None,
+                steered_because=(runs.decision.reason if runs.decision is not None else "")[:100],
+            )
     for entry in gain.slower[:5]:
         report.row(
             "largest losses",

@@ -22,6 +22,7 @@ cdef class Column:
     cdef double _below(self, double value, int inclusive) noexcept
     cdef double _rest_below(self, double value, int inclusive) noexcept
     cdef double _text_rest_below(self, str value) except? -1.0
+    cdef double _text_below(self, str value, int inclusive) except? -1.0
 
 
 cdef object place(int domain, object literal)

@@ -8,7 +8,7 @@ This topic has the Cython and the Python form.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 import cython
 import numpy
@@ -322,6 +322,23 @@ class Column:
             return 0.0
         share: cython.double = _text_fraction(self.bounds[position - 1], value, self.bounds[position])
         return (position - 1 + share) / last * (1.0 - self.one)
+
+    @cython.cfunc
+    @cython.exceptval(-1.0)
+    def _text_below(self, value: str, inclusive: cython.int) -> cython.double:
+        """Share of rows below a text (inclusive: or equal to it)."""
+        at: cython.longlong = (
+            bisect_right(self.order, value) if inclusive != 0 else bisect_left(self.order, value)
+        )
+        last: cython.longlong = self.count - 1
+        rest: cython.double = self._text_rest_below(value)
+        share: cython.double
+        if inclusive != 0 and rest < 1.0 and (rest > 0.0 or value >= self.bounds[0]):
+            share = (bisect_right(self.bounds, value) - 1.0) / last if last != 0 else 1.0
+            rest += self.one
+            rest = rest if rest > share else share
+            rest = rest if rest < 1.0 else 1.0
+        return self.running_at[at] + self.rest * rest
 
     @cython.cfunc
     def _packed(self, fold: cython.int) -> Packed:

@@ -27,6 +27,7 @@ cdef class Filters:
     cdef int _equal(self, Column column, object value) except? -1
     cdef int _in(self, Term term, tuple literals) except? -1
     cdef int _range(self, Term term, tuple literals) except? -1
+    cdef int _text_range(self, Term term, tuple literals) except? -1
     cdef int _rest(self, Term term, tuple literals) except? -1
     cdef int _any(self, Term term, tuple literals) except? -1
     cdef int _all(self, Term term, tuple literals) except? -1

@@ -392,6 +392,8 @@ class Filters:
     def _range(self, term: Term, literals: tuple) -> cython.int:
         """All ranges on one column as one interval."""
         column: Column = term.column
+        if column.domain == IS_TEXT:
+            return self._text_range(term, literals)
         has_low: cython.int = 0
         has_high: cython.int = 0
         low: cython.double = 0.0
@@ -439,6 +441,52 @@ class Filters:
         self.share = column.filled if has_high == 0 else column._below(high, high_inclusive)
         if has_low != 0:
             below = column._below(low, 1 - low_inclusive)
+        self.share -= below
+        self.spread = HISTOGRAM if column.count > 2 else BOUNDS_ONLY
+        if self.share < column.least:
+            self.share = column.least
+            self.spread = UNIFORM
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _text_range(self, term: Term, literals: tuple) -> cython.int:
+        """The same for texts, in the order of their characters."""
+        column: Column = term.column
+        low = None
+        high = None
+        low_inclusive: cython.int = 1
+        high_inclusive: cython.int = 1
+        inclusive: cython.int
+        below: cython.double = 0.0
+        for slot, fixed, is_low, includes, _ in term.operands:
+            inclusive = includes
+            if slot >= 0:
+                fixed = place(IS_TEXT, literals[slot])
+                if fixed is None:
+                    return 1
+            if is_low:
+                if low is None or fixed > low or (fixed == low and inclusive == 0):
+                    low = fixed
+                    low_inclusive = inclusive
+            elif high is None or fixed < high or (fixed == high and inclusive == 0):
+                high = fixed
+                high_inclusive = inclusive
+        if column.count == 0:
+            one_sided: cython.int = 1 if low is None or high is None else 0
+            self.share = column.filled * (UNKNOWN_RANGE if one_sided != 0 else UNKNOWN_INTERVAL)
+            self.spread = GUESSED
+            return 0
+        if low is not None and high is not None:
+            if low > high or (low == high and (low_inclusive == 0 or high_inclusive == 0)):
+                self.share = 0.0
+                self.spread = 0.0
+                return 0
+            if low == high:
+                return self._equal(column, low)
+        self.share = column.filled if high is None else column._text_below(high, high_inclusive)
+        if low is not None:
+            below = column._text_below(low, 1 - low_inclusive)
         self.share -= below
         self.spread = HISTOGRAM if column.count > 2 else BOUNDS_ONLY
         if self.share < column.least:

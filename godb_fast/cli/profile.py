@@ -152,7 +152,10 @@ def _gate(session: Session, known: list[tuple[LiveQuery, Decision]], laps: Laps)
         gate.choose(plan, [plan], 1e3)
         clock.append(time.perf_counter_ns())
         for name, before, after in zip(
-            ("features of a plan", f"inference, {_CANDIDATES} plans", "gate"), clock, clock[1:], strict=True
+            ("features of a plan", f"inference, {_CANDIDATES} plans", "gate"),
+            clock[:-1],
+            clock[1:],
+            strict=True,
         ):
             steps[name].append((after - before) / 1e3)
     key: str = gate.model.key

@@ -65,6 +65,11 @@ class PhysicalPlan:
         cost = self.root.extra.get("Total Cost")
         return float(cost) if isinstance(cost, int | float) else None
 
+    def handed_on(self) -> float:
+        """Rows that all operators hand on together: counted ones, estimated where they were not counted."""
+        found = (node.estimated_rows if node.rows is None else node.rows for node in self.root.walk())
+        return float(sum(rows for rows in found if rows is not None))
+
     def digest(self) -> str:
         """A hash of what the plan does: operators, tables, conditions and how they hang together.
 

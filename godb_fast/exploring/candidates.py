@@ -30,8 +30,9 @@ DEFAULT_ARM: Final = "default"
 class Candidate:
     """One way to run one query; ``arm`` is its name, the same for all queries.
 
-    ``cost`` is the engine's own estimate; between candidates under other settings it says nothing. ``first``
-    says that it is worth a run before anything is known. ``trees`` asks for the join trees of the default.
+    ``cost`` is the engine's own estimate; between candidates under other settings it says nothing. ``rows``
+    are estimated to be handed on by the operators of its plan, for engines that tell no cost. ``first`` says
+    that it is worth a run before anything is known. ``trees`` asks for the join trees of the default.
     ``plan`` is the engine's, as explained.
     """
 
@@ -40,6 +41,7 @@ class Candidate:
     rendered: Rendered
     digest: str
     cost: float | None = None
+    rows: float = 0.0
     first: bool = False
     trees: Steering = NO_STEERING
     plan: PhysicalPlan | None = None
@@ -105,6 +107,7 @@ def candidates(
             Rendered(query.sql, query.params),
             digest,
             plan.total_cost,
+            plan.handed_on(),
             trees=_own_trees(engine, subject, plan),
             plan=plan,
         )
@@ -112,11 +115,15 @@ def candidates(
     if not isinstance(engine, ExplainsSteered):
         return found
     others = [(arm, steering, "", False) for arm, steering in more(digest)] if more is not None else []
+    asked = [Steering()]
     proposed = _proposed(engine, subject, plan, feedback)
     for arm, steering, at_run_time, first in chain(proposed, others):
-        _add(found, engine, subject, arm, steering, at_run_time, first)
+        if steering not in asked:
+            asked.append(steering)
+            _add(found, engine, subject, arm, steering, at_run_time, first)
     for arm, steering in _combined(engine, plan, found):
-        _add(found, engine, subject, arm, steering)
+        if steering not in asked:
+            _add(found, engine, subject, arm, steering)
     return found
 
 
@@ -129,9 +136,7 @@ def _add(
     at_run_time: str = "",
     first: bool = False,
 ) -> None:
-    """Add a candidate, unless another one has its steering or its plan, or it cannot be asked for here."""
-    if any(steering == entry.steering for entry in found.values()):
-        return
+    """Add a candidate, unless another one has its plan, or it cannot be asked for here."""
     try:
         sent = rendered(engine, subject, steering)
         planned = engine.explain_steered(sent, timeout_s=EXPLAIN_LIMIT_S)
@@ -147,7 +152,8 @@ def _add(
         engine.obeyed(subject.template, steering, planned, subject.literals) is False
     ):
         return
-    found[arm] = Candidate(arm, steering, sent, digest, planned.total_cost, first, plan=planned)
+    cost, rows = planned.total_cost, planned.handed_on()
+    found[arm] = Candidate(arm, steering, sent, digest, cost, rows, first, plan=planned)
 
 
 def _combined(

@@ -7,7 +7,7 @@ the next one finds another plan that is slower, the former join trees are candid
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -110,14 +110,16 @@ class Earlier:
         if self._records is not None:
             self._records.forget(*self._where, entry.to_dict())
 
-    def keep_plan(self, subject: Subject, plan: FormerPlan) -> None:
-        """Note the engine's own plan; the faster one, if it has had several."""
-        key = key_of(subject)
-        former = self._plans.get(key)
-        if self._records is None or (
-            former is not None and former.digest != plan.digest and former.seconds < plan.seconds
-        ):
+    def keep_plans(self, plans: Sequence[tuple[Subject, FormerPlan]]) -> None:
+        """Note the engine's own plans; the faster one, where it has had several."""
+        if self._records is None:
             return
-        self._plans[key] = plan
-        fingerprint, bucket = f"{key.fingerprint:016x}", str(key.bucket)
-        self._records.keep_default_plan(*self._where, fingerprint, bucket, plan.to_dict())
+        kept: list[tuple[str, str, dict[str, Any]]] = []
+        for subject, plan in plans:
+            key = key_of(subject)
+            former = self._plans.get(key)
+            if former is not None and former.digest != plan.digest and former.seconds < plan.seconds:
+                continue
+            self._plans[key] = plan
+            kept.append((f"{key.fingerprint:016x}", str(key.bucket), plan.to_dict()))
+        self._records.keep_default_plans(*self._where, kept)

@@ -25,6 +25,8 @@ from godb_fast.exploring.space import Floats, PlanSpace
 from godb_fast.exploring.survey import SurveySettings, survey
 
 STATE_VERSION: Final = 2
+#: What suggestions have shown is confirmed before a survey if that pays within so many runs of the workload.
+CONFIRM_WITHIN: Final = 3.0
 
 
 class Role(Enum):
@@ -329,6 +331,12 @@ class Explorer:
     def _plan(self) -> None:
         """Take the next few trials from the survey, and when it is done, from the model."""
         if self._surveyed_from_s is None:
+            # What suggestions have shown is confirmed before anything is asked that nobody knows.
+            rates = self._pair_rates() if self.settings.confirm == "pairs" else np.zeros(1)
+            most = int(np.argmax(rates))
+            if rates[most] >= 1.0 / CONFIRM_WITHIN:
+                self._agenda = [most]
+                return
             self._surveyed_from_s = self.spent_s
         if self.spent_s - self._surveyed_from_s < self.settings.survey.share * self.space.workload_s:
             due = survey(self.space, self.seen, self.settings.survey, self._known, 4)
@@ -386,9 +394,8 @@ class Explorer:
         for query, entry in self._promoted.items():
             if entry.plan == self.seen.best[query]:
                 gain[query] = 0.0
-        cost = (
-            pairs_left * (1.0 + DEFAULT_CUT) * ratio + self.settings.choice.overhead_s / self.space.default_s
-        )
+        overhead = 2.0 * self.settings.choice.overhead_s / self.space.default_s
+        cost = pairs_left * ((1.0 + DEFAULT_CUT) * ratio + overhead)
         rates: Floats = np.maximum(gain, 0.0) / cost
         return rates
 

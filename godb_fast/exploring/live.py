@@ -17,35 +17,33 @@ from typing import Any, Final
 
 from godb_fast.engines.base import Engine
 from godb_fast.engines.dependencies import Dependencies, TellsDependencies
-from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, MissingStatistics
+from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
 from godb_fast.exploring.budget import Budget
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.choice import ChoiceSettings
 from godb_fast.exploring.earlier import Earlier, FormerPlan
+from godb_fast.exploring.entries import entry_of, rows_of
 from godb_fast.exploring.explorer import Explorer, ExplorerSettings, Promotion, Run
-from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
+from godb_fast.exploring.memo import MemoEntry
 from godb_fast.exploring.noting import NotedRuns
 from godb_fast.exploring.openings import arm_of, openings
 from godb_fast.exploring.outcome import ExplorationReport, QueryOutcome
 from godb_fast.exploring.shown import ShownRows, Teaches
 from godb_fast.exploring.space import PlanSpace
-from godb_fast.exploring.subjects import Broken, LiveQuery, Subject, bucket_number, examine
+from godb_fast.exploring.subjects import Broken, LiveQuery, Subject, examine
 from godb_fast.exploring.survey import SurveySettings
+from godb_fast.exploring.triage import classes, triage
 from godb_fast.exploring.trials import MOST_ROWS, Baseline, LiveExecutor
 from godb_fast.store import Explorations, SavedExploration, TrialStore
 
 STATE_VERSION: Final = 3
-#: Queries beyond this share of the workload's time, the cheapest ones, are not worth asking about.
-TIME_SHARE: Final = 0.98
-#: Neither are those whose default takes less than this.
-LEAST_S: Final = 0.002
 #: Seconds that a run costs beside its own time: round trips, and ourselves.
 RUN_OVERHEAD_S: Final = 0.002
-#: Seconds between two saves, where trials are shorter.
+#: Asking what could be tried may take this share of what the baselines have left of the budget.
+ASKING_SHARE: Final = 0.25
+#: Seconds between two saves, where trials are shorter, and at least so many times what one takes.
 SAVE_EVERY_S: Final = 0.25
-
-#: Queries of one template that make a class of their own: fewer teach too little about its arms.
-LEAST_CLASS: Final = 4
+SAVE_TIMES: Final = 40.0
 #: The survey may take this share of one run of the workload.
 SURVEY_SHARE: Final = 0.08
 #: What is being done, seconds spent, the budget in seconds, and the workload's time now over the default's.
@@ -116,17 +114,23 @@ class LiveExploration:
         self._clock = clock
         self._saved: SavedExploration | None = None
         self._saved_at = -math.inf
+        self._save_s = 0.0
         self._baselines: dict[int, Baseline] = {}
         self._explorer: Explorer | None = None
         self._arms: list[str] = [DEFAULT_ARM]
         self._digests: list[list[str]] = []
         self._chosen: list[int] = []
+        #: Queries for which the budget has no time.
+        self._beyond: frozenset[int] = frozenset()
         self._candidates: list[dict[str, Candidate]] = []
         self._entries: dict[int, tuple[int, MemoEntry]] = {}
         self._budget_s = self._prepared_s = 0.0
         self._exhausted = False
         self._earlier = Earlier(records, engine.name, self.database)
+        begun = time.perf_counter()
         self._examined = [examine(engine, query, backend) for query in self._queries]
+        #: Seconds that we took ourselves and that are not charged yet.
+        self._own_s = time.perf_counter() - begun
         self._subjects = [entry for entry in self._examined if isinstance(entry, Subject)]
         self._shown = ShownRows(self._subjects, teaches)
         self._executor = LiveExecutor(
@@ -180,14 +184,14 @@ class LiveExploration:
     # -- baselines and candidates -------------------------------------------------------------------
 
     def _measure_defaults(self, budget: Budget) -> None:
-        """Run the engine's own plans, as many of them as a budget in seconds has room for."""
+        """Run the engine's own plans, as many of them as a budget in seconds has room for, one at least."""
         for number, subject in enumerate(self._subjects):
             if number in self._baselines:
                 if self._baselines[number].unfinished:
                     self._executor.unfinished(number)
                 continue
-            spent = sum(entry.spent_s for entry in self._baselines.values())
-            if budget.seconds is not None and spent >= budget.seconds:
+            spent = self._own_s + self._baselines_s()
+            if self._baselines and budget.seconds is not None and spent >= budget.seconds:
                 return
             self._progress(f"default of {subject.query.name}", 0.0, math.inf, 1.0)
             self._baselines[number] = self._executor.baseline(number)
@@ -195,15 +199,12 @@ class LiveExploration:
 
     def _prepare(self, budget: Budget) -> None:
         """Triage, candidates, and the explorer over them."""
-        self._chosen = self._triage()
+        self._chosen = triage(self._baselines, self._subjects)
         self._budget_s = budget.seconds_for(self._workload_s(range(len(self._subjects))))
         if not self._chosen:
             return
         begun = time.perf_counter()
-        found: list[dict[str, Candidate]] = []
-        for number in self._chosen:
-            self._progress(f"candidates of {self._subjects[number].query.name}", 0.0, math.inf, 1.0)
-            found.append(self._candidates_of(number))
+        found = self._all_candidates()
         arms = list(dict.fromkeys(arm for entry in found for arm in entry))
         digests = [[entry.get(arm, entry[DEFAULT_ARM]).digest for arm in arms] for entry in found]
         defaults = [self._baselines[number] for number in self._chosen]
@@ -212,10 +213,10 @@ class LiveExploration:
             digests,
             [entry.seconds for entry in defaults],
             weight=[self._subjects[number].query.weight for number in self._chosen],
-            groups=self._classes(),
+            groups=classes(subjects),
         )
         state = self._saved.state.get("explorer") if self._saved is not None else None
-        spent = sum(entry.spent_s for entry in self._baselines.values())
+        spent = self._baselines_s()
         if state is not None and self._saved is not None and self._saved.state["digests"] != digests:
             self.notes.append("plans have changed since the exploration was saved: their runs begin anew")
             spent = float(state["spent_s"])
@@ -228,9 +229,8 @@ class LiveExploration:
         self._arms, self._digests, self._candidates = arms, digests, found
         explorer = Explorer(space, settings, state=state)
         if state is None:
-            explorer.charge(spent + time.perf_counter() - begun)
-            self._prepared_s = explorer.spent_s
-            explorer.suggest(list(openings(subjects, found, arms, space, self._earlier)))
+            explorer.charge(spent)
+            explorer.suggest(list(openings(subjects, found, arms, defaults, space, self._earlier)))
             self._note_default_plans(subjects, found, defaults)
         self._executor = self._executor.narrowed(self._chosen, subjects, found, arms)
         self._explorer = explorer
@@ -240,6 +240,28 @@ class LiveExploration:
                 own = entries[DEFAULT_ARM]
                 self._noted.tried(subject, own, own, Run(baseline.seconds, censored=baseline.unfinished))
         self._save()
+        explorer.charge(self._own_s + time.perf_counter() - begun)
+        self._own_s = 0.0
+        if state is None:
+            self._prepared_s = explorer.spent_s
+
+    def _all_candidates(self) -> list[dict[str, Candidate]]:
+        """Candidates of the queries worth exploring, as far down as the budget has time to try them.
+
+        One that goes on finds those that it had.
+        """
+        begun = time.perf_counter()
+        most_s = ASKING_SHARE * (self._budget_s - self._baselines_s() - self._own_s)
+        before = self._saved.state["digests"] if self._saved is not None else ()
+        found: list[dict[str, Candidate]] = []
+        for number in self._chosen:
+            if len(found) == len(before) if before else found and time.perf_counter() - begun >= most_s:
+                break
+            self._progress(f"candidates of {self._subjects[number].query.name}", 0.0, math.inf, 1.0)
+            found.append(self._candidates_of(number))
+        self._beyond = frozenset(self._chosen[len(found) :])
+        del self._chosen[len(found) :]
+        return found
 
     def _candidates_of(self, number: int) -> dict[str, Candidate]:
         subject = self._subjects[number]
@@ -253,6 +275,7 @@ class LiveExploration:
         defaults: Sequence[Baseline],
     ) -> None:
         """Say where the engine's own plans got worse since they were last seen, and keep those of now."""
+        plans = []
         for subject, entries, baseline in zip(subjects, found, defaults, strict=True):
             default = entries[DEFAULT_ARM]
             former = self._earlier.regression(subject, default.digest, baseline.seconds)
@@ -261,33 +284,12 @@ class LiveExploration:
                     f"{subject.query.name}: the engine's own plan has changed, and takes "
                     f"{baseline.seconds:.3g} s instead of {former.seconds:.3g} s; the former one is tried"
                 )
-            self._earlier.keep_plan(
-                subject, FormerPlan(default.digest, baseline.seconds, default.trees, self._clock())
-            )
+            now = FormerPlan(default.digest, baseline.seconds, default.trees, self._clock())
+            plans.append((subject, now))
+        self._earlier.keep_plans(plans)
 
-    def _classes(self) -> list[int]:
-        """Templates with several queries are classes of their own; all others are one."""
-        prints = [self._subjects[number].template.fingerprint for number in self._chosen]
-        return [found if prints.count(found) >= LEAST_CLASS else 0 for found in prints]
-
-    def _triage(self) -> list[int]:
-        """Queries worth exploring: those that hold nearly all of the time, dearest first."""
-        open_ = [
-            number
-            for number, entry in self._baselines.items()
-            if entry.problem is None and entry.seconds >= LEAST_S
-        ]
-        costs = {
-            number: self._baselines[number].seconds * self._subjects[number].query.weight for number in open_
-        }
-        total, passed = sum(costs.values()), 0.0
-        chosen = []
-        for number in sorted(open_, key=lambda number: (-costs[number], number)):
-            if passed >= TIME_SHARE * total:
-                break
-            passed += costs[number]
-            chosen.append(number)
-        return chosen
+    def _baselines_s(self) -> float:
+        return sum(entry.spent_s for entry in self._baselines.values())
 
     def _workload_s(self, numbers: Sequence[int]) -> float:
         return sum(
@@ -336,14 +338,13 @@ class LiveExploration:
             if self._noted is not None:
                 subject, found = self._executor.subjects[trial.query], self._candidates[trial.query]
                 self._noted.tried(subject, found.get(self._arms[trial.arm]), found[DEFAULT_ARM], run)
-            kept = self._note_promotions(explorer)
-            self._save(spare=not kept)
+            self._note_promotions(explorer)
+            self._save(spare=True)
             # Choosing, comparing and keeping are charged as well.
             explorer.charge(max(0.0, time.perf_counter() - begun - run.seconds - RUN_OVERHEAD_S))
 
-    def _note_promotions(self, explorer: Explorer) -> bool:
-        """Keep what was proved since the last look; whether there was anything."""
-        kept = False
+    def _note_promotions(self, explorer: Explorer) -> None:
+        """Keep what was proved since the last look."""
         for promotion in explorer.promotions():
             known = self._entries.get(promotion.query)
             if known is not None and known[0] == promotion.plan:
@@ -356,8 +357,6 @@ class LiveExploration:
             self._entries[promotion.query] = (promotion.plan, entry)
             if self._records is not None:
                 self._records.remember(self.engine.name, self.database, entry.to_dict())
-            kept = True
-        return kept
 
     def _now(self, subject: Subject) -> tuple[str, Dependencies | None] | None:
         """The epoch, and what a query uses; None if that is not what it was when the exploration began."""
@@ -386,48 +385,17 @@ class LiveExploration:
     def _entry(self, promotion: Promotion, epoch: str, uses: Dependencies | None) -> MemoEntry:
         subject = self._executor.subjects[promotion.query]
         candidate = self._candidates[promotion.query][self._arms[promotion.arm]]
-        pairs = promotion.evidence
-        baseline = self._baselines[self._chosen[promotion.query]]
-        notes = [candidate.arm]
-        if baseline.unfinished:
-            notes.append(f"the default was stopped after {baseline.seconds:g} s, so the ratio is a bound")
-        if (compared := self._executor.parts.get((promotion.query, candidate.arm))) is not None:
-            notes.append(compared)
-        low, high = pairs.interval if pairs is not None else (promotion.ratio, promotion.ratio)
-        # Where pairs cut the default, their ratio is a bound; the promotion's is the lower of it and that of
-        # the first run.
-        return MemoEntry(
-            MemoKey(subject.template.fingerprint, bucket_number(subject.region)),
-            candidate.steering,
-            epoch,
-            Evidence(
-                pairs=0 if pairs is None else pairs.pairs,
-                ratio=promotion.ratio,
-                low=min(low, promotion.ratio),
-                high=min(high, 1e9),
-                at_s=self._clock(),
-                note="; ".join(notes),
-                default_s=baseline.seconds,
-                rows=self._rows(subject, uses),
-                analyzed=() if uses is None else uses.analyzed,
-            ),
-            dependencies="" if uses is None else uses.digest,
+        return entry_of(
+            promotion,
+            subject,
+            candidate,
+            self._baselines[self._chosen[promotion.query]],
+            epoch=epoch,
+            at_s=self._clock(),
+            compared=self._executor.parts.get((promotion.query, candidate.arm)),
+            rows=rows_of(self.engine, subject, uses),
+            uses=uses,
         )
-
-    def _rows(self, subject: Subject, uses: Dependencies | None) -> tuple[tuple[str, float], ...]:
-        """Rows of a query's tables now."""
-        tables = {
-            entry.table for block in subject.template.blocks for entry in block.relations if entry.table
-        }
-        tables.update(() if uses is None else uses.tables)
-        found = []
-        for table in sorted(tables):
-            try:
-                found.append((table, float(self.engine.statistics().rows(table))))
-            except MissingStatistics:
-                # A view: its tables stand in its own block.
-                continue
-        return tuple(found)
 
     # -- what is kept -------------------------------------------------------------------------------
 
@@ -450,7 +418,7 @@ class LiveExploration:
     def _save(self, *, spare: bool = False) -> None:
         """Keep the state; with ``spare``, not if that was done a moment ago."""
         now = time.perf_counter()
-        if spare and now - self._saved_at < SAVE_EVERY_S:
+        if spare and now - self._saved_at < max(SAVE_EVERY_S, SAVE_TIMES * self._save_s):
             return
         if self._noted is not None:
             self._noted.save()
@@ -465,7 +433,8 @@ class LiveExploration:
             if found is not None and (found.run, found.revision) == (before.run, before.revision + 1):
                 self._saved = found
             raise
-        self._saved_at = now
+        self._saved_at = time.perf_counter()
+        self._save_s = self._saved_at - now
 
     def _restore(self, state: dict[str, Any]) -> None:
         if state.get("version") != STATE_VERSION:
@@ -491,12 +460,11 @@ class LiveExploration:
             number += 1
             outcomes.append(self._outcome(number, place.get(number), query))
         total = self._workload_s(range(len(subjects)))
-        spent = sum(entry.spent_s for entry in self._baselines.values())
         gained = 0.0 if explorer is None else explorer.space.workload_s - explorer.workload_s
         return ExplorationReport(
             queries=outcomes,
             budget_s=self._budget_s or (budget.seconds or 0.0),
-            spent_s=spent if explorer is None else explorer.spent_s,
+            spent_s=self._own_s + (self._baselines_s() if explorer is None else explorer.spent_s),
             workload_s=total,
             now_s=total - gained,
             runs=0 if explorer is None else explorer.runs,
@@ -505,7 +473,7 @@ class LiveExploration:
             exhausted=self._exhausted,
             curve=[] if explorer is None else explorer.curve,
             notes=self.notes,
-            prepared_s=spent if explorer is None else self._prepared_s,
+            prepared_s=self._own_s + self._baselines_s() if explorer is None else self._prepared_s,
         )
 
     def _outcome(self, number: int, row: int | None, query: LiveQuery) -> QueryOutcome:
@@ -516,6 +484,8 @@ class LiveExploration:
         if baseline.problem is not None:
             why = f"left alone: {baseline.problem}"
             return replace(outcome, reason=why, failed=baseline.failed)
+        if number in self._beyond:
+            return replace(outcome, reason="left alone: the budget did not reach it")
         if row is None:
             return replace(outcome, reason="left alone: too little of the workload's time")
         outcome = replace(outcome, plans=len(self._candidates[row]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -10,8 +11,9 @@ from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate
 from godb_fast.exploring.earlier import Earlier
 from godb_fast.exploring.space import PlanSpace
 from godb_fast.exploring.subjects import Subject
+from godb_fast.exploring.trials import Baseline
 
-#: A rewrite that the engine estimates to cost at most this share of the original is tried before anything
+#: A rewrite that is estimated to cost at most this share of the original is tried before anything
 #: else, and cut at that share of the original's time; so many of each query, the cheapest.
 PROMISING: Final = 0.5
 MOST_PROMISING: Final = 1
@@ -26,6 +28,7 @@ def openings(
     subjects: Sequence[Subject],
     candidates: Sequence[Mapping[str, Candidate]],
     arms: Sequence[str],
+    defaults: Sequence[Baseline],
     space: PlanSpace,
     earlier: Earlier,
 ) -> Iterator[Try]:
@@ -43,7 +46,7 @@ def openings(
             if arm is not None:
                 yield query, number[arm], min(1.0, expected_s / default_s)
     for query in dearest:
-        for arm in _cheaper(candidates[query]):
+        for arm in _cheaper(candidates[query], defaults[query]):
             yield query, number[arm], PROMISING
         if space.default_s[query] * space.weight[query] >= DEAR * space.workload_s:
             for entry in candidates[query].values():
@@ -56,13 +59,15 @@ def arm_of(candidates: Iterable[Candidate], steering: Steering) -> str | None:
     return next((entry.arm for entry in candidates if entry.steering == steering), None)
 
 
-def _cheaper(candidates: Mapping[str, Candidate]) -> list[str]:
+def _cheaper(candidates: Mapping[str, Candidate], default: Baseline) -> list[str]:
+    """Rewrites that promise to be much cheaper, the cheapest first."""
     own = candidates[DEFAULT_ARM].cost
-    if own is None:
-        return []
-    costs = [
-        (entry.cost, entry.arm)
-        for entry in candidates.values()
-        if entry.rewritten and entry.cost is not None and entry.cost <= PROMISING * own
-    ]
-    return [arm for _, arm in sorted(costs)[:MOST_PROMISING]]
+    if own is not None:
+        costs = [(entry.cost, entry) for entry in candidates.values() if entry.cost is not None]
+    else:
+        # Where an engine tells no cost, the rows that operators hand on stand for it: the default's as they
+        # were counted, as it is the engine's estimates of its joins that are wrong where other words pay.
+        own = math.inf if default.unfinished else default.handed_on or candidates[DEFAULT_ARM].rows
+        costs = [(entry.rows, entry) for entry in candidates.values()]
+    found = sorted((cost, entry.arm) for cost, entry in costs if entry.rewritten and cost <= PROMISING * own)
+    return [arm for _, arm in found[:MOST_PROMISING]]

@@ -43,6 +43,8 @@ from godb_fast.planning.search import Planner
 #: csg-cmp pairs times scenarios that one search may take, a millisecond or two: past it fewer scenarios are
 #: searched. (A query of so many joins that this matters runs for longer than that.)
 SEARCHED_PAIRS: Final = 400_000
+#: Share of the work of all of a statement's joins that has to be saved where it has several blocks.
+LEAST_SHARE: Final = 0.1
 #: Behind the reason of what was decided on corrected rows.
 CORRECTED: Final = "; by the rows that executions showed"
 RowsBySet = NDArray[np.float64]
@@ -243,6 +245,11 @@ class Draft:
                     steered.append((block.index, slowly.tree))
         planner.give_back(self._natives)
         self.steering = Steering(join_trees=tuple(steered)) if steered else NO_STEERING
+        if steered and len(planner.blocks) > 1:
+            # Seldom, and of long statements: what all blocks cost is told by the longer way.
+            whole = self._again()
+            if not whole.steering:
+                self._left, self.steering = whole.reason, NO_STEERING
         return self.steering
 
     def discard(self) -> None:
@@ -288,10 +295,27 @@ class Draft:
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Every plan considered: planned again, as hardly anybody looks."""
-        again = self._planner.propose(
+        return self._again().candidates
+
+    def _again(self) -> Proposal:
+        return self._planner.propose(
             self._literals, self._params, self._own.trees, margin=self._margin, corrected=self._corrected
         )
-        return again.candidates
+
+
+def _gained(blocks: Sequence[BlockProposal]) -> float:
+    """Share of the work of all joins, in the best guess, that the chosen plans save.
+
+    A block that joins a few rows of what other blocks compute may well be three times cheaper in another
+    order, and the statement takes as long as before.
+    """
+    before = after = 0.0
+    for block in blocks:
+        _, costs, which, _ = block.assessment
+        own = float(costs[max(which[-1], 0)][0])
+        before += own
+        after += own if block.choice.chosen is None else float(costs[block.choice.chosen][0])
+    return 1.0 - after / before if before > 0.0 else 0.0
 
 
 class TemplatePlanner:
@@ -493,6 +517,11 @@ class TemplatePlanner:
         trees = [(block.index, tree) for block in blocks if (tree := block.tree) is not None]
         steering = Steering(join_trees=tuple(trees)) if trees else NO_STEERING
         reason, reasons = self.conclude([block.choice for block in blocks], steering)
+        gained = _gained(blocks)
+        if trees and len(blocks) > 1 and gained < LEAST_SHARE:
+            steering = NO_STEERING
+            reason = f"what is gained, {gained:.0%} of the work of all joins, is not worth steering"
+            reasons = tuple((block.index, reason) for block in blocks)
         timings = {name: spent / 1e3 for name, spent in times.items()}
         return Proposal(steering, reason, reasons, timings, tuple(blocks))
 

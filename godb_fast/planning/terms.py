@@ -113,7 +113,8 @@ def _comparison(predicate: Comparison, column: Distribution, kernels: Kernels) -
 
 def _interval(group: Sequence[Comparison], column: Distribution, kernels: Kernels) -> Native | None:
     native = column.native(kernels.columns)
-    if native is None or column.kind is ColumnKind.TEXT:
+    text = column.kind is ColumnKind.TEXT
+    if native is None or (text and any(predicate.shift for predicate in group)):
         return None
     sides: list[tuple[int, Any, int, int, float]] = []
     for predicate in group:
@@ -127,7 +128,9 @@ def _interval(group: Sequence[Comparison], column: Distribution, kernels: Kernel
                 sides.append((operand.index, None, int(low), int(inclusive), predicate.shift))
                 continue
             fixed = column.convert(operand.value)
-            if not isinstance(fixed, float):
+            if isinstance(fixed, float) and not text:
+                fixed += predicate.shift
+            elif not (text and isinstance(fixed, str)):
                 return None
-            sides.append((-1, fixed + predicate.shift, int(low), int(inclusive), 0.0))
+            sides.append((-1, fixed, int(low), int(inclusive), 0.0))
     return kernels.filters.Term(kernels.filters.RANGE, native, sides)

@@ -21,6 +21,7 @@ _STYLE: Final = (
     "body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;border-bottom:1px solid #ddd;"
     "text-align:left}td.n,th.n{text-align:right}svg{max-width:100%;height:auto}"
+    "figure{margin:1em 0}figcaption{color:#555;font-size:.9em}"
     ".verdict{font-size:1.3em;font-weight:bold}"
 )
 #: Queries in the plot of ratios: those that take most.
@@ -35,6 +36,8 @@ class _Section:
     rows: list[tuple[str, ...]] = field(default_factory=list)
     #: File name, drawing.
     plot: tuple[str, str] | None = None
+    #: Below the plot: what it shows.
+    caption: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +156,8 @@ class Page:
             columns=("query", "engine", "ours", "ours ÷ engine", "plan"),
             rows=rows,
             plot=("ratios.svg", ratios_plot(bars)),
+            caption="Medians of each query's runs, the greatest gain first; ratios beyond 1/64 and 8 end "
+            "at the edge. What lies no farther from 1 than the dots do may be noise.",
         )
         if len(compared) > len(dearest):
             section.text.append(f"The {len(dearest)} dearest of {len(compared)}.")
@@ -194,6 +199,10 @@ class Page:
         if found.workload_s > 0.0:
             oracle = None if gain.oracle_ratio is None else gain.oracle_ratio * found.workload_s
             section.plot = ("curve.svg", curve_plot(gain.curve, oracle))
+            section.caption = (
+                "Each step down is a better plan that was proved; all that was spent until then counts: "
+                "runs, confirmations, and our own time."
+            )
         return section
 
     def _losses(self) -> _Section:
@@ -241,6 +250,7 @@ class Page:
             parts += [_plain(text) for text in section.text]
             if section.plot is not None:
                 parts.append(f"![{section.title}]({section.plot[0]})")
+                parts.append(f"*{_plain(section.caption)}*")
             if section.columns and section.rows:
                 rows = [section.columns, ("---",) * len(section.columns), *section.rows]
                 parts.append("\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows))
@@ -252,7 +262,8 @@ class Page:
             parts.append(f"<h2>{escape(section.title)}</h2>")
             parts += [f"<p>{escape(text)}</p>" for text in section.text]
             if section.plot is not None:
-                parts.append(section.plot[1])
+                caption = f"<figcaption>{escape(section.caption)}</figcaption>"
+                parts.append(f"<figure>{section.plot[1]}{caption}</figure>")
             if section.columns and section.rows:
                 parts.append(_html_table(section.columns, section.rows))
         return (

@@ -16,6 +16,9 @@ _INK, _FAINT, _GAIN, _LOSS, _NOISE = "#222", "#ccc", "#1a7f37", "#c62828", "#888
 #: Ratios beyond these are drawn at the edge, with their figure.
 _LEAST_RATIO: Final = 1 / 64
 _MOST_RATIO: Final = 8.0
+#: Letters of a query's name, and pixels of one.
+_NAME_LENGTH: Final = 28
+_LETTER: Final = 6.6
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,13 @@ def curve_plot(points: Sequence[tuple[float, float]], oracle_s: float | None = N
     body.append(_text(_WIDTH - right, height - 6, "seconds spent on exploring", "end"))
     if oracle_s is not None:
         _, y = at(0, oracle_s)
+        # On the left, where the curve is still high; below the line where that is near.
+        _, start = at(*points[0])
         body += [
             _line(left, y, _WIDTH - right, y, _NOISE),
-            _text(_WIDTH - right, y - 4, "best plans seen", "end"),
+            _text(
+                left + 6, y + (13 if y - start < 20 else -4), f"with the best plans seen: {oracle_s:.3g} s"
+            ),
         ]
     path = [at(*points[0])]
     for before, after in pairwise(points):
@@ -102,7 +109,11 @@ def curve_plot(points: Sequence[tuple[float, float]], oracle_s: float | None = N
 
 def ratios_plot(bars: Sequence[Bar]) -> str:
     """A bar per query, its time under ours over the engine's, on a logarithmic axis; a mark for A/A."""
-    row, left, right, top, bottom = 16.0, 190.0, 60.0, 34.0, 24.0
+    names = [
+        bar.name if len(bar.name) <= _NAME_LENGTH else f"{bar.name[: _NAME_LENGTH - 1]}…" for bar in bars
+    ]
+    row, right, top, bottom = 16.0, 64.0, 70.0, 10.0
+    left = 20.0 + _LETTER * max((len(name) for name in names), default=0)
     height = top + bottom + row * len(bars)
     low = math.log(max(_LEAST_RATIO, min(0.5, *(bar.ratio for bar in bars), 0.5)))
     high = math.log(min(_MOST_RATIO, max(2.0, *(bar.ratio for bar in bars), 2.0)))
@@ -112,9 +123,13 @@ def ratios_plot(bars: Sequence[Bar]) -> str:
         return left + place * (_WIDTH - left - right)
 
     body = [
-        _text(left, 14, "time under ours ÷ time under the engine's plan; dots: the engine against itself")
+        _text(12, 16, "time under ours ÷ time under the engine's plan (logarithmic)"),
+        *_key(12, 34, _GAIN, "ours is faster"),
+        *_key(118, 34, _LOSS, "ours is slower"),
+        _dot(230, 30.5),
+        _text(238, 34, "the engine's plan ÷ the engine's plan: the noise"),
     ]
-    for tick in (1 / 64, 1 / 16, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0):
+    for tick in (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0):
         if low <= math.log(tick) <= high:
             x = at(tick)
             label = f"{tick:g}" if tick >= 1 else f"1/{1 / tick:.0f}"
@@ -126,12 +141,22 @@ def ratios_plot(bars: Sequence[Bar]) -> str:
         y = top + row * number
         start, end = sorted((at(1.0), at(bar.ratio)))
         colour = _GAIN if bar.ratio < 1.0 else _LOSS
-        name = bar.name if len(bar.name) <= 28 else bar.name[:27] + "…"
         body += [
-            _text(left - 8, y + 11, name, "end"),
+            _text(left - 8, y + 11, names[number], "end"),
             f'<rect x="{start:.1f}" y="{y + 2:.1f}" width="{max(end - start, 0.5):.1f}" '
             f'height="{row - 5:.1f}" fill="{colour}"/>',
-            f'<circle cx="{at(bar.same):.1f}" cy="{y + row / 2 - 0.5:.1f}" r="2" fill="{_NOISE}"/>',
+            _dot(at(bar.same), y + row / 2 - 0.5),
             _text(_WIDTH - right + 6, y + 11, f"{'≤ ' if bar.bound else ''}{ratio_text(bar.ratio)}"),
         ]
     return _svg(height, body, "Ratio of each query")
+
+
+def _key(x: float, y: float, colour: str, text: str) -> list[str]:
+    """What a colour means."""
+    box = f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="10" height="10" fill="{colour}"/>'
+    return [box, _text(x + 15, y, text)]
+
+
+def _dot(x: float, y: float) -> str:
+    # The rim tells it from the bar that it lies on.
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_NOISE}" stroke="#fff" stroke-width="1"/>'

@@ -201,13 +201,18 @@ def loose_inputs(block: JoinBlock, keys: list[exp.Expression]) -> frozenset[int]
     """Inputs with columns in the result that GROUP BY does not list: PostgreSQL allows that for what a
     listed primary key determines, and knows it of tables only, not of derived ones."""
     columns = {ref for key in keys if (ref := ref_of(key)) is not None}
-    texts = {key.sql() for key in keys}
+    whole = [key for key in keys if not isinstance(key, exp.Column)]
+    texts = {key.sql() for key in whole}
+    kinds = {key.__class__ for key in whole}
     found: set[int] = set()
     clauses = [arg(block.select, name) for name in ("having", "order")]
     todo = [*block.select.expressions, *(node for node in clauses if node is not None)]
     while todo:
         node = todo.pop()
-        if isinstance(node, (exp.Filter, exp.AggFunc)) or bare(node).sql() in texts:
+        if isinstance(node, (exp.Filter, exp.AggFunc)):
+            continue
+        inner = bare(node)
+        if inner.__class__ in kinds and inner.sql() in texts:
             continue
         ref = ref_of(node)
         if ref is not None and ref not in columns:

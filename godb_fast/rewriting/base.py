@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 from sqlglot import exp
 
 from godb_fast.core import Guard, Rewrite, Schema, Template
-from godb_fast.sql.scopes import below, fold
+from godb_fast.sql.scopes import below, copied, fold
 from godb_fast.sql.tokens import Tokens
 
 if TYPE_CHECKING:
+    from godb_fast.rewriting.join_block import Blocks
     from godb_fast.rewriting.names import Names
 
 __all__ = ["Change", "Guard", "Refused", "Rewrite", "Rule", "Statement"]
@@ -47,7 +48,7 @@ class Statement:
 
     def fresh(self) -> exp.Expression:
         """A deep copy of the tree; nodes are in the order of :func:`godb_fast.sql.scopes.below` in both."""
-        return self.tree.copy()
+        return copied(self.tree)
 
     def changed(self, tree: exp.Expression) -> Statement:
         """The same statement in other words."""
@@ -63,6 +64,13 @@ class Statement:
         from godb_fast.rewriting.names import Names
 
         return Names(self.tree, self.schema, self.dialect)
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """The joins of each SELECT of :attr:`tree`."""
+        from godb_fast.rewriting.join_block import Blocks
+
+        return Blocks(self.tree, self.schema, self.dialect)
 
     def unused(self, wanted: str, tree: exp.Expression | None = None) -> str:
         """A name that no identifier of the statement has: the wanted one, or that with a number."""

@@ -11,8 +11,8 @@ from sqlglot import exp
 
 from godb_fast.core import Schema
 from godb_fast.rewriting.base import Change, Guard, Statement
-from godb_fast.rewriting.join_block import JoinBlock, Unsuitable, block_at, selects
-from godb_fast.sql.scopes import below
+from godb_fast.rewriting.join_block import Blocks, JoinBlock, Unsuitable, block_at
+from godb_fast.sql.scopes import below, copied
 
 #: What tells one form of a block from another.
 Plan = TypeVar("Plan")
@@ -22,6 +22,10 @@ MAX_CHANGES: Final = 6
 
 class Forms(Protocol[Plan]):
     """Forms of one block, and how to change the block's SELECT."""
+
+    def may_fit(self, select: exp.Select) -> bool:
+        """Whether a SELECT with joins may have forms, by a look that costs little."""
+        ...
 
     def plans(self, block: JoinBlock) -> Iterator[tuple[str, Plan]]:
         """Names and plans of the forms, the likeliest first; a plan holds for every copy of the block."""
@@ -36,13 +40,17 @@ def changes(
     forms: Forms[Plan], statement: Statement, note: str, guards: tuple[Guard, ...] = ()
 ) -> Iterator[Change]:
     """The changes of a rule: see :func:`changed_trees`."""
-    trees = changed_trees(forms, statement.tree, statement.schema, statement.dialect)
+    trees = changed_trees(forms, statement.tree, statement.schema, statement.dialect, statement.blocks)
     for place, tree in islice(trees, MAX_CHANGES):
         yield Change(place, tree, guards, f"{note} ({place})")
 
 
 def changed_trees(
-    forms: Forms[Plan], tree: exp.Expression, schema: Schema, dialect: str
+    forms: Forms[Plan],
+    tree: exp.Expression,
+    schema: Schema,
+    dialect: str,
+    blocks: Blocks | None = None,
 ) -> Iterator[tuple[str, exp.Expression]]:
     """Every form of every SELECT of a statement, one at a time: its place, and the changed statement.
 
@@ -53,9 +61,12 @@ def changed_trees(
         # A recursive term may not be referenced from every place that we put relations to.
         return
     places: list[tuple[int, list[tuple[str, Plan]]]] = []
-    for number in range(len(selects(tree))):
+    blocks = blocks or Blocks(tree, schema, dialect)
+    for number, select in enumerate(blocks.selects):
+        if not (select.args.get("joins") and forms.may_fit(select)):
+            continue
         try:
-            plans = list(forms.plans(block_at(tree.copy(), number, schema, dialect)))
+            plans = list(forms.plans(blocks.at(number)))
         except Unsuitable:
             continue
         if plans:
@@ -63,7 +74,7 @@ def changed_trees(
     if len(places) > 1:
         # A SELECT that has a form by itself may have none once one below it was changed.
         with suppress(Unsuitable):
-            every = tree.copy()
+            every = copied(tree)
             # From the last to the first: what is put below a SELECT comes after it, so numbers before stay.
             for number, plans in reversed(places):
                 forms.apply(block_at(every, number, schema, dialect), plans[0][1])
@@ -72,6 +83,6 @@ def changed_trees(
         for number, plans in places:
             if rank < len(plans):
                 name, plan = plans[rank]
-                changed = tree.copy()
+                changed = copied(tree)
                 forms.apply(block_at(changed, number, schema, dialect), plan)
                 yield f"{number}-{name}", changed

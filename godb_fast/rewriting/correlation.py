@@ -13,7 +13,7 @@ from godb_fast.rewriting.base import Refused, Statement
 from godb_fast.rewriting.names import Found, Scope
 from godb_fast.rewriting.purity import is_total
 from godb_fast.sql.draft import arg, present
-from godb_fast.sql.scopes import below, columns_of, own_select
+from godb_fast.sql.scopes import below, columns_of, copied, own_select
 
 #: Types within a family compare exactly, and GROUP BY holds equal what ``=`` does. Not floats.
 _FAMILIES: Final = {
@@ -173,7 +173,7 @@ def all_of(parts: Iterable[exp.Expression]) -> exp.Expression | None:
     # One by one: the parser reads a AND b AND c from the left.
     flat = [one for part in parts for one in (conjuncts(part) if isinstance(part, exp.And) else [part])]
     for part in flat:
-        one = part.copy()
+        one = copied(part)
         if isinstance(one, (exp.Or, exp.Xor)):
             one = exp.Paren(this=one)
         found = one if found is None else exp.And(this=found, expression=one)
@@ -187,7 +187,7 @@ def column(table: str, name: str) -> exp.Column:
 
 def equalities(alias: str, keys: Sequence[tuple[str, exp.Expression]]) -> list[exp.Expression]:
     """``alias.key = outer`` for each."""
-    return [exp.EQ(this=column(alias, name), expression=outer.copy()) for name, outer in keys]
+    return [exp.EQ(this=column(alias, name), expression=copied(outer)) for name, outer in keys]
 
 
 def derived(select: exp.Select, alias: str) -> exp.Subquery:
@@ -243,13 +243,13 @@ def _keep_star(select: exp.Select) -> None:
         name = alias.this if isinstance(alias, exp.TableAlias) else getattr(node, "this", None)
         if not isinstance(name, exp.Identifier):
             raise Refused("* over a relation without a name")
-        stars.append(exp.Column(this=exp.Star(), table=name.copy()))
+        stars.append(exp.Column(this=exp.Star(), table=copied(name)))
     entries: list[exp.Expression] = []
     for entry in select.expressions:
         if isinstance(entry, exp.Star):
             if present(entry):
                 raise Refused("* with exceptions")
-            entries.extend(star.copy() for star in stars)
+            entries.extend(copied(star) for star in stars)
         else:
             entries.append(entry)
     select.set("expressions", entries)

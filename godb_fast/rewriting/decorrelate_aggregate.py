@@ -39,7 +39,7 @@ from godb_fast.rewriting.correlation import (
     join_left,
     read_correlation,
 )
-from godb_fast.sql.scopes import below
+from godb_fast.sql.scopes import below, copied
 
 _AGGREGATES: Final = (exp.Count, exp.Sum, exp.Avg, exp.Min, exp.Max)
 _STRICT: Final = (exp.Add, exp.Sub, exp.Mul, exp.Neg, exp.Paren)
@@ -186,14 +186,14 @@ def _apply(statement: Statement, plans: Sequence[_Plan]) -> exp.Expression:
             fresh = statement.unused(f"key_{len(keys) + 1}", tree)
             name, _ = keys.setdefault(mine.sql(), (fresh, mine))
             ties.append((name, theirs))
-        value = plan.value.copy()
+        value = copied(plan.value)
         old_nodes, new_nodes = below(plan.value), below(value)
         values: list[exp.Expression] = []
         for old, new in zip(old_nodes, new_nodes, strict=True):
             if not any(old is one for one in plan.aggregates):
                 continue
             name = statement.unused(f"value_{len(values) + 1}", tree)
-            values.append(exp.Alias(this=copies[id(old)].copy(), alias=exp.to_identifier(name)))
+            values.append(exp.Alias(this=copied(copies[id(old)]), alias=exp.to_identifier(name)))
             shown: exp.Expression = column(alias, name)
             if isinstance(old, exp.Count) and not plan.inner:
                 shown = exp.Coalesce(this=shown, expressions=[exp.Literal.number(0)])
@@ -202,12 +202,12 @@ def _apply(statement: Statement, plans: Sequence[_Plan]) -> exp.Expression:
             else:
                 new.replace(shown)
         shown_keys = [
-            exp.Alias(this=mine.copy(), alias=exp.to_identifier(name)) for name, mine in keys.values()
+            exp.Alias(this=copied(mine), alias=exp.to_identifier(name)) for name, mine in keys.values()
         ]
         condition = all_of([copies.get(id(part), part) for part in plan.tie.rest])
         select.set("expressions", [*shown_keys, *values])
         select.set("where", exp.Where(this=condition) if condition is not None else None)
-        select.set("group", exp.Group(expressions=[mine.copy() for _, mine in keys.values()]))
+        select.set("group", exp.Group(expressions=[copied(mine) for _, mine in keys.values()]))
         subquery.replace(value if isinstance(value, (exp.Column, exp.Coalesce)) else exp.Paren(this=value))
         select.pop()
         join = join_inner if plan.inner else join_left

@@ -37,7 +37,7 @@ from godb_fast.rewriting.correlation import (
     join_left,
     read_correlation,
 )
-from godb_fast.sql.scopes import below
+from godb_fast.sql.scopes import below, copied
 
 _MONOTONE: Final = (exp.And, exp.Or, exp.Paren, exp.Where)
 _ABOVE: Final = (*_MONOTONE, exp.Not, exp.Case, exp.If, exp.Alias, exp.Coalesce)
@@ -150,7 +150,7 @@ def _apply(statement: Statement, plans: Sequence[_Plan]) -> exp.Expression:
             name, _ = keys.setdefault(mine.sql(), (fresh, mine))
             ties.append((name, theirs))
         condition = all_of([copies.get(id(part), part) for part in plan.tie.rest])
-        shown = [exp.Alias(this=mine.copy(), alias=exp.to_identifier(name)) for name, mine in keys.values()]
+        shown = [exp.Alias(this=copied(mine), alias=exp.to_identifier(name)) for name, mine in keys.values()]
         select.set("expressions", shown)
         select.set("distinct", exp.Distinct())
         select.set("where", exp.Where(this=condition) if condition is not None else None)

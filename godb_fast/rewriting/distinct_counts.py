@@ -26,7 +26,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from godb_fast.rewriting.aggregates import Aggregate
+from godb_fast.rewriting.aggregates import Aggregate, aggregate_nodes
 from godb_fast.rewriting.base import Change, Statement
 from godb_fast.rewriting.block_rules import changes
 from godb_fast.rewriting.eager_aggregation import sum_guards
@@ -44,6 +44,13 @@ class DistinctCounts:
         """Every SELECT in its forms: all inputs at once, then one alone."""
         note = "distinct values counted by the key of their group before they are joined"
         return changes(self, statement, note, sum_guards(statement))
+
+    def may_fit(self, select: exp.Select) -> bool:
+        """Whether there is a COUNT(DISTINCT …)."""
+        return any(
+            isinstance(node, exp.Count) and isinstance(node.this, exp.Distinct)
+            for node in aggregate_nodes(select)
+        )
 
     def plans(self, block: JoinBlock) -> Iterator[tuple[str, tuple[Part, ...]]]:
         """The ways to count."""
@@ -64,12 +71,13 @@ class DistinctCounts:
 
 def countable(block: JoinBlock) -> dict[int, frozenset[int]]:
     """Inputs whose distinct values may be counted by themselves: their aggregates, by number."""
-    aggregates = [entry for entry in Reduction(block, frozenset()).aggregates if _counts_distinct(entry)]
+    reduction = Reduction(block, frozenset())
+    aggregates = [entry for entry in reduction.aggregates if _counts_distinct(entry)]
     found: dict[int, frozenset[int]] = {}
     for entry in block.inputs:
         members = frozenset({entry.number})
         pushed = frozenset(each.number for each in aggregates if each.inputs == members)
-        if pushed and _may_count(Reduction(block, pushed), members):
+        if pushed and _may_count(reduction.pushing(pushed), members):
             found[entry.number] = pushed
     return found
 

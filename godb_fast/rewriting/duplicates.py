@@ -38,7 +38,7 @@ from godb_fast.rewriting.join_block import (
 )
 from godb_fast.rewriting.output_names import check_names, keep_name
 from godb_fast.sql.draft import arg
-from godb_fast.sql.scopes import below
+from godb_fast.sql.scopes import below, copied
 
 #: Groups offered alone, beside all together.
 _SINGLE = 3
@@ -142,7 +142,7 @@ class Duplicates:
             for item in select.expressions:
                 self._qualify(item)
         for conjunct in block.conjuncts:
-            holder = exp.Paren(this=conjunct.node.copy())
+            holder = exp.Paren(this=copied(conjunct.node))
             self._qualify(holder)
             conjunct.node = holder.this
         padded = {
@@ -187,6 +187,13 @@ class SemiJoins:
     def changes(self, statement: Statement) -> Iterator[Change]:
         """Every SELECT in its forms, the likeliest first."""
         return changes(self, statement, "relations that only multiply rows become EXISTS")
+
+    def may_fit(self, select: exp.Select) -> bool:
+        """Whether there is a GROUP BY, a DISTINCT or an aggregate, and none that surely counts rows."""
+        aggregates = aggregate_nodes(select)
+        if any(isinstance(node, exp.Count) and isinstance(node.this, exp.Star) for node in aggregates):
+            return False
+        return bool(aggregates or arg(select, "group") or select.args.get("distinct"))
 
     def plans(self, block: JoinBlock) -> Iterator[tuple[str, tuple[Hanging, ...]]]:
         """The ways to write a block without what only multiplies its rows."""

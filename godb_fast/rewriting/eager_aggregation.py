@@ -17,7 +17,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from godb_fast.rewriting.aggregates import branch_values, is_whole_literal
+from godb_fast.rewriting.aggregates import aggregate_nodes, branch_values, is_whole_literal
 from godb_fast.rewriting.base import Change, Guard, Statement
 from godb_fast.rewriting.block_rules import changes
 from godb_fast.rewriting.join_block import JoinBlock, Ref
@@ -37,6 +37,10 @@ class EagerAggregation:
         """Every SELECT in its forms, the likeliest first."""
         note = "relations counted by their join keys before they are joined"
         return changes(self, statement, note, sum_guards(statement))
+
+    def may_fit(self, select: exp.Select) -> bool:
+        """Whether there is an aggregate."""
+        return bool(aggregate_nodes(select))
 
     def plans(self, block: JoinBlock) -> Iterator[tuple[str, tuple[Part, ...]]]:
         """The ways to reduce a block."""

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from sqlglot import exp
 
 from godb_fast.rewriting.join_block import Conjunct
-from godb_fast.sql.scopes import below
+from godb_fast.sql.scopes import below, copied
 
 #: A conjunct, and how it is written at this place.
 Written: TypeAlias = tuple[Conjunct, exp.Expression]
@@ -44,15 +44,15 @@ def set_body(
         placed |= members
         condition = all_of(node for _, node in on)
         joins.append(
-            exp.Join(this=leaf.copy(), kind="CROSS")
+            exp.Join(this=copied(leaf), kind="CROSS")
             if condition is None
-            else exp.Join(this=leaf.copy(), on=condition)
+            else exp.Join(this=copied(leaf), on=condition)
         )
     for number, leaf in sorted(padded.items()):
         condition = all_of(node for conjunct, node in conjuncts if conjunct.on == number)
-        joins.append(exp.Join(this=leaf.copy(), side="LEFT", on=condition or exp.Boolean(this=True)))
+        joins.append(exp.Join(this=copied(leaf), side="LEFT", on=condition or exp.Boolean(this=True)))
     where = all_of([*(node for _, node in left), *further])
-    select.set("from_" if "from_" in exp.Select.arg_types else "from", exp.From(this=first.copy()))
+    select.set("from_" if "from_" in exp.Select.arg_types else "from", exp.From(this=copied(first)))
     select.set("joins", joins)
     select.set("where", exp.Where(this=where) if where is not None else None)
 
@@ -61,7 +61,7 @@ def all_of(nodes: Iterable[exp.Expression]) -> exp.Expression | None:
     """Conditions, copied, connected by AND."""
     found: exp.Expression | None = None
     for node in nodes:
-        part = node.copy()
+        part = copied(node)
         if isinstance(part, (exp.Or, exp.Xor)):
             part = exp.Paren(this=part)
         found = part if found is None else exp.And(this=found, expression=part)

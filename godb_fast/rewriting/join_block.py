@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeAlias
 
 from sqlglot import exp
 
 from godb_fast.core import Schema, Table
 from godb_fast.sql.draft import arg, bare, present
-from godb_fast.sql.scopes import below, fold, words
+from godb_fast.sql.scopes import below, copied, fold, words
 
 #: Number of an input, and a column's own name.
 Ref: TypeAlias = tuple[int, str]
@@ -510,7 +511,7 @@ def column_of(entry: Input, name: str) -> exp.Column:
     """A column of an input, qualified and marked."""
     alias = entry.leaf.args.get("alias")
     identifier = alias.this if alias is not None else entry.leaf.this
-    found = exp.Column(this=identifier_for(name), table=identifier.copy())
+    found = exp.Column(this=identifier_for(name), table=copied(identifier))
     found.meta[_META] = (entry.number, name)
     return found
 
@@ -547,3 +548,32 @@ def block_at(tree: exp.Expression, number: int, schema: Schema, dialect: str) ->
         As :func:`read_join_block` does.
     """
     return read_join_block(selects(tree)[number], schema, dialect, cte_names(tree, dialect))
+
+
+class Blocks:
+    """The blocks of a statement's SELECTs, each read once from a copy of its own; to be looked at only."""
+
+    def __init__(self, tree: exp.Expression, schema: Schema, dialect: str) -> None:
+        self._read = partial(block_at, schema=schema, dialect=dialect)
+        self._tree = tree
+        self._known: dict[int, JoinBlock | Unsuitable] = {}
+        self.selects = selects(tree)
+
+    def at(self, number: int) -> JoinBlock:
+        """The block of one SELECT.
+
+        Raises
+        ------
+        Unsuitable
+            As :func:`read_join_block` does.
+        """
+        found = self._known.get(number)
+        if found is None:
+            try:
+                found = self._read(copied(self._tree), number)
+            except Unsuitable as reason:
+                found = reason
+            self._known[number] = found
+        if isinstance(found, Unsuitable):
+            raise found
+        return found

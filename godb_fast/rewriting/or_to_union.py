@@ -24,7 +24,7 @@ from godb_fast.rewriting.base import Change, Guard, Statement
 from godb_fast.rewriting.correlation import all_of, conjuncts, disjuncts, family
 from godb_fast.rewriting.purity import is_immutable, is_total
 from godb_fast.sql.draft import arg, present
-from godb_fast.sql.scopes import below
+from godb_fast.sql.scopes import below, copied
 
 MAX_BRANCHES: Final = 4
 _STRINGS: Final = {"integer": False, "decimal": False, "text": True, "char": True}
@@ -115,7 +115,7 @@ def _apply(
     old = copies[id(select)]
     union: exp.Expression | None = None
     for branch in branches:
-        part = select.copy()
+        part = copied(select)
         rest = [one for one in conjuncts(select.args["where"].this) if one is not condition]
         part.set("where", exp.Where(this=all_of([*rest, branch])))
         for name in ("with", "with_"):
@@ -123,7 +123,7 @@ def _apply(
         union = part if union is None else exp.Union(this=union, expression=part, distinct=False)
     assert union is not None
     if (clause := arg(select, "with")) is not None:
-        union.set("with_" if "with_" in select.args else "with", clause.copy())
+        union.set("with_" if "with_" in select.args else "with", copied(clause))
     if old is tree:
         return union
     old.replace(union)

@@ -25,7 +25,7 @@ from godb_fast.rewriting.base import Change, Statement
 from godb_fast.rewriting.correlation import all_of, comparable, conjuncts
 from godb_fast.rewriting.names import Found, Scope
 from godb_fast.sql.draft import arg
-from godb_fast.sql.scopes import below
+from godb_fast.sql.scopes import below, copied
 
 _COMPARISONS: Final = (exp.LT, exp.LTE, exp.GT, exp.GTE, exp.NEQ, exp.EQ)
 _CONSTANT: Final = (exp.Literal, exp.Neg, exp.Paren, exp.Cast, exp.DataType, exp.DataTypeParam, exp.Null)
@@ -99,8 +99,8 @@ def _transferred(statement: Statement, select: exp.Select, scope: Scope) -> list
         for key in sorted(
             set().union(*(group for group in classes if condition.key in group)) - {condition.key}
         ):
-            node = condition.node.copy()
-            node.set("this", written[key].copy())
+            node = copied(condition.node)
+            node.set("this", copied(written[key]))
             about = _about(node, written[key], key)
             # Equality with a constant is what the engines pass on.
             if about not in known and not isinstance(node, exp.EQ):
@@ -110,7 +110,7 @@ def _transferred(statement: Statement, select: exp.Select, scope: Scope) -> list
 
 
 def _about(node: exp.Expression, column: exp.Column, key: _Key) -> tuple[_Key, str]:
-    text = node.copy()
+    text = copied(node)
     text.set("this", exp.Null())
     return key, text.sql()
 

@@ -20,6 +20,7 @@ from godb_fast.errors import GodbError
 from godb_fast.rewriting.base import Refused, Statement
 from godb_fast.sql.draft import RESERVED
 from godb_fast.sql.fingerprint import beyond_limits, fingerprint
+from godb_fast.sql.scopes import copied
 from godb_fast.sql.tokens import Tokens, read
 
 #: Words that may be missing, or stand elsewhere: the trees are compared as well.
@@ -36,7 +37,8 @@ _OPERATORS: Final = {"!=": "<>", "==": "="}
 
 def print_sql(tree: exp.Expression, dialect: str) -> str:
     """A tree as text."""
-    return tree.sql(dialect=dialect, comments=False)
+    # The printer changes what it prints; a copy of ours is cheaper than one of its own.
+    return copied(tree).sql(dialect=dialect, comments=False, copy=False)
 
 
 def check_faithful(statement: Statement) -> None:

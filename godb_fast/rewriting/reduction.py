@@ -23,7 +23,9 @@ its way unless one factor alone is beyond what a table can hold, and then the en
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
+from functools import cache
 
 from sqlglot import exp
 
@@ -46,7 +48,7 @@ from godb_fast.rewriting.join_block import (
 )
 from godb_fast.rewriting.output_names import check_names, keep_name
 from godb_fast.sql.draft import arg
-from godb_fast.sql.scopes import ascii_lower, below
+from godb_fast.sql.scopes import ascii_lower, below, copied
 
 #: What columns of derived tables are named after.
 _NAMES = {"rows": "count", "set": "distinct"}
@@ -123,6 +125,12 @@ class Reduction:
         self._taken = {
             ascii_lower(part.name) for part in below(block.select) if isinstance(part, exp.Identifier)
         } | {ascii_lower(name) for entry in block.inputs for name in entry.columns}
+
+    def pushing(self, distinct: frozenset[int]) -> Reduction:
+        """The same block, of which other COUNT(DISTINCT) aggregates are computed in derived tables."""
+        other = copy(self)
+        other._distinct, other._taken = distinct, set(self._taken)
+        return other
 
     def exports(self, members: frozenset[int]) -> list[Ref]:
         """Columns of some inputs that the rest of the block uses, if these become a derived table."""
@@ -218,7 +226,7 @@ class Reduction:
         for ref, name in names.items():
             column = self._column(ref, derived)
             group.append(column)
-            shown.append(exp.Alias(this=column.copy(), alias=identifier_for(name)))
+            shown.append(exp.Alias(this=copied(column), alias=identifier_for(name)))
         product = self._product(derived)
         rows = exp.Count(this=exp.Star(), big_int=True) if product is None else exp.Sum(this=product)
         shown.append(exp.Alias(this=rows, alias=identifier_for(found.rows)))
@@ -273,14 +281,14 @@ class Reduction:
                 part.replace(self._column(ref, derived))
 
     def _substituted(self, node: exp.Expression, derived: Sequence[_Derived]) -> exp.Expression:
-        holder = exp.Paren(this=node.copy())
+        holder = exp.Paren(this=copied(node))
         self._substitute(holder, derived)
         found: exp.Expression = holder.this
         return found.pop()
 
     def _cast(self, node: exp.Expression, kind: str) -> exp.Expression:
         # Each engine has its own idea of what NUMERIC without a precision is.
-        return exp.Cast(this=node, to=exp.DataType.build(kind, dialect=self.block.dialect))
+        return exp.Cast(this=node, to=copied(_data_type(kind, self.block.dialect)))
 
     def _factors(self, derived: Iterable[_Derived]) -> list[exp.Expression]:
         found: list[exp.Expression] = []
@@ -367,6 +375,12 @@ class Reduction:
         count = self._value(aggregate, "count", derived)
         divisor = exp.Nullif(this=self._cast(count, "NUMERIC"), expression=_number(0))
         return exp.Paren(this=exp.Div(this=self._cast(total, "NUMERIC"), expression=divisor, typed=True))
+
+
+@cache
+def _data_type(kind: str, dialect: str) -> exp.DataType:
+    """A type as the parser reads it; to be copied."""
+    return exp.DataType.build(kind, dialect=dialect)
 
 
 def _results(node: exp.Expression) -> list[exp.Expression]:

@@ -18,7 +18,7 @@ from godb_fast.rewriting.correlation import conjuncts
 from godb_fast.rewriting.names import Scope, Source
 from godb_fast.rewriting.printing import to_segments
 from godb_fast.sql.draft import arg
-from godb_fast.sql.scopes import below
+from godb_fast.sql.scopes import below, copied
 
 _INTEGERS = frozenset(
     {"tinyint", "smallint", "integer", "int", "int2", "int4", "int8", "bigint", "utinyint", "usmallint"}
@@ -89,7 +89,7 @@ def sliced(
     select = _outermost(tree)
     assert select is not None
     assert source.identifier is not None
-    column = exp.Column(this=source.columns[key.column].identifier.copy(), table=source.identifier.copy())
+    column = exp.Column(this=copied(source.columns[key.column].identifier), table=copied(source.identifier))
     remainder = exp.EQ(
         this=exp.Mod(this=column, expression=exp.Literal.number(parts)), expression=exp.Literal.number(part)
     )
@@ -111,7 +111,7 @@ def _conjoin(where: exp.Expression, remainder: exp.Expression) -> None:
     a level down could change places with another."""
     parts = conjuncts(where.this)
     before = next((part for part in parts if not part.find(exp.Query)), where.this)
-    held = before.copy()
+    held = copied(before)
     if isinstance(held, (exp.Or, exp.Xor)):
         held = exp.Paren(this=held)
     # Within parentheses: without them, the print would be read as another tree.

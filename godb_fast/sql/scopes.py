@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlglot import exp
+
+Node = TypeVar("Node", bound=exp.Expression)
 
 
 class CannotPlan(Exception):
@@ -145,6 +147,42 @@ def below(node: exp.Expression) -> list[exp.Expression]:
             elif isinstance(value, exp.Expression):
                 found.append(value)
     return found
+
+
+def copied(node: Node) -> Node:
+    """A deep copy of a node, without comments: what the parser's own gives, at a part of its price.
+
+    What is noted at nodes (offsets, columns of blocks) is never changed in place, so it is copied flat.
+    """
+    root = node.__class__()
+    todo: list[tuple[exp.Expression, exp.Expression]] = [(node, root)]
+    while todo:
+        old, new = todo.pop()
+        if old._meta is not None:
+            new._meta = old._meta.copy()
+        if old._type is not None:
+            new._type = copied(old._type) if isinstance(old._type, exp.Expression) else old._type
+        args: dict[str, object] = {}
+        for name, value in old.args.items():
+            if isinstance(value, exp.Expression):
+                args[name] = child = value.__class__()
+                child.parent, child.arg_key, child.index = new, name, None
+                todo.append((value, child))
+            elif value.__class__ is list:
+                entries: list[object] = []
+                for place, entry in enumerate(value):
+                    if isinstance(entry, exp.Expression):
+                        child = entry.__class__()
+                        child.parent, child.arg_key, child.index = new, name, place
+                        todo.append((entry, child))
+                        entries.append(child)
+                    else:
+                        entries.append(entry)
+                args[name] = entries
+            else:
+                args[name] = value
+        new.args = args
+    return root
 
 
 def columns_of(node: exp.Expression) -> list[exp.Column]:

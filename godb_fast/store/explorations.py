@@ -109,17 +109,22 @@ class Explorations:
 
     # -- the engine's own plans ----------------------------------------------------------------------
 
-    def keep_default_plan(
-        self, engine: str, database: str, fingerprint: str, bucket: str, plan: dict[str, Any]
+    def keep_default_plans(
+        self, engine: str, database: str, plans: Sequence[tuple[str, str, dict[str, Any]]]
     ) -> None:
-        """Keep the engine's own plan of a query in place of the former one."""
+        """Keep the engine's own plans of queries in place of the former ones: (fingerprint, bucket, plan)."""
         with self._writing() as connection:
-            connection.execute(
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(
                 "INSERT OR REPLACE INTO default_plans (engine, database, fingerprint, bucket, plan, at) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
-                (engine, database, fingerprint, bucket, pack(plan), time.time()),
+                [
+                    (engine, database, fingerprint, bucket, pack(plan), time.time())
+                    for fingerprint, bucket, plan in plans
+                ],
             )
             _bound(connection, "default_plans")
+            connection.execute("COMMIT")
 
     def default_plans(self, engine: str, database: str) -> list[tuple[str, str, dict[str, Any]]]:
         """(fingerprint, bucket, plan) of all queries of a database."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import csv
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 
 from benchmarks import steering
 from benchmarks.common import MissingData, collect
+from godb_fast.errors import InvalidInput
+from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.physical import PHYSICAL_COLUMNS
 from godb_fast.report.comparison import ARMS
+from godb_fast.store import PlanRun, SqliteStore
 
 SQL = "-- name: pairs\nSELECT a.n, count(*) FROM a JOIN b ON a.k = b.k GROUP BY a.n ORDER BY a.n;\nDROP TABLE a;"
 
@@ -92,7 +98,15 @@ def test_unseen_templates_are_measured_in_three_splits(settings, tmp_path):
             f"-- name: q{n}\nSELECT count(*) FROM a JOIN b ON a.k = b.k WHERE a.n < {n};\n" for n in range(4)
         )
     )
-    settings.track, settings.rounds, settings.budget = "unseen", 1, "0.2s"
+    settings.track, settings.rounds = "unseen", 1
+    with pytest.raises(InvalidInput, match="--trials"):
+        collect("steering", steering.run)
+    settings.trials = tmp_path / "trials.sqlite"
+    now, vector = datetime.now(UTC), np.ones(len(PHYSICAL_COLUMNS))
+    SqliteStore(settings.trials).trials.keep(
+        FEATURES_VERSION, [PlanRun("duckdb", "d", "w q 1-0", 5, "", vector, 0.1, False, now)]
+    )
     report = collect("steering", steering.run)
+    assert sum("no ranker: too little to learn from" in note for note in report.notes) == 3
     parts = [row["part"] for row in report.rows if row["table"] == "R"]
     assert parts == [f"split {seed}" for seed in (1, 1, 2, 2, 3, 3)]

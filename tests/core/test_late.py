@@ -42,6 +42,10 @@ def test_a_late_decision_is_one():
             "engine": "e",
             "epoch": "1",
             "timings_us": {"search": 2.0},
+            "models": (),
+            "bound": None,
+            "support": None,
+            "cluster": None,
         }
 
     late = LateDecision({"fingerprint": 7, "sql": "SELECT 1", "steering": NO_STEERING, "_make": make})

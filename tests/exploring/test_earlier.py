@@ -115,7 +115,7 @@ def test_a_plan_of_the_engine_that_got_worse_is_noticed_and_the_former_tried(dat
         assert now.trees.join_trees
         # As if it had been another plan, and faster: the worse of two orders, to see that it is not believed.
         before = FormerPlan("another", now.seconds / 10, Steering(join_trees=(SLOW,)), 1.0)
-        records.keep_default_plan("duckdb", where, fingerprint, bucket, before.to_dict())
+        records.keep_default_plans("duckdb", where, [(fingerprint, bucket, before.to_dict())])
         exploration = Watched(engine, records)
         report = exploration.run(Budget(seconds=3.0))
         (note,) = [note for note in report.notes if "own plan has changed" in note]

@@ -345,3 +345,28 @@ def test_suggestions_are_checked(wrong):
     explorer = Explorer(space_of(small()))
     with pytest.raises(InvalidInput, match="cannot try arm"):
         explorer.suggest([wrong])
+
+
+def test_what_suggestions_showed_is_confirmed_before_the_survey_the_best_first():
+    """A winner of 3 % is confirmed at once, winners of 10 and 20 % after all suggestions, one of 60 % is not."""
+    space = PlanSpace.of([[f"{query}-{arm}" for arm in range(3)] for query in range(4)], [1.0] * 4)
+    explorer = Explorer(space)
+    ratios = {0: 0.2, 1: 0.03, 2: 0.6, 3: 0.1}
+    explorer.suggest([(query, 1, 1.0) for query in ratios])
+    confirmed, explored = [], []
+    for _ in range(100):
+        trial = explorer.next(1e9)
+        assert trial is not None
+        if trial.arm == 2 or (trial.role is Role.EXPLORE and trial.query in explored):
+            break
+        seconds = 1.0 if trial.role is Role.DEFAULT else ratios[trial.query]
+        if trial.role is Role.EXPLORE:
+            explored.append(trial.query)
+        elif trial.query not in confirmed:
+            confirmed.append(trial.query)
+            assert trial.query != 1 or explored == [0, 1]
+            assert trial.query == 1 or explored == [0, 1, 2, 3]
+        run = min(seconds, trial.timeout_s)
+        explorer.record(trial, Run(run, censored=run < seconds))
+    assert confirmed == [1, 3, 0]
+    assert [entry.query for entry in explorer.promotions()] == [0, 1, 3]

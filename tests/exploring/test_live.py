@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -86,7 +87,7 @@ def interrupt() -> None:
 def test_ctrl_c_right_after_the_state_was_written(least_s, skewed, records, monkeypatch):
     """It is as if it had come a moment later: nobody else explores here."""
     save, calls = Explorations.save, []
-    monkeypatch.setattr("godb_fast.exploring.live.LEAST_S", least_s)
+    monkeypatch.setattr("godb_fast.exploring.triage.LEAST_S", least_s)
 
     def interrupted(self, *arguments):
         found = save(self, *arguments)
@@ -97,6 +98,7 @@ def test_ctrl_c_right_after_the_state_was_written(least_s, skewed, records, monk
 
     monkeypatch.setattr(Explorations, "save", interrupted)
     monkeypatch.setattr("godb_fast.exploring.live.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("godb_fast.exploring.live.SAVE_TIMES", 0.0)
     with open_engine(skewed, read_only=True) as engine:
         report = LiveExploration(engine, [SKEWED, COUNTED], LiveSettings(cap_s=10.0), records=records).run(
             Budget(seconds=2.0)
@@ -228,7 +230,7 @@ def test_two_explorations_with_one_store(server, records):
         first = LiveExploration(engine, [COUNTED], records=records, progress=Stop(2, also))
         with pytest.raises(StoreError, match="another process explores"):
             first.run(Budget(seconds=5.0))
-        resumed = LiveExploration(engine, [COUNTED], records=records, resume=True).run(Budget(seconds=1.0))
+        resumed = LiveExploration(engine, [COUNTED], records=records, resume=True).run(Budget(seconds=10.0))
         assert resumed.runs
 
 
@@ -355,3 +357,34 @@ def test_the_temporary_files_of_a_trial_are_limited_where_the_role_may_ask(serve
         # As an ordinary role sees it.
         del engine.steering_settings().allowed["temp_file_limit"]
         assert engine.guarded(engine.under(sql, None, steering)) == engine.under(sql, None, steering)
+
+
+def test_queries_that_the_budget_has_no_time_for_are_not_asked_about(skewed, records, monkeypatch):
+    """Asking takes a part of what the baselines left; what was asked is what a next process goes on with."""
+    queries = [
+        LiveQuery(f"q{n}", f"SELECT count(*) FROM a JOIN b ON a.k = b.k WHERE a.n <> {n}") for n in range(12)
+    ]
+    monkeypatch.setattr("godb_fast.exploring.triage.LEAST_S", 0.0)
+    monkeypatch.setattr("godb_fast.exploring.live.ASKING_SHARE", 0.0)
+    with open_engine(skewed, read_only=True) as engine:
+        report = LiveExploration(engine, queries, records=records).run(Budget(seconds=30.0))
+        assert [entry.plans > 0 for entry in report.queries].count(True) == 1
+        assert [entry.reason for entry in report.queries].count("left alone: the budget did not reach it") > 0
+        monkeypatch.setattr("godb_fast.exploring.live.ASKING_SHARE", 1.0)
+        again = LiveExploration(engine, queries, records=records, resume=True).run(Budget(seconds=60.0))
+        assert [entry.plans for entry in again.queries] == [entry.plans for entry in report.queries]
+        assert again.spent_s > report.spent_s
+        assert not again.notes
+
+
+def test_reading_the_statements_is_charged(skewed, records, monkeypatch):
+    from godb_fast.exploring import live
+
+    def slowly(engine, query, backend=None):
+        time.sleep(0.3)
+        return examine(engine, query, backend)
+
+    monkeypatch.setattr(live, "examine", slowly)
+    with open_engine(skewed, read_only=True) as engine:
+        report = LiveExploration(engine, [SKEWED, COUNTED], records=records).run(Budget(seconds=2.0))
+    assert report.spent_s >= 0.6

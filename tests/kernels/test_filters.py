@@ -58,7 +58,7 @@ ODD = {
 }
 OPERATORS = {
     "n": ["=", "<>", "<", "<=", ">", ">=", "between", "in", "is_null"],
-    "t": ["=", "<>", "in", "like", "ilike", "is_null", "<", ">="],
+    "t": ["=", "<>", "in", "like", "ilike", "is_null", "<", "<=", ">", ">=", "between"],
     "d": ["=", "<", "<=", ">", ">=", "between", "in"],
 }
 PIECES = ["a", "ab", "b", "(old)", "zebra", "Ü", "c", "%", "%", "%", "_", ""]

@@ -159,6 +159,25 @@ def test_blocks_are_steered_one_by_one():
     assert found.reason.startswith("block 0: estimated")
 
 
+def test_a_block_whose_gain_is_a_small_part_of_the_whole_is_left_alone(backend):
+    """Few rows of what another block computes may be joined three times cheaper, and nothing is gained."""
+    joined = {"g": ("giant", "a_id"), "a": ("a", "id kind")}
+
+    def both(rows):
+        giant = block(joined, ["g.a_id = a.id"], index=1, parent=0, role="subquery")
+        return planner(star(), giant, statistics=Warehouse({**ROWS, "giant": rows}), backend=backend)
+
+    own = {0: BAD, 1: (0, 1)}
+    for rows, steered in ((1e6, True), (1e9, False)):
+        proposals = both(rows)
+        found = proposals.propose(["7", "0"], None, own)
+        assert bool(found.steering) is steered
+        draft = proposals.draft(("7", "0"), None)
+        assert draft.propose(proposals.own_plans(own)) == found.steering
+        assert draft.reasons() == (found.reason, found.block_reasons)
+        assert ("of the work of all joins, is not worth steering" in found.reason) is not steered
+
+
 def test_outer_joins_are_planned():
     joins = [*JOINS, "f.a_id = n.a_id"]
     relations = {**STAR, "n": ("notes", "a_id kind")}

@@ -78,14 +78,14 @@ def test_what_was_used_longest_ago_makes_room(records, monkeypatch):
 def test_default_plans_replace_each_other(records):
     assert records.default_plans("duckdb", "db") == []
     for digest in ("one", "two"):
-        records.keep_default_plan("duckdb", "db", "0f", "3", {"digest": digest})
+        records.keep_default_plans("duckdb", "db", [("0f", "3", {"digest": digest})])
     assert records.default_plans("duckdb", "db") == [("0f", "3", {"digest": "two"})]
     assert records.default_plans("duckdb", "other") == []
 
 
 def test_what_is_damaged_is_said(records):
     records.remember("x", "y", entry(1))
-    records.keep_default_plan("x", "y", "f", "0", {"seconds": 1.0})
+    records.keep_default_plans("x", "y", [("f", "0", {"seconds": 1.0})])
     with sqlite3.connect(records.path) as connection:
         connection.execute("UPDATE memo SET entry = zeroblob(20)")
         connection.execute("UPDATE default_plans SET plan = zeroblob(20)")
