@@ -15,7 +15,7 @@ from godb_fast import carrying
 from godb_fast.engines.base import Engine, EngineResult
 from godb_fast.errors import EngineError, InvalidInput, StoreError
 from godb_fast.exploring.ledger import Ledger
-from godb_fast.knowledge import KnownTemplate, Prepared, Scope
+from godb_fast.knowledge import KnownTemplate, Prepared, Scope, explored_near
 from godb_fast.policy import Policy
 from godb_fast.sql import fingerprint
 
@@ -68,7 +68,11 @@ class Experience:
         self._recall(scope)
         with scope.lock:
             for _, known in list(scope.templates.values()):
-                if known.verified or known.template.fingerprint & (2**64 - 1) in scope.verified:
+                fingerprint_ = known.template.fingerprint & (2**64 - 1)
+                if (regions := scope.explored.get(fingerprint_, ())) != known.explored:
+                    known.explored = regions
+                    scope.forget_exact(known.template.fingerprint)
+                if known.verified or fingerprint_ in scope.verified:
                     if known.sql:
                         carrying.look(engine, known)
                     self._attach(engine, scope, known)
@@ -83,6 +87,7 @@ class Experience:
                 self._restored = True
                 self.ledger.restore(records.losses(time.time() - self.ledger.window_s))
             scope.verified = recall.load(records, scope.engine, scope.environment, scope.epoch)
+            scope.explored = recall.explored(records, scope.engine, scope.environment)
 
         self._with_records(read, failing="not_recalled")
 
@@ -158,7 +163,7 @@ class Experience:
         slow = latency_ms >= self.policy.learn_from_ms and self.policy.untried != "off"
         if scope is None or known is None or not slow or prepared.decision.steering:
             return
-        if not self.in_rollout(prepared.decision.fingerprint):
+        if not self.in_rollout(prepared.decision.fingerprint) or explored_near(known, prepared.bucket):
             return
         if cut and prepared.bucket not in known.baseline_ms:
             # It takes longer than that: as good a bound for the watchdog.

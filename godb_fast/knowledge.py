@@ -87,6 +87,8 @@ class KnownTemplate:
     steered_ms: dict[tuple[bytes, str], tuple[int, float]] = field(default_factory=dict)
     #: Estimated cost of a steering over that of the engine's own plan, by bucket and steering; NaN: unknown.
     estimated: dict[tuple[bytes, str], float] = field(default_factory=dict)
+    #: Regions in which it was explored: there only what was proved steers.
+    explored: tuple[bytes, ...] = ()
     #: Regions for which a better plan was looked for that nobody had run.
     looked_for: set[bytes] = field(default_factory=set)
     #: Steerings refused from now on, with the reason.
@@ -178,6 +180,8 @@ class Scope:
     #: What exploration proved, by unsigned fingerprint, with the environment that keeps it; whether it rests
     #: on what there is now is looked at template by template.
     verified: dict[int, tuple[tuple[MemoEntry, str], ...]] = field(default_factory=dict)
+    #: Regions of templates that were explored, by unsigned fingerprint.
+    explored: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
     #: The scope of the same environment that this one came after.
     former: Scope | None = None
     #: What executions taught (``lessons.Lessons``), once something took long enough to be learned from.
@@ -252,6 +256,14 @@ def exact_key(sql: str, params: Parameters) -> Hashable | None:
     except TypeError:
         return None
     return key
+
+
+def explored_near(known: KnownTemplate, bucket: bytes) -> bool:
+    """Whether a template was explored in a region, or one step of its scale beside it."""
+    return any(
+        not region or (len(region) == len(bucket) and max(map(abs, map(int.__sub__, region, bucket))) <= 1)
+        for region in known.explored
+    )
 
 
 def distance(seen: bytes, wanted: bytes) -> int:

@@ -37,6 +37,7 @@ from godb_fast.knowledge import (
     Scope,
     distance,
     exact_key,
+    explored_near,
 )
 from godb_fast.planning.proposal import Draft, OwnPlans, TemplatePlanner
 from godb_fast.policy import MODES, Policy
@@ -238,6 +239,7 @@ class Optimizer(Experience):
             carrying.rest(engine, known, text)
             if known.unprepared:
                 self._preparer.prepare(engine, known, limit_s, background)
+        known.explored = scope.explored.get(known.template.fingerprint & (2**64 - 1), ())
         if scope.verified:
             self._attach(engine, scope, known)
         carrying.shorten(known)
@@ -343,6 +345,9 @@ class Optimizer(Experience):
         self, engine: Engine, known: KnownTemplate, steering: Steering, draft: Draft
     ) -> Callable[[], tuple[str, tuple[tuple[int, str], ...]]] | None:
         """How to tell why a steering is not used after all; None if it is."""
+        if known.explored and explored_near(known, draft.bucket):
+            why = "it was explored, and what was proved does not cover this"
+            return lambda: (f"{draft.reasons()[0]}; not steered: {why}", draft.reasons()[1])
         because = known.quarantine.get(steering.key)
         if because is not None:
             return lambda: (f"quarantined: {because}", draft.reasons()[1])

@@ -68,6 +68,21 @@ def load(records: Explorations, engine: str, database: str, epoch: str) -> Verif
     return verified
 
 
+def explored(records: Explorations, engine: str, database: str) -> dict[int, tuple[bytes, ...]]:
+    """Regions in which templates were explored, by unsigned fingerprint, whatever was found there.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read.
+    """
+    found: dict[int, tuple[bytes, ...]] = {}
+    for fingerprint, bucket in records.explored(engine, database):
+        key = int(fingerprint, 16)
+        found[key] = (*found.get(key, ()), region_of(int(bucket)))
+    return found
+
+
 def attach(engine: Engine, known: KnownTemplate, verified: Verified, backend: str | None = None) -> None:
     """Give a template what was verified of it, where it rests on what there is now."""
     kept = verified.get(known.template.fingerprint & _UNSIGNED, ())

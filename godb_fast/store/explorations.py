@@ -137,6 +137,17 @@ class Explorations:
             ).fetchall()
         return [(str(row[0]), str(row[1]), self._unpacked(row[2])) for row in rows]
 
+    def explored(self, engine: str, database: str) -> list[tuple[str, str]]:
+        """(fingerprint, bucket) of all queries of a database that were explored, whatever came of it."""
+        if not self.path.exists():
+            return []
+        with self._writing() as connection:
+            rows = connection.execute(
+                "SELECT fingerprint, bucket FROM default_plans WHERE engine = ? AND database = ?",
+                (engine, database),
+            ).fetchall()
+        return [(str(row[0]), str(row[1])) for row in rows]
+
     # -- the state of explorations ------------------------------------------------------------------
 
     def begin(self, key: str, state: dict[str, Any]) -> SavedExploration:

@@ -25,6 +25,7 @@ from godb_fast.errors import (
     SqlError,
     UnknownRelation,
 )
+from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number, examine
 from godb_fast.optimizer import Optimizer, Policy, Prepared
 from godb_fast.session import Session
 from godb_fast.sql import fingerprint
@@ -159,6 +160,35 @@ class TestWatchdog:
         assert not first.observation.steered
         assert "no bound yet" in (first.observation.fell_back or "")
         assert session.execute(sql).observation.steered
+
+    def test_where_it_was_explored_only_what_was_proved_steers(
+        self, session: Session, tmp_path: Path
+    ) -> None:
+        sql = steered_query(session)
+        subject = examine(session.engine, LiveQuery("q", sql))
+        assert isinstance(subject, Subject)
+        assert subject.region
+        store = SqliteStore(tmp_path / "store.sqlite")
+        key = f"{subject.template.fingerprint & (2**64 - 1):016x}"
+        environment = session.engine.environment()
+
+        def explored(region: bytes) -> None:
+            store.explorations.keep_default_plans(
+                "duckdb", environment, [(key, str(bucket_number(region)), {"digest": "d"})]
+            )
+
+        # Far from there it says nothing; one step beside it, it does.
+        explored(bytes([subject.region[0] + 2, *subject.region[1:]]))
+        with Session(Optimizer(policy=CALM, store=store), session.engine.cursor(), mode="steer") as opened:
+            assert opened.optimize(sql).steering
+            explored(bytes([subject.region[0] + 1, *subject.region[1:]]))
+            opened.optimizer.recall(opened.engine)
+            decision = opened.optimize(sql)
+            assert not decision.steering
+            assert "it was explored, and what was proved does not cover this" in decision.reason
+        with Session(Optimizer(policy=CALM, store=store), session.engine.cursor(), mode="steer") as opened:
+            assert not opened.execute(sql).observation.steered
+            assert not opened.execute(sql).observation.steered
 
     def test_allowance_stops_a_steered_run(self, session: Session) -> None:
         sql = steered_query(session)
