@@ -208,7 +208,7 @@ def test_interrupted_and_resumed(server, records):
         assert report.runs == 2
     with open_engine(server) as engine:
         second = LiveExploration(engine, [SKEWED, COUNTED], records=records, resume=True)
-        again = second.run(Budget(seconds=report.spent_s + 0.5))
+        again = second.run(Budget(seconds=report.spent_s + 5.0))
         assert not again.interrupted
         assert again.runs > 2
         assert again.spent_s > report.spent_s
