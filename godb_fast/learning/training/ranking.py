@@ -47,8 +47,22 @@ POINTS: Final = 101
 
 
 def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
-    """ln(time of a plan / time of the engine's own plan), from their difference."""
+    """ln(time of a plan / time of the engine's own plan), from their difference.
+
+    Raises
+    ------
+    ValueError
+        If no query that took long enough has a complete run of another plan.
+    """
     pairs = pairs.only(pairs.default_s >= LEAST_S)
+    # A run that was stopped early says neither that its plan is better nor that it is worse.
+    told = ~pairs.cut | (pairs.log_ratio > math.log(BUDGET))
+    dear = told & (pairs.default_s >= LEAST_ACTED_S)
+    if not dear.any():
+        raise ValueError(
+            f"no query whose own plan takes {LEAST_ACTED_S * 1e3:g} ms or more has a complete run of another "
+            "plan"
+        )
     target = np.clip(pairs.log_ratio, -MOST_RATIO, WORST_RATIO)
     every = np.ones(len(target), np.bool_)
 
@@ -58,9 +72,6 @@ def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
     predicted = np.zeros(len(target))
     for test in held_out(pairs.templates, seed, most=4):
         predicted[test] = fit(~test).predict(pairs.vectors[test])
-    # A run that was stopped early says neither that its plan is better nor that it is worse.
-    told = ~pairs.cut | (pairs.log_ratio > math.log(BUDGET))
-    dear = told & (pairs.default_s >= LEAST_ACTED_S)
     judged = Judged.of(pairs.only(dear), predicted[dear])
     harm = np.array([judged.harmed(judged.acting(level)) for level in LEVELS], np.float64)
     boldest = boldest_setting(harm, judged.templates, HARMED, confidence=CONFIDENCE)

@@ -31,6 +31,7 @@ from godb_fast.learning.pipelines import pipelines, plan_seconds
 from godb_fast.learning.training import train
 from godb_fast.learning.training.exporting import export
 from godb_fast.learning.training.gathering import gather, same_database
+from godb_fast.learning.training.ranking import ranker
 from godb_fast.learning.training.splitting import held_out, out_of_fold
 from godb_fast.learning.training.trainers import Watch, latency
 from godb_fast.store import SqliteStore
@@ -380,6 +381,16 @@ def test_whole_templates_are_held_out() -> None:
     judged, predicted = out_of_fold(templates, 1, 140, lambda test: templates[test].astype(float))
     assert judged.all()
     assert (predicted == templates).all()
+
+
+def test_a_ranker_of_short_queries_is_not_made_and_says_why(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("benchmarks.executions.SLOWNESS", 0.001)
+    store = SqliteStore(tmp_path / "store.sqlite")
+    fill(store, 240, templates=12)
+    found = gather(store, "duckdb").pairs
+    assert len(found.log_ratio) == 80
+    with pytest.raises(ValueError, match="own plan takes 50 ms or more"):
+        ranker(found, Watch(), 0)
 
 
 def test_pairs_are_differences_and_the_default() -> None:
