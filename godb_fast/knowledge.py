@@ -31,6 +31,10 @@ MAX_TEMPLATES: Final = 5_000
 MAX_EXACT_LENGTH: Final = 10_000
 
 
+#: Fields of a Decision that no model was asked for.
+NO_MODEL: Final[dict[str, Any]] = {"models": (), "bound": None, "support": None, "cluster": None}
+
+
 @dataclass(frozen=True, eq=False)
 class Served:
     """What exploration proved, or a model chose, with what every call that it serves needs, made once.

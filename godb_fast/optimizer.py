@@ -32,6 +32,7 @@ from godb_fast.experience import Experience
 from godb_fast.knowledge import (
     MAX_EXACT,
     MAX_EXACT_LENGTH,
+    NO_MODEL,
     KnownTemplate,
     Prepared,
     Scope,
@@ -481,10 +482,6 @@ def _drafted(planned: Any) -> Draft:
     return Draft.planned(known.planner, planned, known.own_plans[planned.bucket], known.margin)
 
 
-#: Of a decision that no model was asked for.
-_NO_MODEL: Final[dict[str, Any]] = {"models": (), "bound": None, "support": None, "cluster": None}
-
-
 def _made(
     scope: Scope, draft: Draft | None, planned: Any, field: str, tell: Callable[[], Any] | None = None
 ) -> dict[str, Any]:
@@ -517,7 +514,7 @@ def _made(
         "engine": scope.engine,
         "epoch": scope.epoch,
         "timings_us": laps,
-        **_NO_MODEL,
+        **NO_MODEL,
     }
 
 

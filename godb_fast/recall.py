@@ -26,7 +26,7 @@ from godb_fast.errors import GodbError, InvalidInput
 from godb_fast.exploring.candidates import render_for
 from godb_fast.exploring.memo import MemoEntry, MemoKey
 from godb_fast.exploring.subjects import bucket_number, region_of
-from godb_fast.knowledge import KnownTemplate, Prepared, Scope, Served
+from godb_fast.knowledge import NO_MODEL, KnownTemplate, Prepared, Scope, Served
 from godb_fast.sql import Fingerprint
 from godb_fast.store import Explorations
 
@@ -244,7 +244,7 @@ def chosen_fields(served: Served) -> dict[str, Any]:
     """Fields of a Decision that say why a steering was chosen unverified."""
     choice = served.choice
     if choice is None:
-        return {"models": (), "bound": None, "support": None, "cluster": None}
+        return NO_MODEL
     models = (served.model,) if served.model else ()
     return {"models": models, "bound": choice.bound, "support": choice.support, "cluster": choice.cluster}
 
