@@ -221,6 +221,7 @@ class Session(Steerer):
         _check_statement(sql)
         with self._lock:
             self._check_open()
+            self._about_to_run(sql)
             result = self.engine.run(Rendered(sql, params), timeout_s=timeout_s, profile=profile)
             scope = self._scope
             known = scope.exact.get(sql) if scope is not None and params is None else None
@@ -279,6 +280,7 @@ class Session(Steerer):
         cancel: CancelToken | None,
         form: dict[str, Any],
     ) -> EngineResult:
+        self._about_to_run(sql)
         try:
             if self.optimizer.wants_profile(self.engine, prepared):
                 form = {**form, "profile": True}
@@ -395,7 +397,7 @@ class Session(Steerer):
         more["decision_id"] = decision.id if recorded else ""
         more["engine"] = engine.name
         more["engine_version"] = engine.version
-        more["database"] = engine.environment()
+        more["database"] = self._environment()
         more["machine"] = _MACHINE
         return Observation.noted(more)
 

@@ -7,6 +7,7 @@ discarded.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from godb_fast.engines.base import (
+    AsksEachTime,
     CancelToken,
     Engine,
     EngineResult,
@@ -36,7 +38,7 @@ from godb_fast.optimizer import UNREADABLE, Optimizer, Prepared, Scope, log, pas
 from godb_fast.worth import SteeringCost, left_aside
 
 #: A statement under the engine's own plan is right whatever the schema is. So where asking for the epoch
-#: costs a round trip, it is asked for on its behalf no more often than once in so many seconds.
+#: costs a round trip or a query, it is asked for on its behalf no more often than once in so many seconds.
 LOOK_AGAIN_S: Final = 1.0
 #: A steering whose answers were uncertain so often, because rows tie where LIMIT cuts, is given up.
 MOST_TIES: Final = 3
@@ -78,7 +80,11 @@ class Steerer:
         self._sees_variables = isinstance(engine, SeesVariables) and engine.sees_variables
         #: The engine, where it is so far away that a round trip counts.
         self._far = engine if isinstance(engine, ValidatesInPassing) and engine.validates_in_passing else None
-        self._looked_at = 0.0
+        #: The engine, where each look at its catalogue is a query.
+        self._asked = engine if isinstance(engine, AsksEachTime) and engine.asks_each_time else None
+        self._looked_at = -math.inf
+        #: The environment as it was last asked for, and when.
+        self._seen: tuple[float, str] = (-math.inf, "")
         #: What steering costs here, where the engine is far away.
         self.cost = SteeringCost()
 
@@ -96,16 +102,37 @@ class Steerer:
         epoch = self.engine.schema_epoch()
         self._looked_at = now = time.perf_counter()
         self.cost.asked((now - begun) * 1e3)
-        scope = self._scope
-        if scope is None or scope.epoch != epoch or scope.environment != self.engine.environment():
+        scope, environment = self._scope, self.engine.environment()
+        self._seen = now, environment
+        if scope is None or scope.epoch != epoch or scope.environment != environment:
             return self._enter_scope(epoch)
         return scope
+
+    def _environment(self) -> str:
+        """Where a run belongs: as asked for now, or within the last second where asking is a query."""
+        if self._asked is None:
+            return self.engine.environment()
+        at, known = self._seen
+        now = time.perf_counter()
+        if now - at >= LOOK_AGAIN_S:
+            known = self.engine.environment()
+            self._seen = now, known
+        return known
+
+    def _about_to_run(self, sql: str) -> None:
+        """What the statement may change is asked for anew afterwards."""
+        if self._asked is not None and self._asked.may_change(sql):
+            self._looked_at, self._seen = -math.inf, (-math.inf, "")
 
     # -- deciding -----------------------------------------------------------------------------------
 
     def _outlook(self, sql: str, params: Parameters, limit: float | None, steer: bool) -> Outlook:
         """What to do with a statement; ``steer`` is whether it may be steered."""
-        outlook = self._foreseen(sql, params, limit, steer) if self._far is not None else None
+        outlook = None
+        if self._far is not None:
+            outlook = self._foreseen(sql, params, limit, steer)
+        elif self._asked is not None and time.perf_counter() - self._looked_at < LOOK_AGAIN_S:
+            outlook = self._left_alone(sql, params, limit)
         if outlook is not None:
             return outlook
         outlook = self._judged(self._decide(sql, params, limit), sql, steer)
@@ -125,12 +152,8 @@ class Steerer:
         if scope is None or scope.environment != engine.environment():
             return None
         begun = time.perf_counter()
-        try:
-            if not scope.knows(sql, params, engine.dialect, self.optimizer.backend):
-                return None
-            prepared = self.optimizer.decide(engine, scope, sql, params, limit_s=limit)
-        except Exception as error:  # noqa: BLE001 - logged; the usual way meets it again, and tells
-            log.debug("not foreseen: %s: %s", type(error).__name__, error)
+        prepared = self._decide_as_seen(scope, sql, params, limit)
+        if prepared is None:
             return None
         now = time.perf_counter()
         outlook = self._judged(prepared, sql, steer)
@@ -140,6 +163,33 @@ class Steerer:
             return Outlook(outlook.prepared, scope.epoch)
         recent = now - self._looked_at < LOOK_AGAIN_S
         return outlook if recent and not engine.in_transaction() else None
+
+    def _decide_as_seen(
+        self, scope: Scope, sql: str, params: Parameters, limit: float | None
+    ) -> Prepared | None:
+        """The decision at the epoch that was last seen; None if that takes more than is known."""
+        try:
+            if not scope.knows(sql, params, self.engine.dialect, self.optimizer.backend):
+                return None
+            return self.optimizer.decide(self.engine, scope, sql, params, limit_s=limit)
+        except Exception as error:  # noqa: BLE001 - logged; the usual way meets it again, and tells
+            log.debug("not foreseen: %s: %s", type(error).__name__, error)
+            return None
+
+    def _left_alone(self, sql: str, params: Parameters, limit: float | None) -> Outlook | None:
+        """A fast statement that would not be steered, as the catalogue was a moment ago; else None.
+
+        What is steered rests on the catalogue as it is, and slow runs teach.
+        """
+        scope = self._scope
+        if scope is None:
+            return None
+        prepared = self._decide_as_seen(scope, sql, params, limit)
+        if prepared is None or prepared.decision.steering or prepared.known is None:
+            return None
+        took = prepared.known.baseline_ms.get(prepared.bucket)
+        fast = took is not None and took < self.optimizer.policy.learn_from_ms
+        return Outlook(prepared) if fast else None
 
     def _judged(self, prepared: Prepared, sql: str, steer: bool) -> Outlook:
         if not steer or not prepared.decision.steering:

@@ -320,6 +320,20 @@ class SeesVariables(Protocol):
 
 
 @runtime_checkable
+class AsksEachTime(Protocol):
+    """An engine on which only a query tells whether catalogue and settings are as they were."""
+
+    @property
+    def asks_each_time(self) -> bool:
+        """Whether it is so on this connection."""
+        ...
+
+    def may_change(self, sql: str) -> bool:
+        """Whether a statement may change any of that, told without asking."""
+        ...
+
+
+@runtime_checkable
 class LooksFirst(Protocol):
     """An engine on which asking the server may get in the way of what its user is about to do."""
 

@@ -58,6 +58,8 @@ _BORROWED: Final = (
 )
 
 
+#: Such a statement reads, or writes rows; it changes neither catalogue nor settings.
+_QUERY: Final = re.compile(r"[\s(]*(?:select|with|from|values|table)\b", re.IGNORECASE)
 _NAMES: Final = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"|[^\W\d]\w*')
 #: Packages of what DuckDB reads as a table.
 _TABULAR: Final = frozenset({"duckdb", "_duckdb", "numpy", "pandas", "polars", "pyarrow"})
@@ -315,6 +317,15 @@ class DuckDBEngine:
     def sees_variables(self) -> bool:
         """On a borrowed connection, as on the caller's own; not on an instance of ours."""
         return self._connection.instance is None
+
+    @property
+    def asks_each_time(self) -> bool:
+        """On a borrowed connection, whose caller may change anything; on our own, changes are counted."""
+        return self._connection.instance is None
+
+    def may_change(self, sql: str) -> bool:
+        """Whether a statement begins otherwise than a query, or may be several."""
+        return _QUERY.match(sql) is None or ";" in sql.rstrip("; \t\r\n")
 
     @contextmanager
     def seeing(self, sql: str, namespaces: Sequence[Mapping[str, Any]]) -> Iterator[None]:
