@@ -83,6 +83,8 @@ def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
         "r_oracle": judged.ratio(judged.fastest),
         "r_preferred": judged.ratio(judged.preferred),
         "r_cost": by_cost.ratio(by_cost.preferred),
+        "within_tenth": float(judged.within(judged.preferred, 1.1).mean()),
+        "default_within_tenth": float(judged.within(np.full_like(judged.preferred, -1), 1.1).mean()),
         "r_chosen": 1.0,
         "acted": 0.0,
         "harmed": 0.0,
@@ -195,6 +197,13 @@ class Judged:
         lost_s = self.default_s * np.expm1(ratio)
         beyond: Flags = (ratio > math.log(BUDGET)) & (lost_s > NOTICED_S)
         return beyond
+
+    def within(self, chosen: Integers, factor: float) -> Flags:
+        """Which queries take at most so many times what their fastest plan takes, noise and all."""
+        taken = np.where(chosen >= 0, self._pairs.log_ratio[chosen], 0.0)
+        best = np.where(self.fastest >= 0, self._pairs.log_ratio[self.fastest], 0.0)
+        near: Flags = taken <= best + math.log(factor)
+        return near
 
     def ratio(self, chosen: Integers) -> float:
         """Σ time over that of the engine's own plans."""

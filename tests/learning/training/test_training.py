@@ -68,6 +68,7 @@ def test_models_are_better_than_guessing_on_templates_that_they_never_saw(traine
     assert latency["rank_correlation"] > 0.9
     ranker = cards["duckdb-ranker"].metrics
     assert ranker["r_oracle"] <= ranker["r_chosen"] < 0.6
+    assert ranker["default_within_tenth"] < ranker["within_tenth"] <= 1.0
     for card in cards.values():
         assert card.features_version == FEATURES_VERSION
         assert card.since.startswith("2024-05-01")
