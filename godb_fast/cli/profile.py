@@ -131,7 +131,7 @@ def _gate(session: Session, known: list[tuple[LiveQuery, Decision]], laps: Laps)
     """Features, inference and gate of statements whose own plan takes long; the model, if there is one."""
     import numpy as np
 
-    from godb_fast.learning.physical import pair_vectors, plan_vector
+    from godb_fast.learning.physical import pair_vectors, plan_vector, rank_vectors
 
     gate = session.optimizer.untried.gate(session.engine.name)
     if gate is None:
@@ -146,7 +146,7 @@ def _gate(session: Session, known: list[tuple[LiveQuery, Decision]], laps: Laps)
         clock = [time.perf_counter_ns()]
         vector = plan_vector(plan)
         clock.append(time.perf_counter_ns())
-        rows = pair_vectors(np.tile(vector, (_CANDIDATES, 1)), vector)
+        rows = rank_vectors(pair_vectors(np.tile(vector, (_CANDIDATES, 1)), vector))
         gate.model.predict(rows)
         clock.append(time.perf_counter_ns())
         gate.choose(plan, [plan], 1e3)

@@ -1,8 +1,9 @@
 """The gate in front of plans that nobody has run yet: rank, bound, support, overhead, and a reason.
 
-A ranker predicts what each candidate takes beside the engine's own plan, from what EXPLAIN tells of both; a
-conformal bound at the level that its card asks for says how slow the best of them may be. Each outcome moves
-the bound, so that it widens where the world is not as it was in training.
+A ranker predicts what each candidate takes beside the engine's own plan, from what EXPLAIN tells of both (the
+estimated cost has a say of its own); a conformal bound at the level that its card asks for says how slow the
+best of them may be. Each outcome moves the bound, so that it widens where the world is not as it was in
+training.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ from godb_fast.errors import ModelRefused
 from godb_fast.evidence.conformal import ConformalBounds
 from godb_fast.learning.choosing import Choice, Chooser, ChoosingPolicy
 from godb_fast.learning.models import Card, Model
-from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors, plan_vector
+from godb_fast.learning.physical import (
+    PAIR_COLUMNS,
+    PHYSICAL_COLUMNS,
+    RANK_COLUMNS,
+    cost_says,
+    pair_vectors,
+    plan_vector,
+    rank_vectors,
+)
 from godb_fast.learning.support import RangeTest
 
 Floats = NDArray[np.float64]
@@ -51,7 +60,7 @@ class Gate:
 
     def __init__(self, model: Model, *, budget: float = 1.2) -> None:
         card = model.card
-        if card.kind != "ranker" or card.columns != PAIR_COLUMNS:
+        if card.kind != "ranker" or card.columns != RANK_COLUMNS:
             raise ModelRefused(
                 f"model {card.key} does not rank plans by the columns that are read here; train it anew with "
                 "'godb-fast train'",
@@ -60,6 +69,7 @@ class Gate:
         self.model = model
         self._support, self._own = _supports(card)
         self._bounds = _bounds(card)
+        self._cost_share = card.calibration.get("cost_share", 0.0)
         self._chooser = Chooser(self._bounds, ChoosingPolicy(budget))
         self._lock = threading.Lock()
 
@@ -94,7 +104,7 @@ class Gate:
         means = np.zeros(1 + len(plans))
         if plans:
             vectors = pair_vectors(np.array([plan_vector(plan) for plan in plans]), own)
-            means[1:] = self.model.predict(vectors)
+            means[1:] = self.model.predict(rank_vectors(vectors)) + cost_says(vectors, self._cost_share)
             # Of plans unlike all that was seen nothing is predicted, nor of those that look like the default.
             unlike = self._support.distances(vectors) > self._support.allowed + 1e-9
             alike = ~vectors[:, : len(PHYSICAL_COLUMNS)].any(axis=1)

@@ -53,6 +53,12 @@ PAIR_COLUMNS: Final = (
     *(f"delta_{feature.name}" for feature in PHYSICAL_COLUMNS),
     *(feature.name for feature in PHYSICAL_COLUMNS),
 )
+#: What a ranker reads: a pair, and the other plan by itself.
+RANK_COLUMNS: Final = (*PAIR_COLUMNS, *(f"other_{feature.name}" for feature in PHYSICAL_COLUMNS))
+_COST: Final = PAIR_COLUMNS.index("delta_cost")
+#: Differences of ln cost beyond this say no more, for a plan and against it.
+_MOST_SAID: Final = 3.0
+_MOST_SAID_AGAINST: Final = 1.0
 _LOGGED: Final = slice(len(_COUNTS), len(_COUNTS) + len(_ROWS) + len(_COSTS))
 
 
@@ -68,7 +74,7 @@ def plan_vector(plan: PhysicalPlan) -> Floats:
 
 
 def pair_vectors(plans: Floats, default: Floats) -> Floats:
-    """What the ranker reads, shape (n, 2 C), in the order of ``PAIR_COLUMNS``.
+    """Plans beside the engine's own, shape (n, 2 C), in the order of ``PAIR_COLUMNS``.
 
     Parameters
     ----------
@@ -80,6 +86,25 @@ def pair_vectors(plans: Floats, default: Floats) -> Floats:
     own = np.broadcast_to(default, plans.shape)
     found: Floats = np.concatenate([plans - own, own], axis=1)
     return found
+
+
+def rank_vectors(pairs: Floats) -> Floats:
+    """What a ranker reads of pairs, shape (n, 3 C), in the order of ``RANK_COLUMNS``."""
+    count = len(PHYSICAL_COLUMNS)
+    found: Floats = np.concatenate([pairs, pairs[:, :count] + pairs[:, count:]], axis=1)
+    return found
+
+
+def cost_says(pairs: Floats, share: float) -> Floats:
+    """The say of estimated cost in a ranker's prediction, shape (n,): ln(cost ÷ the own plan's), clipped.
+
+    Parameters
+    ----------
+    share : float
+        Its weight.
+    """
+    told: Floats = share * np.clip(pairs[:, _COST], -_MOST_SAID, _MOST_SAID_AGAINST)
+    return told
 
 
 class _Reader:

@@ -7,7 +7,7 @@ from typing import Any
 from learning.models.making import ensemble, file_of, model_of
 
 from godb_fast.learning.models import ModelFile
-from godb_fast.learning.physical import PAIR_COLUMNS
+from godb_fast.learning.physical import PAIR_COLUMNS, RANK_COLUMNS
 
 
 def ranker(
@@ -25,9 +25,9 @@ def ranker(
         "name": f"{engine}-ranker",
         "kind": "ranker",
         "engine": engine,
-        "columns": PAIR_COLUMNS,
+        "columns": RANK_COLUMNS,
         "calibration": calibration,
         "least": dict.fromkeys(PAIR_COLUMNS, -1e6),
         "most": dict.fromkeys(PAIR_COLUMNS, 1e6),
     }
-    return file_of(model_of([ensemble([tree])], len(PAIR_COLUMNS)), len(PAIR_COLUMNS), **(values | card))
+    return file_of(model_of([ensemble([tree])], len(RANK_COLUMNS)), len(RANK_COLUMNS), **(values | card))

@@ -13,7 +13,13 @@ from godb_fast.core import PhysicalNode, PhysicalPlan
 from godb_fast.errors import ModelRefused
 from godb_fast.learning.gate import Gate
 from godb_fast.learning.models import Model
-from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors, plan_vector
+from godb_fast.learning.physical import (
+    PAIR_COLUMNS,
+    PHYSICAL_COLUMNS,
+    RANK_COLUMNS,
+    pair_vectors,
+    plan_vector,
+)
 from godb_fast.learning.support import RangeTest
 
 NAMES = [feature.name for feature in PHYSICAL_COLUMNS]
@@ -135,7 +141,7 @@ def test_broken_bounds_close_the_gate_and_kept_ones_open_it_again():
         {"kind": "latency"},
         {"calibration": {"scores": 10.0, "allowed": 0.1}},
         {"least": {}},
-        {"columns": tuple(f"c{number}" for number in range(len(PAIR_COLUMNS)))},
+        {"columns": tuple(f"c{number}" for number in range(len(RANK_COLUMNS)))},
     ],
 )
 def test_a_model_that_does_not_say_when_to_act_is_refused(card):

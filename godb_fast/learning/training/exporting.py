@@ -12,6 +12,7 @@ from godb_fast.errors import ModelRefused
 from godb_fast.learning.features import FEATURES_VERSION
 from godb_fast.learning.models import Card, Model, ModelFile
 from godb_fast.learning.models.folder import sha256
+from godb_fast.learning.training.ensembles import Ensemble, merged
 
 Floats = NDArray[np.float64]
 
@@ -24,18 +25,32 @@ CHECKED: Final = 2_000
 
 
 def to_bytes(estimator: Any, columns: int) -> tuple[bytes, str]:
-    """An ensemble of scikit-learn as ONNX, and the name of the output."""
+    """A forest of scikit-learn, or several, as ONNX, and the name of the output."""
+    ensemble = estimator if isinstance(estimator, Ensemble) else None
+    for tree in (
+        [each.tree_ for each in estimator.estimators_.ravel()] if ensemble is None else ensemble.trees
+    ):
+        _round_thresholds(tree)
+    model = _converted(estimator if ensemble is None else ensemble.members[0].estimator, columns)
+    if ensemble is not None:
+        from onnx import helper
+
+        # Of each forest alone, the columns that it reads.
+        nodes = [_converted(each.estimator, each.width).graph.node[0] for each in ensemble.members]
+        node = model.graph.node[0]
+        one = helper.make_node(
+            node.op_type, list(node.input), list(node.output), node.name, domain=node.domain,
+            **merged(nodes, ensemble.members),
+        )  # fmt: skip
+        node.CopyFrom(one)
+    return model.SerializeToString(), model.graph.output[0].name
+
+
+def _converted(estimator: Any, columns: int) -> Any:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
 
-    for tree in estimator.estimators_.ravel():
-        _round_thresholds(tree.tree_)
-    model = to_onnx(
-        estimator,
-        initial_types=[(INPUT, FloatTensorType([None, columns]))],
-        target_opset=OPSET,
-    )
-    return model.SerializeToString(), model.graph.output[0].name
+    return to_onnx(estimator, initial_types=[(INPUT, FloatTensorType([None, columns]))], target_opset=OPSET)
 
 
 def _round_thresholds(tree: Any) -> None:

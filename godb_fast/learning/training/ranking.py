@@ -1,5 +1,9 @@
 """The ranker: what a plan will take beside the engine's own, and how sure one must be to act on it.
 
+Three have an equal say: a forest that reads pairs and predicts their ratio, a forest that predicts the time
+of a plan by itself (of both plans of a pair), and the engine's estimated cost. Each errs in its own way: on
+held-out templates of PostgreSQL, the gate lets twice as many plans pass behind all three as behind the first.
+
 It is judged on templates that it was fitted without. Acting means: the plan that is predicted to be fastest
 runs, if its conformal bound lies within the budget. The level at which bounds are asked for is the least one
 at which few enough queries of unseen templates came to harm (:mod:`godb_fast.evidence.risk`).
@@ -15,8 +19,15 @@ from numpy.typing import NDArray
 
 from godb_fast.evidence.conformal import conformal_quantile
 from godb_fast.evidence.risk import boldest_setting
-from godb_fast.learning.physical import PAIR_COLUMNS
+from godb_fast.learning.physical import (
+    PAIR_COLUMNS,
+    PHYSICAL_COLUMNS,
+    RANK_COLUMNS,
+    cost_says,
+    rank_vectors,
+)
 from godb_fast.learning.support import RangeTest
+from godb_fast.learning.training.ensembles import Ensemble, Member
 from godb_fast.learning.training.gathering import Pairs
 from godb_fast.learning.training.splitting import held_out, rank_correlation
 from godb_fast.learning.training.trainers import Fitted, Shape, Watch, grow
@@ -26,6 +37,9 @@ Flags = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
 RANKER: Final = Shape(300, 4, rate=0.03)
+PLAN: Final = Shape(200, 4, rate=0.06)
+#: The say of each of the three.
+SHARE: Final = 1.0 / 3.0
 #: Queries whose own plan takes less say more of the clock than of plans.
 LEAST_S: Final = 0.01
 #: A plan that is faster or slower by more than this log ratio is as good or bad as one by this.
@@ -65,13 +79,17 @@ def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
         )
     target = np.clip(pairs.log_ratio, -MOST_RATIO, WORST_RATIO)
     every = np.ones(len(target), np.bool_)
+    vectors = rank_vectors(pairs.vectors)
 
-    def fit(rows: Flags) -> Any:
-        return _fit(pairs, target, rows, watch, seed)
+    def fit(rows: Flags) -> Ensemble:
+        return _together(
+            _fit(pairs, target, rows, watch, seed), _fit_plans(pairs, rows & told, rows, watch, seed)
+        )
 
     predicted = np.zeros(len(target))
     for test in held_out(pairs.templates, seed, most=4):
-        predicted[test] = fit(~test).predict(pairs.vectors[test])
+        predicted[test] = fit(~test).predict(vectors[test])
+    predicted += cost_says(pairs.vectors, SHARE)
     judged = Judged.of(pairs.only(dear), predicted[dear])
     harm = np.array([judged.harmed(judged.acting(level)) for level in LEVELS], np.float64)
     boldest = boldest_setting(harm, judged.templates, HARMED, confidence=CONFIDENCE)
@@ -96,15 +114,19 @@ def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
         metrics["acted"] = float((acting >= 0).mean())
         metrics["harmed"] = float(harm[boldest].mean())
         grid = np.quantile(judged.scores, np.linspace(0.0, 1.0, POINTS)).tolist()
-        calibration = {"level": LEVELS[boldest], "scores": float(len(judged.scores))}
+        calibration = {
+            "level": LEVELS[boldest],
+            "scores": float(len(judged.scores)),
+            "cost_share": SHARE,
+        }
         calibration |= {f"score_{at:03d}": value for at, value in enumerate(grid)}
     support = RangeTest.of(pairs.vectors, pairs.templates)
     calibration["allowed"] = support.allowed
     return Fitted(
         "ranker",
         fit(every),
-        pairs.vectors,
-        PAIR_COLUMNS,
+        vectors,
+        RANK_COLUMNS,
         len(target),
         len(np.unique(pairs.templates)),
         calibration,
@@ -144,6 +166,36 @@ def _fit(pairs: Pairs, target: Floats, rows: Flags, watch: Watch, seed: int) -> 
         values = values.copy()
         values[open_] = np.maximum(values[open_], first.predict(vectors[open_]))
     return grow(RANKER, vectors[rows], values[rows], watch, seed, loss="huber")
+
+
+def _fit_plans(pairs: Pairs, told: Flags, rows: Flags, watch: Watch, seed: int) -> Any:
+    """ln(seconds) of a plan by itself, from some pairs' runs and those of the engine's own plans."""
+    count = len(PHYSICAL_COLUMNS)
+    own = np.zeros(len(rows), np.bool_)
+    own[np.unique(pairs.queries, return_index=True)[1]] = True
+    # All pairs of a query are of one template, and so on one side.
+    own &= rows
+    log_s = np.log(pairs.default_s)
+    ratio = np.clip(pairs.log_ratio, -MOST_RATIO, MOST_RATIO)
+    return grow(
+        PLAN,
+        np.concatenate([rank_vectors(pairs.vectors)[told, 2 * count :], pairs.vectors[own, count:]]),
+        np.concatenate([(log_s + ratio)[told], log_s[own]]),
+        watch,
+        seed,
+        loss="huber",
+    )
+
+
+def _together(of_pairs: Any, of_plans: Any) -> Ensemble:
+    count = len(PHYSICAL_COLUMNS)
+    return Ensemble(
+        (
+            Member(of_pairs, 0, 2 * count, SHARE),
+            Member(of_plans, 2 * count, count, SHARE),
+            Member(of_plans, count, count, -SHARE),
+        )
+    )
 
 
 class Judged:

@@ -231,7 +231,7 @@ def _jobs(
             len(pairs.log_ratio),
             pairs.templates,
             trainers.LEAST_PAIRS,
-            ranking.RANKER.trees,
+            ranking.RANKER.trees + ranking.PLAN.trees,
             partial(ranking.ranker, pairs, watch, seed),
         ),
         *(

@@ -11,12 +11,12 @@ from learning.models.making import fitted
 
 from godb_fast.learning.features import FEATURES
 from godb_fast.learning.models import Model, ModelFolder, shipped
-from godb_fast.learning.physical import PAIR_COLUMNS
+from godb_fast.learning.physical import RANK_COLUMNS
 from godb_fast.learning.pipelines import PIPELINE_COLUMNS
 
 COLUMNS = {
     "latency": tuple(feature.name for feature in PIPELINE_COLUMNS),
-    "ranker": PAIR_COLUMNS,
+    "ranker": RANK_COLUMNS,
     "quantile": tuple(feature.name for feature in FEATURES),
 }
 
