@@ -17,9 +17,7 @@ def test_a_weighted_sum_of_forests_is_exported_as_one_forest():
     rows = np.random.default_rng(3).normal(size=(400, 6)).astype(np.float32).astype(np.float64)
     left = forest(rows[:, :4], rows[:, 0] - rows[:, 3], 1)
     right = forest(rows[:, 4:], 5.0 + rows[:, 4] * rows[:, 5], 2)
-    ensemble = Ensemble(
-        (Member(left, 0, 4, 0.5), Member(right, 4, 2, 0.25), Member(right, 1, 2, -2.0))
-    )
+    ensemble = Ensemble((Member(left, 0, 4, 0.5), Member(right, 4, 2, 0.25), Member(right, 1, 2, -2.0)))
     said = ensemble.predict(rows)
     by_hand = (
         0.5 * left.predict(rows[:, :4])
