@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import workloads
-from benchmarks.common import MissingData, Options, Report, main
+from benchmarks.common import Options, Report
 from benchmarks.loading import TUNED
-from benchmarks.workloads import Wanted
+from benchmarks.workloads import Wanted, live_main
 from godb_fast.engines.registry import open_engine
-from godb_fast.errors import GodbError, InvalidInput
+from godb_fast.errors import InvalidInput
 from godb_fast.evidence.answers import Answer, difference, sort_keys
 from godb_fast.exploring.budget import Budget
 from godb_fast.report import Query, Settings, compare
@@ -287,16 +287,5 @@ def _configure(parsed: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
-def _main() -> int:
-    try:
-        return main("answers", run, extend=_extend, configure=_configure)
-    except (MissingData, InvalidInput) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except GodbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-
-
 if __name__ == "__main__":
-    sys.exit(_main())
+    sys.exit(live_main("answers", run, extend=_extend, configure=_configure))

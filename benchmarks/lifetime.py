@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import workloads
-from benchmarks.common import Options, Report, main
+from benchmarks.common import Options, Report
 from benchmarks.loading import TUNED
-from benchmarks.workloads import Loaded, Wanted
+from benchmarks.workloads import Loaded, Wanted, live_main
 from godb_fast.demo.postgres_server import running_server
 from godb_fast.demo.site import HEAVY_SHARE, ROWS, TABLES, load_site, load_site_postgres
 from godb_fast.engines.registry import open_engine
@@ -287,4 +287,4 @@ def _configure(parsed: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main("lifetime", run, extend=_extend, configure=_configure))
+    sys.exit(live_main("lifetime", run, extend=_extend, configure=_configure))

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import methods, workloads
-from benchmarks.common import MissingData, Options, Report, main
+from benchmarks.common import Options, Report
 from benchmarks.live_tracks import Plan, Track, repeat, unseen
 from benchmarks.loading import TUNED
-from benchmarks.workloads import Wanted
-from godb_fast.errors import GodbError, InvalidInput
+from benchmarks.workloads import Wanted, live_main
+from godb_fast.errors import InvalidInput
 from godb_fast.evidence import judge
 from godb_fast.exploring.budget import Budget
 from godb_fast.report.gain import Gain
@@ -404,16 +404,5 @@ def _configure(parsed: argparse.Namespace) -> None:
         raise InvalidInput("--stock is for a PostgreSQL server of our own: --engine postgres, no --url")
 
 
-def _main() -> int:
-    try:
-        return main("steering", run, extend=_extend, configure=_configure)
-    except (MissingData, InvalidInput) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except GodbError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-
-
 if __name__ == "__main__":
-    sys.exit(_main())
+    sys.exit(live_main("steering", run, extend=_extend, configure=_configure))

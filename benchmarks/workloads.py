@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import corpora, loading, tpcds_parameters, tpch_parameters
-from benchmarks.common import MissingData, Options
+from benchmarks.common import MissingData, Options, Run, main
+from godb_fast.errors import GodbError, InvalidInput
 from godb_fast.exploring.subjects import LiveQuery
 from godb_fast.report import Query
 from godb_fast.sql.scripts import split
@@ -217,3 +219,15 @@ class Values:
         if (table, column) not in self._known:
             self._known[table, column] = self._dataset.values(table, column)
         return self._known[table, column]
+
+
+def live_main(benchmark: str, run: Run, **more: Any) -> int:
+    """:func:`benchmarks.common.main` of a benchmark that runs on engines: what they say is told in a line."""
+    try:
+        return main(benchmark, run, **more)
+    except (MissingData, InvalidInput) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except GodbError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
