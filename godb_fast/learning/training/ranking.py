@@ -38,6 +38,8 @@ Integers = NDArray[np.int64]
 
 RANKER: Final = Shape(300, 4, rate=0.03)
 PLAN: Final = Shape(200, 4, rate=0.06)
+#: Each template is held out once, however many there are: the rule is judged query by query.
+ROUNDS: Final = 4
 #: The say of each of the three.
 SHARE: Final = 1.0 / 3.0
 #: Queries whose own plan takes less say more of the clock than of plans.
@@ -87,7 +89,7 @@ def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
         )
 
     predicted = np.zeros(len(target))
-    for test in held_out(pairs.templates, seed, most=4):
+    for test in held_out(pairs.templates, seed, ROUNDS):
         predicted[test] = fit(~test).predict(vectors[test])
     predicted += cost_says(pairs.vectors, SHARE)
     judged = Judged.of(pairs.only(dear), predicted[dear])

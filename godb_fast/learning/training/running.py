@@ -176,18 +176,17 @@ def _train_one(
     """All models of one engine."""
     watch = Watch(grew=counted)
     jobs: dict[str, Callable[[], Fitted]] = {}
-    for name, rows, templates, least, trees, job in _jobs(found, watch, seed):
-        known = len(np.unique(templates))
-        if rows < least or known < trainers.LEAST_TEMPLATES:
-            skipped[name] = (
-                f"too little to learn from: {rows} of at least {least} executions, {known} of at least "
-                f"{trainers.LEAST_TEMPLATES} templates"
+    for job in _jobs(found, watch, seed):
+        known = len(np.unique(job.templates))
+        if job.rows < job.least or known < trainers.LEAST_TEMPLATES:
+            skipped[job.name] = (
+                f"too little to learn from: {job.rows} of at least {job.least} executions, {known} of at "
+                f"least {trainers.LEAST_TEMPLATES} templates"
             )
         else:
-            jobs[name] = job
+            jobs[job.name] = job.train
             # One fit on all, and one for each round of held-out templates.
-            read = len(found.runs.vectors) if name.endswith("-latency") else rows
-            counted.total += trees * (1 + rounds(read))
+            counted.total += job.trees * (1 + job.rounds)
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="godb_fast-train")
     try:
         futures = {name: pool.submit(_timed, job) for name, job in jobs.items()}
@@ -211,36 +210,49 @@ def _train_one(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _jobs(
-    found: Gathered, watch: Watch, seed: int
-) -> list[tuple[str, int, Any, int, int, Callable[[], Fitted]]]:
-    """Per model its name, rows and their templates, how many rows it needs, its trees, and its training."""
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """A model to train: what there is to learn from, what it needs, and what its training takes."""
+
+    name: str
+    rows: int
+    templates: Any
+    least: int
+    trees: int
+    rounds: int
+    train: Callable[[], Fitted]
+
+
+def _jobs(found: Gathered, watch: Watch, seed: int) -> list[_Job]:
     runs, pairs, served = found.runs, found.pairs, found.served
     complete = served.fingerprints[~served.censored]
     return [
-        (
+        _Job(
             f"{found.engine}-latency",
             len(runs.starts),
             runs.templates,
             trainers.LEAST_RUNS,
             trainers.LATENCY.trees,
+            rounds(len(runs.vectors)),
             partial(trainers.latency, runs, watch, seed),
         ),
-        (
+        _Job(
             f"{found.engine}-ranker",
             len(pairs.log_ratio),
             pairs.templates,
             trainers.LEAST_PAIRS,
             ranking.RANKER.trees + ranking.PLAN.trees,
+            ranking.ROUNDS,
             partial(ranking.ranker, pairs, watch, seed),
         ),
         *(
-            (
+            _Job(
                 f"{found.engine}-p{level * 100:02.0f}",
                 len(complete),
                 complete,
                 trainers.LEAST_RUNS,
                 trainers.QUANTILE.trees,
+                rounds(len(complete)),
                 partial(trainers.quantile, served, level, watch, seed),
             )
             for level in HEADS
