@@ -26,7 +26,7 @@ from godb_fast.errors import InvalidInput, MissingDependency, ModelRefused
 from godb_fast.learning.features import FEATURES, FEATURES_VERSION
 from godb_fast.learning.models import Model, ModelFolder
 from godb_fast.learning.models import folder as folders
-from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors
+from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors, rank_vectors
 from godb_fast.learning.pipelines import pipelines, plan_seconds
 from godb_fast.learning.training import train
 from godb_fast.learning.training.exporting import export
@@ -92,7 +92,7 @@ def test_what_was_trained_serves(trained, drawn: Path) -> None:
     off = np.abs(np.log(predicted / found.runs.latency_s))
     assert np.median(off) < 0.3
     ranker = Model.newest(folder, "duckdb-ranker")
-    said = ranker.predict(found.pairs.vectors)
+    said = ranker.predict(rank_vectors(found.pairs.vectors))
     assert ((said < 0) == (found.pairs.log_ratio < 0))[np.abs(found.pairs.log_ratio) > 0.3].mean() > 0.9
     low, high = (
         Model.newest(folder, f"duckdb-{head}").predict(found.served.vectors) for head in ("p10", "p90")
