@@ -1,4 +1,4 @@
-"""What learning from executions adds to them: sessions that learn at the default sampling beside some that do not.
+"""What learning from executions adds to them: a session that learns, beside sessions that do not.
 
 DuckDB runs the queries of ``godb-fast demo``'s site (slow ones, with and without a heavy account) in three
 sessions that take turns: one learns from slow runs (some of them profiled, as by default), two do not: what
