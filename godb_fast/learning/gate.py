@@ -25,6 +25,7 @@ from godb_fast.learning.physical import (
     PAIR_COLUMNS,
     PHYSICAL_COLUMNS,
     RANK_COLUMNS,
+    SIZES,
     cost_says,
     pair_vectors,
     plan_vector,
@@ -38,6 +39,9 @@ Floats = NDArray[np.float64]
 STEP: Final = 0.02
 #: Scores that the bounds remember.
 WINDOW: Final = 1000
+#: Data may have grown so many times since training: predicted are ratios, of which it says more where sizes
+#: stand beside each other than how large they are.
+GROWTH: Final = 10.0
 #: At the clip of predictions; a run that is told to have been longer is as bad.
 _MOST_SCORE: Final = 10.0
 
@@ -156,4 +160,8 @@ def _supports(card: Card) -> tuple[RangeTest, RangeTest]:
     except KeyError as error:
         raise ModelRefused(f"the card of model {card.key} does not tell {error}", "card") from error
     count = len(PHYSICAL_COLUMNS)
+    # Of an operator that one of two plans lacks, the difference is a size, too.
+    most[:count][SIZES] += math.log(GROWTH)
+    least[:count][SIZES] -= math.log(GROWTH)
+    most[count:][SIZES] += math.log(GROWTH)
     return RangeTest(least, most, allowed), RangeTest(least[count:], most[count:], allowed)

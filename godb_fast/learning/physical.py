@@ -59,7 +59,8 @@ _COST: Final = PAIR_COLUMNS.index("delta_cost")
 #: Differences of ln cost beyond this say no more, for a plan and against it.
 _MOST_SAID: Final = 3.0
 _MOST_SAID_AGAINST: Final = 1.0
-_LOGGED: Final = slice(len(_COUNTS), len(_COUNTS) + len(_ROWS) + len(_COSTS))
+#: Where the columns of a plan tell how large something is, as a logarithm.
+SIZES: Final = slice(len(_COUNTS), len(_COUNTS) + len(_ROWS) + len(_COSTS))
 
 
 def plan_vector(plan: PhysicalPlan) -> Floats:
@@ -69,7 +70,7 @@ def plan_vector(plan: PhysicalPlan) -> Floats:
     """
     reader = _Reader(plan.root)
     found = np.array([reader.values.get(feature.name, 0.0) for feature in PHYSICAL_COLUMNS])
-    found[_LOGGED] = np.log1p(np.minimum(found[_LOGGED], _MOST))
+    found[SIZES] = np.log1p(np.minimum(found[SIZES], _MOST))
     return found
 
 

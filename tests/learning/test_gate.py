@@ -122,6 +122,29 @@ def test_nothing_passes_beyond_what_was_learned_from():
     assert choice.candidate == 0
 
 
+@pytest.mark.parametrize(("times", "inside"), [(1.0, True), (8.0, True), (1e4, False)])
+def test_data_may_have_grown_tenfold_since_training(times, inside):
+    def larger(by: float) -> tuple[PhysicalNode, PhysicalNode]:
+        # Of each outer row, as many inner ones as before.
+        inner, outer = scan(10, "Index Scan", cost=40.0), scan(1000 * by, cost=50.0 * by)
+        loop = join("Nested Loop", scan(2 * by), inner, 20 * by, 90.0 * by)
+        return loop, join("Hash Join", outer, scan(30 * by, cost=10.0 * by), 20 * by, 80.0 * by)
+
+    loop, hashed = larger(100.0)
+    own = plan_vector(plan(loop))
+    seen = pair_vectors(np.array([own, plan_vector(plan(hashed))]), own)
+    names = {"least": seen.min(axis=0), "most": seen.max(axis=0)}
+    held = gate(
+        calibration=ranker("joins", below=0, above=0).card.calibration | {"allowed": 0.002},
+        **{name: dict(zip(PAIR_COLUMNS, row.tolist(), strict=True)) for name, row in names.items()},
+    )
+    loop, hashed = larger(100.0 * times)
+    choice = held.choose(plan(loop), [plan(hashed)], 100.0)
+    assert choice.support is not None
+    assert choice.support.inside is inside
+    assert (choice.candidate == 1) is inside
+
+
 def test_broken_bounds_close_the_gate_and_kept_ones_open_it_again():
     held = gate()
     choice = held.choose(plan(LOOP), [plan(HASH)], 100.0)
