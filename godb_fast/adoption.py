@@ -224,6 +224,7 @@ class Observer:
                 }
             )
             store.record(decision, observation, print_.text)
+            self.optimizer.recorded()
         except Exception as error:  # noqa: BLE001 - logged and counted: nothing of ours stops a statement
             self.failed("observing", error)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from godb_fast.background import Worker
     from godb_fast.core import Observation
     from godb_fast.exploring.subjects import Subject
+    from godb_fast.learning.retraining import Retrainer
     from godb_fast.lessons import CostLessons, Lessons
     from godb_fast.store import Explorations, Store
     from godb_fast.untried import Untried
@@ -54,6 +55,7 @@ class Experience:
         self._logged: set[str] = set()
         self._counters: dict[str, int] = {}
         self._untried: Untried | None = None
+        self._retrainer = self._retraining() if self.policy.retrains else None
 
     @property
     def records(self) -> Explorations | None:
@@ -184,12 +186,33 @@ class Experience:
             from godb_fast.store import SqliteStore
             from godb_fast.untried import Untried
 
-            folder = self.store.path.parent / "models" if isinstance(self.store, SqliteStore) else None
+            folder = self.store.models if isinstance(self.store, SqliteStore) else None
             with self._lock:
                 self._untried = self._untried or Untried(
                     self.policy, self.worker, folder, self.count, self.log_once, self.backend
                 )
         return self._untried
+
+    # -- training in the background -----------------------------------------------------------------
+
+    def _retraining(self) -> Retrainer | None:
+        from godb_fast.learning.retraining import Retrainer, why_not
+        from godb_fast.store import SqliteStore
+
+        missing = why_not() if isinstance(self.store, SqliteStore) else "it learns from a store in a file"
+        if missing is not None:
+            self.log_once("not_retrained", missing)
+            return None
+        assert isinstance(self.store, SqliteStore)
+        return Retrainer(self.store, every=self.policy.retrain_every, say=self.log_once)
+
+    def recorded(self, executions: int = 1) -> None:
+        """So much was recorded in the store: models may be due for training, or for comparison."""
+        retrainer = self._retrainer
+        if retrainer is not None and retrainer.noted(executions):
+            from godb_fast.background import Task
+
+            self.worker.submit(Task(retrainer, lambda task: retrainer.look()))
 
     # -- what executions teach ----------------------------------------------------------------------
 
@@ -312,6 +335,8 @@ class Experience:
             learned = self._costs(scope, observation)
             learned.learn(observation)
             learned.save()
+            if self._retrainer is not None and (drift := learned.drift()) is not None:
+                self._retrainer.drifted(drift)
         except StoreError as error:
             self.log_once("not_recorded", str(error))
         except Exception as error:

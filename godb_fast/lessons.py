@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.feedback import Corrections, TemplateFeedback
-from godb_fast.feedback.costs import AdaptiveCostModel, CostScope
+from godb_fast.feedback.costs import AdaptiveCostModel, CostScope, Stage
 from godb_fast.planning.proposal import OwnPlans, RowsBySet, TemplatePlanner
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ class CostLessons(_Saved):
         super().__init__()
         state = None if kept is None else kept.saved(scope.engine, scope.database, scope.machine)
         self.model = AdaptiveCostModel(scope) if state is None else AdaptiveCostModel.from_dict(state, scope)
+        self._told = 0
 
     def learn(self, observation: Observation) -> str | None:
         """Learn from one execution; why nothing was learned, None if something was."""
@@ -174,6 +175,12 @@ class CostLessons(_Saved):
         if reason is None:
             self._changed()
         return reason
+
+    def drift(self) -> str | None:
+        """Drift of costs that was seen since this was last asked."""
+        transitions = self.model.transitions
+        news, self._told = transitions[self._told :], len(transitions)
+        return next((each.reason for each in news if each.after is Stage.FROZEN), None)
 
     def _keep(self) -> None:
         if self._kept is not None:

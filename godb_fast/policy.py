@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from numbers import Real
 from typing import Final
@@ -11,6 +12,7 @@ from godb_fast.errors import InvalidInput
 
 MODES: Final = ("off", "observe", "advise", "steer")
 UNTRIED: Final = ("off", "plans", "rewrites")
+RETRAIN: Final = ("off", "on")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Policy:
     background : bool
         ``execute()`` runs the engine's own plan at once while the statistics of a new template are sampled
         on a second connection, where that takes more than a few milliseconds. Off, it waits for them.
+    retrain : str, optional
+        ``on`` lets a process of low priority train models anew from what the store holds, at most once an
+        hour; ``off`` never. None (the default) is what ``GODB_FAST_RETRAIN`` says, else ``off``.
+    retrain_every : int
+        Train after so many new executions and runs of plans, and when drift was seen.
     """
 
     mode: str = "advise"
@@ -59,11 +66,18 @@ class Policy:
     untried: str = "plans"
     learn_from_ms: float = 50.0
     background: bool = True
+    retrain: str | None = None
+    retrain_every: int = 1_000
 
     def __post_init__(self) -> None:
         check_mode(self.mode)
         if self.untried not in UNTRIED:
             raise InvalidInput(f"untried is {self.untried!r}; it is one of {', '.join(UNTRIED)}")
+        if self.retrain is not None and self.retrain not in RETRAIN:
+            raise InvalidInput(f"retrain is {self.retrain!r}; it is one of {', '.join(RETRAIN)}, or None")
+        every: object = self.retrain_every
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise InvalidInput(f"retrain_every is {every!r}; give a whole number of at least 1")
         for name in (
             "margin",
             "allowance",
@@ -92,6 +106,20 @@ class Policy:
             raise InvalidInput(f"learn_from_ms is {self.learn_from_ms}; give milliseconds of at least 0")
         if not 0.0 <= self.rollout <= 1.0:
             raise InvalidInput(f"rollout {self.rollout} is not a share between 0 and 1")
+
+    @property
+    def retrains(self) -> bool:
+        """Whether models are trained anew in the background.
+
+        Raises
+        ------
+        InvalidInput
+            If that is left to ``GODB_FAST_RETRAIN``, which says neither on nor off.
+        """
+        named = self.retrain or os.environ.get("GODB_FAST_RETRAIN", "").strip().lower() or "off"
+        if named not in RETRAIN:
+            raise InvalidInput(f"GODB_FAST_RETRAIN is {named!r}; it is one of {', '.join(RETRAIN)}")
+        return named == "on"
 
 
 def check_mode(mode: str) -> str:

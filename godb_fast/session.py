@@ -363,6 +363,7 @@ class Session(Steerer):
                 return exploration.run(wanted)
             finally:
                 self.optimizer.keep_lessons(self._scope)
+                self.optimizer.recorded(self.optimizer.policy.retrain_every)
                 if self.optimizer.records is not None:
                     self.optimizer.recall(self.engine)
 
@@ -440,6 +441,7 @@ class Session(Steerer):
             known = prepared.known
             text = prepared.text if known is None else known.template.text
             store.record(prepared.decision, observation, text)
+            self.optimizer.recorded()
 
     # -- life ---------------------------------------------------------------------------------------
 

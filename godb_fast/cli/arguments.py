@@ -13,6 +13,7 @@ from godb_fast.cli.bench import bench
 from godb_fast.cli.costs import costs
 from godb_fast.cli.explore import explore
 from godb_fast.cli.export import export
+from godb_fast.cli.models import models
 from godb_fast.cli.profile import profile
 from godb_fast.cli.slow import slow
 from godb_fast.cli.train import train
@@ -370,6 +371,17 @@ def parser() -> argparse.ArgumentParser:
     training.add_argument("--note", metavar="TEXT", help="what the cards say of where the data come from")
     training.add_argument("--seed", type=_number(int, 0), default=0, help="of what is held out and drawn (0)")
     training.add_argument("--json", action="store_true", help="as JSON")
+
+    known = add(
+        "models",
+        "show which models serve, which wait in shadow, and what became of trainings",
+        "  godb-fast models\n  godb-fast models shop-store.sqlite --json\n\n"
+        "Models that were trained in the background (Policy(retrain='on') or GODB_FAST_RETRAIN=on) wait in\n"
+        "shadow until they predicted enough outcomes, and serve if they are not worse than those before.",
+        models,
+    )
+    known.add_argument("target", metavar="STORE", nargs="?", help="a store's file (default: --store)")
+    known.add_argument("--json", action="store_true", help="as JSON")
 
     info = add(
         "info",

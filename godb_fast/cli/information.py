@@ -9,7 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import IO, Any, Final
 
 from godb_fast import __version__, backend
-from godb_fast.errors import BackendUnavailable, StoreError
+from godb_fast.cli.models import last_training
+from godb_fast.errors import BackendUnavailable, InvalidInput, StoreError
+from godb_fast.learning.retraining import why_not
+from godb_fast.policy import Policy
 from godb_fast.store import SqliteStore, open_store
 
 _REQUIRED: Final = ("numpy", "duckdb", "sqlglot", "onnxruntime", "rich", "platformdirs")
@@ -33,6 +36,7 @@ def collect(store: str) -> dict[str, Any]:
         "packages": {name: _version(name) for name in _REQUIRED},
         "optional": {name: {"version": _version(name), "extra": extra} for name, extra in _OPTIONAL.items()},
         "store": _store(store),
+        "retraining": _retraining(),
         "machine": {
             "system": platform.platform(),
             "cpu": _cpu(),
@@ -68,14 +72,30 @@ def _backend() -> dict[str, Any]:
 def _store(target: str) -> dict[str, Any]:
     store = open_store(target)
     if not isinstance(store, SqliteStore):
-        return {"path": None, "bytes": 0, "counts": {}, "problem": None}
-    facts: dict[str, Any] = {"path": str(store.path), "bytes": 0, "counts": {}, "problem": None}
+        return {"path": None, "bytes": 0, "counts": {}, "last_training": None, "problem": None}
+    facts: dict[str, Any] = {
+        "path": str(store.path),
+        "bytes": 0,
+        "counts": {},
+        "last_training": None,
+        "problem": None,
+    }
     try:
         facts["bytes"] = store.size_bytes()
         facts["counts"] = store.counts()
+        facts["last_training"] = last_training(store.path)
     except (StoreError, OSError) as error:
         facts["problem"] = str(error)
     return facts
+
+
+def _retraining() -> dict[str, Any]:
+    """Whether sessions that say nothing else train models in the background, and why they could not."""
+    try:
+        wanted, problem = Policy().retrains, why_not()
+    except InvalidInput as error:
+        wanted, problem = False, str(error)
+    return {"on": wanted, "problem": problem}
 
 
 def _cpu() -> str:
@@ -129,6 +149,13 @@ def show(facts: dict[str, Any], stream: IO[str]) -> None:
         line("store", f"{store['path']} ({store['bytes'] / 1e6:.1f} MB{'; ' + counts if counts else ''})")
     if store["problem"]:
         line("", store["problem"])
+    retraining = facts["retraining"]
+    told = (
+        "on (GODB_FAST_RETRAIN)" if retraining["on"] else "off; Policy(retrain='on') or GODB_FAST_RETRAIN=on"
+    )
+    line("retraining", told + (f"; it cannot: {retraining['problem']}" if retraining["problem"] else ""))
+    if store["last_training"]:
+        line("", f"last training {store['last_training']}; see godb-fast models")
     machine = facts["machine"]
     memory = f", {machine['memory_bytes'] / 2**30:.1f} GiB" if machine["memory_bytes"] else ""
     line("machine", f"{machine['cpu']}, {machine['cpus']} CPUs{memory}, {machine['system']}")

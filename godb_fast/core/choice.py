@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,13 @@ class Bound:
             "points": self.points,
         }
 
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Bound:
+        """What :meth:`to_dict` wrote."""
+        told = raw["log_ratio"]
+        ratio = math.inf if told is None else float(told)
+        return cls(ratio, float(raw["level"]), str(raw["scope"]), int(raw["points"]))
+
     def __str__(self) -> str:
         if not math.isfinite(self.log_ratio):
             return f"no bound at {self.level:.0%} ({self.points} outcomes)"
@@ -66,6 +74,14 @@ class SupportVerdict:
             "distance": self.distance if math.isfinite(self.distance) else None,
             "allowed": self.allowed if math.isfinite(self.allowed) else None,
         }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> SupportVerdict:
+        """What :meth:`to_dict` wrote."""
+        distance, allowed = (
+            math.inf if raw[name] is None else float(raw[name]) for name in ("distance", "allowed")
+        )
+        return cls(bool(raw["inside"]), distance, allowed)
 
     def __str__(self) -> str:
         side = "inside" if self.inside else "outside"

@@ -16,8 +16,9 @@ No engine, no clock, no state but the bounds that are handed in.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,6 +82,43 @@ class Choice:
     risk: float = 0.0
     saving_ms: float = 0.0
     log_ratio: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "candidate": self.candidate,
+            "reason": self.reason,
+            "bound": None if self.bound is None else self.bound.to_dict(),
+            "support": None if self.support is None else self.support.to_dict(),
+            "cluster": self.cluster,
+            "risk": self.risk,
+            "saving_ms": self.saving_ms,
+            "log_ratio": self.log_ratio,
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Choice:
+        """What :meth:`to_dict` wrote.
+
+        Raises
+        ------
+        InvalidInput
+            If it is something else.
+        """
+        try:
+            bound, support, cluster = raw["bound"], raw["support"], raw["cluster"]
+            return cls(
+                int(raw["candidate"]),
+                str(raw["reason"]),
+                None if bound is None else Bound.from_dict(bound),
+                None if support is None else SupportVerdict.from_dict(support),
+                None if cluster is None else str(cluster),
+                float(raw["risk"]),
+                float(raw["saving_ms"]),
+                float(raw["log_ratio"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInput(f"no choice: {error!r}") from error
 
 
 class Chooser:

@@ -67,6 +67,14 @@ class QueryClusters:
         self._leaders[name] = vector
         return name
 
+    def adopt(self, other: QueryClusters) -> None:
+        """Take over queries that others have placed; those known here keep their clusters."""
+        with self._lock:
+            for name, leader in other._known.items():
+                if name not in self._known:
+                    self._known[name] = leader
+                    self._leaders.setdefault(leader, other._leaders[leader])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         with self._lock:

@@ -84,6 +84,7 @@ class Gate:
         default_ms: float,
         *,
         overhead_ms: float = 0.0,
+        fingerprint: str | None = None,
         cluster: str | None = None,
         names: Sequence[str] | None = None,
     ) -> Choice:
@@ -95,6 +96,8 @@ class Gate:
             What the engine's own plan was seen to take at least.
         overhead_ms : float
             What steering costs.
+        fingerprint, cluster : str, optional
+            Whose outcomes the bound is of, where there are enough.
         names : sequence of str, optional
             Of all plans, the engine's own first.
 
@@ -120,11 +123,14 @@ class Gate:
                 default_ms,
                 overhead_ms=overhead_ms,
                 support=support,
+                fingerprint=fingerprint,
                 cluster=cluster,
                 names=names,
             )
 
-    def observe(self, choice: Choice, log_ratio: float, *, cut: bool = False) -> bool:
+    def observe(
+        self, choice: Choice, log_ratio: float, *, fingerprint: str | None = None, cut: bool = False
+    ) -> bool:
         """Learn how a choice turned out; whether its bound held.
 
         Parameters
@@ -134,9 +140,23 @@ class Gate:
         cut : bool
             The run was stopped by then.
         """
-        score = min(log_ratio - choice.log_ratio, _MOST_SCORE)
+        return self.replay(score_of(choice, log_ratio), fingerprint, choice.cluster, cut=cut)
+
+    def replay(self, score: float, fingerprint: str | None, cluster: str | None, *, cut: bool) -> bool:
+        """Learn an outcome by its score, maybe one of an earlier process; whether its bound held."""
         with self._lock:
-            return self._bounds.observe(score, cluster=choice.cluster, cut=cut)
+            return self._bounds.observe(score, fingerprint=fingerprint, cluster=cluster, cut=cut)
+
+    @property
+    def shut(self) -> bool:
+        """Bounds broke so often that none is given any more to queries that are not known apart."""
+        with self._lock:
+            return math.isinf(self._bounds.scope()[1].quantile)
+
+
+def score_of(choice: Choice, log_ratio: float) -> float:
+    """By how much an outcome was beyond what was predicted, clipped."""
+    return min(log_ratio - choice.log_ratio, _MOST_SCORE)
 
 
 def _bounds(card: Card) -> ConformalBounds:

@@ -17,11 +17,15 @@ from godb_fast.store.base import (
     default_path,
     open_store,
 )
+from godb_fast.store.choices import KeptChoices
+from godb_fast.store.clusters import KeptClusters
 from godb_fast.store.corrections import KeptCorrections
 from godb_fast.store.costs import KeptCosts
 from godb_fast.store.explorations import Explorations, SavedExploration
 from godb_fast.store.features import FeatureStore, TrainingRows
+from godb_fast.store.outcomes import Outcome, Outcomes
 from godb_fast.store.sqlite import SqliteStore
+from godb_fast.store.trainings import ModelVerdict, Training, Trainings
 from godb_fast.store.trials import PlanRun, TrialStore
 
 __all__ = [
@@ -31,9 +35,14 @@ __all__ = [
     "KeepsCosts",
     "KeepsExplorations",
     "KeepsTrials",
+    "KeptChoices",
+    "KeptClusters",
     "KeptCorrections",
     "KeptCosts",
     "LatencySummary",
+    "ModelVerdict",
+    "Outcome",
+    "Outcomes",
     "PlanRun",
     "SavedExploration",
     "SqliteStore",
@@ -41,7 +50,9 @@ __all__ = [
     "StoreHealth",
     "StoredDecision",
     "TemplateRuns",
+    "Training",
     "TrainingRows",
+    "Trainings",
     "TrialStore",
     "default_path",
     "open_store",

@@ -85,6 +85,29 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             seconds REAL NOT NULL, cut INTEGER NOT NULL, at TEXT NOT NULL)""",
         "CREATE INDEX trials_by_time ON trials (at)",
     ),
+    # Trainings in the background, one at a time, and what was found of the models that they made.
+    (
+        """CREATE TABLE trainings (
+            id TEXT PRIMARY KEY, by TEXT NOT NULL, why TEXT NOT NULL, began REAL NOT NULL,
+            alive REAL NOT NULL, ended REAL, outcome TEXT, told TEXT NOT NULL) WITHOUT ROWID""",
+        """CREATE TABLE verdicts (
+            id INTEGER PRIMARY KEY, at REAL NOT NULL, model TEXT NOT NULL, outcome TEXT NOT NULL,
+            reason TEXT NOT NULL)""",
+    ),
+    # What models chose for regions of statements, how that turned out, and which queries look alike.
+    (
+        """CREATE TABLE choices (
+            engine TEXT NOT NULL, database TEXT NOT NULL, fingerprint TEXT NOT NULL, bucket TEXT NOT NULL,
+            state BLOB NOT NULL, at REAL NOT NULL,
+            PRIMARY KEY (engine, database, fingerprint, bucket)) WITHOUT ROWID""",
+        """CREATE TABLE outcomes (
+            id INTEGER PRIMARY KEY, at REAL NOT NULL, model TEXT NOT NULL, fingerprint TEXT, cluster TEXT,
+            score REAL NOT NULL, cut INTEGER NOT NULL)""",
+        "CREATE INDEX outcomes_by_model ON outcomes (model, id)",
+        """CREATE TABLE query_clusters (
+            engine TEXT NOT NULL, database TEXT NOT NULL, state BLOB NOT NULL, at REAL NOT NULL,
+            PRIMARY KEY (engine, database)) WITHOUT ROWID""",
+    ),
 )
 VERSION: Final = len(MIGRATIONS)
 

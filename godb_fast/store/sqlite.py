@@ -15,11 +15,15 @@ from godb_fast.core import Decision, Observation
 from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.evidence import percentile
 from godb_fast.store.base import LatencySummary, StoredDecision, StoreHealth, TemplateRuns
+from godb_fast.store.choices import KeptChoices
+from godb_fast.store.clusters import KeptClusters
 from godb_fast.store.corrections import KeptCorrections
 from godb_fast.store.costs import KeptCosts
 from godb_fast.store.explorations import Explorations
 from godb_fast.store.features import FeatureStore
+from godb_fast.store.outcomes import Outcomes
 from godb_fast.store.plans import plan_from_bytes, unpack
+from godb_fast.store.trainings import Trainings
 from godb_fast.store.trials import TrialStore
 from godb_fast.store.writer import BUSY_TIMEOUT_MS, GATE, Writer, connect, diagnose
 
@@ -80,6 +84,31 @@ class SqliteStore:
     def trials(self) -> TrialStore:
         """Runs of plans, for training."""
         return TrialStore(self.path)
+
+    @property
+    def models(self) -> Path:
+        """The folder of the models that are trained from this file; it need not exist."""
+        return self.path.parent / "models"
+
+    @property
+    def trainings(self) -> Trainings:
+        """Trainings in the background, and what became of their models."""
+        return Trainings(self.path)
+
+    @property
+    def choices(self) -> KeptChoices:
+        """What models chose for regions of statements."""
+        return KeptChoices(self.path)
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """How what they chose has turned out."""
+        return Outcomes(self.path)
+
+    @property
+    def clusters(self) -> KeptClusters:
+        """Which queries look alike."""
+        return KeptClusters(self.path)
 
     # -- never raising ------------------------------------------------------------------------------
 

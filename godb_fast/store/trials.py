@@ -80,15 +80,21 @@ class TrialStore(Table):
             connection.execute("DELETE FROM trials WHERE id <= (SELECT max(id) FROM trials) - ?", (CAPACITY,))
             connection.execute("COMMIT")
 
-    def runs(self, version: int, engine: str, until: datetime, limit: int = -1) -> list[PlanRun]:
-        """The newest runs up to a moment, the oldest first; of all engines where ``engine`` is empty."""
+    def runs(
+        self, version: int, engine: str, until: datetime, limit: int = -1, *, since: datetime | None = None
+    ) -> list[PlanRun]:
+        """The newest runs up to a moment, the oldest first; of all engines where ``engine`` is empty.
+
+        ``since`` leaves out those of that moment and before.
+        """
         if not self.path.exists():
             return []
         with self._using() as connection:
             rows = connection.execute(
                 "SELECT engine, database, query, fingerprint, steering, vector, seconds, cut, at FROM trials "
-                "WHERE version = ?1 AND (engine = ?2 OR ?2 = '') AND at <= ?3 ORDER BY id DESC LIMIT ?4",
-                (version, engine, utc(until), limit),
+                "WHERE version = ?1 AND (engine = ?2 OR ?2 = '') AND at <= ?3 AND (?5 IS NULL OR at > ?5) "
+                "ORDER BY id DESC LIMIT ?4",
+                (version, engine, utc(until), limit, None if since is None else utc(since)),
             ).fetchall()
         return [
             PlanRun(

@@ -41,31 +41,42 @@ class ModelFile:
 
     @classmethod
     def of(cls, card: Card, data: bytes) -> ModelFile:
-        """Check bytes against their card.
+        """Check bytes against their card, and what they hold.
 
         Raises
         ------
         ModelRefused
             Naming the reason.
         """
-        card.check_features()
-        if len(data) < card.size_bytes:
-            raise ModelRefused(
-                f"model {card.key} has {len(data)} bytes, its card says {card.size_bytes}: it was cut",
-                "truncated",
-            )
-        if len(data) > MOST_BYTES:
-            raise ModelRefused(f"model {card.key} has {len(data)} bytes, more than {MOST_BYTES}", "malformed")
-        found = hashlib.sha256(data).hexdigest()
-        if found != card.sha256:
-            raise ModelRefused(
-                f"model {card.key} is not the file that its card describes (SHA-256 {found[:12]}…, not "
-                f"{card.sha256[:12]}…)",
-                "tampered",
-            )
+        check_bytes(card, data)
         graph = read_graph(data)
         _check_shapes(card, graph)
         return cls(card, data, graph)
+
+
+def check_bytes(card: Card, data: bytes) -> None:
+    """Whether bytes are those that a card describes, and its features those that are computed here.
+
+    Raises
+    ------
+    ModelRefused
+        Naming the reason.
+    """
+    card.check_features()
+    if len(data) < card.size_bytes:
+        raise ModelRefused(
+            f"model {card.key} has {len(data)} bytes, its card says {card.size_bytes}: it was cut",
+            "truncated",
+        )
+    if len(data) > MOST_BYTES:
+        raise ModelRefused(f"model {card.key} has {len(data)} bytes, more than {MOST_BYTES}", "malformed")
+    found = sha256(data)
+    if found != card.sha256:
+        raise ModelRefused(
+            f"model {card.key} is not the file that its card describes (SHA-256 {found[:12]}…, not "
+            f"{card.sha256[:12]}…)",
+            "tampered",
+        )
 
 
 def _check_shapes(card: Card, graph: Graph) -> None:
@@ -117,11 +128,26 @@ class ModelFolder:
         ModelRefused
             Naming the reason.
         """
+        return ModelFile.of(*self._read(name, version))
+
+    def check(self, name: str, version: int) -> Card:
+        """The card of one version, whose file is there as the card says; what it holds is not looked at.
+
+        Raises
+        ------
+        ModelRefused
+            Naming the reason.
+        """
+        card, data = self._read(name, version)
+        check_bytes(card, data)
+        return card
+
+    def _read(self, name: str, version: int) -> tuple[Card, bytes]:
         place = self.path / name / str(version)
         card = Card.from_json(_read(place / CARD, MOST_CARD_BYTES))
         if (card.name, card.version) != (name, version):
             raise ModelRefused(f"{place} holds the card of {card.key}", "card")
-        return ModelFile.of(card, _read(place / MODEL, MOST_BYTES))
+        return card, _read(place / MODEL, MOST_BYTES)
 
     def newest(
         self, name: str, make: Callable[[ModelFile], Loaded], refused: list[ModelRefused] | None = None

@@ -18,6 +18,7 @@ from godb_fast.learning.features import FEATURES, FEATURES_VERSION
 from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors
 from godb_fast.learning.pipelines import PIPELINE_COLUMNS, pipelines
 from godb_fast.store import PlanRun, SqliteStore, TrainingRows
+from godb_fast.store.tables import utc
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -118,7 +119,14 @@ def same_database(one: str, other: str) -> bool:
 
 
 def gather(
-    store: SqliteStore, engine: str, database: str | None = None, until: datetime | None = None
+    store: SqliteStore,
+    engine: str,
+    database: str | None = None,
+    until: datetime | None = None,
+    *,
+    since: datetime | None = None,
+    only: str | None = None,
+    most: int = MOST_OBSERVATIONS,
 ) -> Gathered:
     """Read a store.
 
@@ -126,6 +134,12 @@ def gather(
     ----------
     database : str, optional
         Only what ran there (``Engine.environment()``).
+    since : datetime, optional
+        Only what came later than that.
+    only : str, optional
+        Only what models of this kind read.
+    most : int
+        The newest executions that are read.
 
     Raises
     ------
@@ -135,17 +149,20 @@ def gather(
     until = until or datetime.now(UTC)
     dropped: Counter[str] = Counter()
     kept: list[Observation] = []
-    for observation in store.observations(MOST_OBSERVATIONS):
+    for observation in store.observations(most, since=since) if only in (None, "latency") else ():
         why = _unfit(observation, engine, database, until)
+        if since is not None and observation.at <= since:
+            why = ""
         if why is None:
             kept.append(observation)
         elif why:
             dropped[why] += 1
     kept.reverse()
-    trials = _trials(store, engine, database, until, dropped)
-    served = _of(
-        store.features.training(FEATURES_VERSION, until, MOST_OBSERVATIONS), engine, database, dropped
-    )
+    trials = []
+    if only in (None, "ranker"):
+        trials = _trials(store, engine, database, until, dropped, since)
+    rows = store.features.training(FEATURES_VERSION, until, most if only in (None, "quantile") else 0)
+    served = _of(rows, engine, database, dropped, since)
     moments = [each.at.isoformat() for each in kept] + [run.at.isoformat() for run in trials]
     moments += served.moments
     return Gathered(
@@ -178,11 +195,16 @@ def _unfit(seen: Observation, engine: str, database: str | None, until: datetime
 
 
 def _trials(
-    store: SqliteStore, engine: str, database: str | None, until: datetime, dropped: Counter[str]
+    store: SqliteStore,
+    engine: str,
+    database: str | None,
+    until: datetime,
+    dropped: Counter[str],
+    since: datetime | None,
 ) -> list[PlanRun]:
     """Runs of plans, without what was poisoned."""
     kept = []
-    for run in store.trials.runs(FEATURES_VERSION, engine, until, MOST_TRIALS):
+    for run in store.trials.runs(FEATURES_VERSION, engine, until, MOST_TRIALS, since=since):
         foreign = database is not None and not same_database(run.database, database)
         why = "of another database" if foreign else _absurd(run.seconds * 1e3)
         if why is None and len(run.vector) != len(PHYSICAL_COLUMNS):
@@ -233,11 +255,18 @@ def _cut(kept: Iterable[Observation]) -> PlanRuns:
     )
 
 
-def _of(rows: TrainingRows, engine: str, database: str | None, dropped: Counter[str]) -> TrainingRows:
+def _of(
+    rows: TrainingRows,
+    engine: str,
+    database: str | None,
+    dropped: Counter[str],
+    since: datetime | None,
+) -> TrainingRows:
     """The rows of one engine, without what was poisoned."""
     keep = []
+    begin = "" if since is None else utc(since)
     for at in range(len(rows.latencies_ms)):
-        if rows.engines[at] != engine:
+        if rows.engines[at] != engine or rows.moments[at] <= begin:
             continue
         foreign = database is not None and not same_database(rows.databases[at], database)
         why = "of another database" if foreign else None

@@ -100,7 +100,7 @@ class _Progress:
 
 def train(
     store: SqliteStore | str | os.PathLike[str],
-    folder: str | os.PathLike[str] | None = None,
+    folder: ModelFolder | str | os.PathLike[str] | None = None,
     *,
     engine: str | None = None,
     database: str | None = None,
@@ -114,7 +114,7 @@ def train(
     Parameters
     ----------
     store : SqliteStore or path
-    folder : path, optional
+    folder : path or ModelFolder, optional
         Where models go, ``<name>/<version>``; default: the folder ``models`` beside the store.
     engine : str, optional
         Only of this one, such as ``duckdb`` (all that the store knows).
@@ -146,7 +146,9 @@ def train(
         store = SqliteStore(store)
     if not store.path.exists():
         raise InvalidInput(f"there is no store {store.path}; name one, or run queries first")
-    models = ModelFolder(store.path.parent / "models" if folder is None else folder)
+    models = (
+        folder if isinstance(folder, ModelFolder) else ModelFolder(store.models if folder is None else folder)
+    )
     engines = [engine] if engine is not None else engines_of(store, database)
     trained: list[Trained] = []
     skipped: dict[str, str] = {}
