@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -90,8 +89,29 @@ class Experience:
                 self.ledger.restore(records.losses(time.time() - self.ledger.window_s))
             scope.verified = recall.load(records, scope.engine, scope.environment, scope.epoch)
             scope.explored = recall.explored(records, scope.engine, scope.environment)
+            scope.regions = self._chosen(scope)
 
         self._with_records(read, failing="not_recalled")
+
+    def _chosen(self, scope: Scope) -> dict[int, tuple[Any, ...]]:
+        """What models chose here, in whatever process."""
+        from godb_fast.store import KeepsChoices
+
+        store: object = self.store
+        if self.policy.untried == "off" or not isinstance(store, KeepsChoices):
+            return {}
+        if self._untried is not None:
+            self._untried.save()
+        states = store.choices.of(scope.engine, scope.environment)
+        if not states:
+            return {}
+        from godb_fast import choices
+
+        try:
+            return choices.by_template(states)
+        except InvalidInput as error:
+            self.log_once("not_recalled", str(error))
+            return {}
 
     def _with_records(self, work: Callable[[Explorations], None], *, failing: str = "not_recorded") -> None:
         """Read or write what exploration keeps, if anything is; a store that fails is logged and counted."""
@@ -138,6 +158,9 @@ class Experience:
             return True
         held = tuple(each for each in known.verified if recall.holds(engine, known, each.entry))
         if len(held) < len(known.verified):
+            for each in known.verified:
+                if each.choice is not None and each not in held:
+                    self.untried.outgrown(known, each)
             known.verified = held
             known.proved = recall.short_way(known, self.backend)
             carrying.shorten(known)
@@ -156,14 +179,25 @@ class Experience:
         latency_ms: float,
         *,
         cut: bool = False,
+        steered: bool = False,
     ) -> None:
         """Look for a plan that nobody has run, after a run of the engine's own that took long.
 
-        ``cut`` says that it was stopped. Nothing is raised.
+        Also after one of a plan that a model chose (``steered``), where a newer model is there to ask.
+        ``cut`` says that the run was stopped. Nothing is raised.
         """
         known = prepared.known
-        slow = latency_ms >= self.policy.learn_from_ms and self.policy.untried != "off"
-        if scope is None or known is None or not slow or prepared.decision.steering:
+        if scope is None or known is None or self.policy.untried == "off":
+            return
+        if prepared.decision.steering:
+            served = prepared.served
+            if served is None or served.choice is None:
+                return
+            if steered:
+                if not self.untried.outdated(engine.name, known, served):
+                    return
+                latency_ms = served.entry.evidence.default_s * 1e3
+        if latency_ms < self.policy.learn_from_ms:
             return
         if not self.in_rollout(prepared.decision.fingerprint) or explored_near(known, prepared.bucket):
             return
@@ -175,9 +209,8 @@ class Experience:
         literals = prepared.literals
         if not literals and known.template.slots:
             literals = fingerprint(sql, engine.dialect, backend=self.backend).literals
-        self.untried.consider(
-            engine, scope, Slow(sql, prepared.params, known, literals, prepared.bucket, latency_ms)
-        )
+        slow = Slow(sql, prepared.params, known, literals, prepared.bucket, latency_ms, cut)
+        self.untried.consider(engine, scope, slow)
 
     @property
     def untried(self) -> Untried:
@@ -186,11 +219,10 @@ class Experience:
             from godb_fast.store import SqliteStore
             from godb_fast.untried import Untried
 
-            folder = self.store.models if isinstance(self.store, SqliteStore) else None
+            store = self.store if isinstance(self.store, SqliteStore) else None
+            made = Untried(self.policy, self.worker, store, self.count, self.log_once, self.backend)
             with self._lock:
-                self._untried = self._untried or Untried(
-                    self.policy, self.worker, folder, self.count, self.log_once, self.backend
-                )
+                self._untried = self._untried or made
         return self._untried
 
     # -- training in the background -----------------------------------------------------------------
@@ -204,7 +236,13 @@ class Experience:
             self.log_once("not_retrained", missing)
             return None
         assert isinstance(self.store, SqliteStore)
-        return Retrainer(self.store, every=self.policy.retrain_every, say=self.log_once)
+        return Retrainer(self.store, every=self.policy.retrain_every, say=self._trained)
+
+    def _trained(self, what: str, why: str) -> None:
+        """Something became of a training."""
+        self.log_once(what, why)
+        if what == "model_promoted" and self._untried is not None:
+            self._untried.refresh()
 
     def recorded(self, executions: int = 1) -> None:
         """So much was recorded in the store: models may be due for training, or for comparison."""
@@ -264,8 +302,11 @@ class Experience:
     def _turned_out(self, scope: Scope, prepared: Prepared, latency_ms: float, *, cut: bool = False) -> None:
         """Tell the gate how a plan that it let through has done."""
         served, default_ms = prepared.served, _default_ms(prepared)
-        if served is not None and served.choice is not None and default_ms and latency_ms > 0.0:
-            self.untried.saw(scope.engine, served, math.log(latency_ms / default_ms), cut=cut)
+        if served is None or served.choice is None or not default_ms or not latency_ms > 0.0:
+            return
+        self.untried.saw(scope, prepared, latency_ms, default_ms, cut=cut)
+        if self._retrainer is not None and self.untried.gates.shut(scope.engine):
+            self._retrainer.drifted("the bounds of the ranker break more often than they may")
 
     def wants_profile(self, engine: Engine, prepared: Prepared) -> bool:
         """Whether the engine's own plan is to be profiled now, to learn from it."""
@@ -326,6 +367,8 @@ class Experience:
                     lessons.save(now=True)
                 except StoreError as error:
                     self.log_once("not_recorded", str(error))
+        if self._untried is not None:
+            self._untried.save()
 
     def _learn_costs(self, scope: Scope, observation: Observation) -> None:
         """Learn from an execution what its operators cost, if it was measured; takes some milliseconds."""
@@ -391,6 +434,7 @@ class Experience:
             self._turned_out(scope, prepared, lost_s * 1e3, cut=True)
         if served is not None and served.choice is not None:
             # Nothing was proved, so that nothing is to be proved anew.
+            self.untried.discarded(scope, prepared, reason)
             served = None
         beside = slow and served is not None and served.region not in (b"", prepared.bucket)
         if served is not None:

@@ -93,8 +93,13 @@ class KnownTemplate:
     estimated: dict[tuple[bytes, str], float] = field(default_factory=dict)
     #: Regions in which it was explored: there only what was proved steers.
     explored: tuple[bytes, ...] = ()
-    #: Regions for which a better plan was looked for that nobody had run.
-    looked_for: set[bytes] = field(default_factory=set)
+    #: Regions for which a plan was looked for that nobody had run (``choices.RegionChoice``), those that are
+    #: being looked at, and when that was last done by ``time.monotonic()``.
+    regions: dict[bytes, Any] = field(default_factory=dict)
+    looking: dict[bytes, Task] = field(default_factory=dict)
+    looked_for_at: float = 0.0
+    #: The cluster of queries that it belongs to, once a model was asked.
+    cluster: str | None = None
     #: Steerings refused from now on, with the reason.
     quarantine: dict[str, str] = field(default_factory=dict)
     #: Its way to what executions taught (``feedback.TemplateFeedback``), and whether that changes decisions.
@@ -125,8 +130,7 @@ class KnownTemplate:
                 setattr(copied, each.name, value.copy())
         copied.route = copied.proved = copied.feedback = copied.preparation = None
         copied.verified = ()
-        # What was chosen unverified stays behind, and may be looked for again.
-        copied.looked_for = set()
+        copied.looking = {}
         return copied
 
 
@@ -186,6 +190,8 @@ class Scope:
     verified: dict[int, tuple[tuple[MemoEntry, str], ...]] = field(default_factory=dict)
     #: Regions of templates that were explored, by unsigned fingerprint.
     explored: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
+    #: What models chose (``choices.RegionChoice``), by unsigned fingerprint, as the store has it.
+    regions: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     #: The scope of the same environment that this one came after.
     former: Scope | None = None
     #: What executions taught (``lessons.Lessons``), once something took long enough to be learned from.

@@ -26,7 +26,7 @@ from godb_fast.errors import GodbError, InvalidInput
 from godb_fast.exploring.candidates import render_for
 from godb_fast.exploring.memo import MemoEntry, MemoKey
 from godb_fast.exploring.subjects import bucket_number, region_of
-from godb_fast.knowledge import NO_MODEL, KnownTemplate, Prepared, Scope, Served
+from godb_fast.knowledge import NO_MODEL, KnownTemplate, Prepared, Scope, Served, explored_near
 from godb_fast.sql import Fingerprint
 from godb_fast.store import Explorations
 
@@ -88,7 +88,10 @@ def attach(engine: Engine, known: KnownTemplate, verified: Verified, backend: st
     kept = verified.get(known.template.fingerprint & _UNSIGNED, ())
     kept = tuple(each for each in kept if holds(engine, known, each[0]))
     guarded = guards_of(engine, known) if any(entry.steering.rewrites for entry, _ in kept) else set()
-    chosen = tuple(each for each in known.verified if each.choice is not None)
+    # Where it was explored, only what was proved steers.
+    chosen = tuple(
+        each for each in known.verified if each.choice is not None and not explored_near(known, each.region)
+    )
     proved = tuple(served_by(engine, known, entry, where, guarded) for entry, where in kept)
     known.verified = (*proved, *chosen)
     # The short way of planning knows nothing of it.

@@ -194,7 +194,10 @@ class Session(Steerer):
                     steered, fell_back = self._once_more(outlook, changed, limit, cancel, form)
                 if steered is not None:
                     self.optimizer.count("steered")
-                    return self._finish(prepared, mode, steered, steered=True)
+                    finished = self._finish(prepared, mode, steered, steered=True)
+                    if prepared.served is not None and prepared.served.choice is not None:
+                        self._consider(prepared, sql, steered.latency_ms, steered=True)
+                    return finished
                 wasted_ms = (time.perf_counter() - begun) * 1e3
             begun = time.perf_counter()
             try:
@@ -290,8 +293,8 @@ class Session(Steerer):
             self._record(prepared, self._observation(prepared, outcome, 0.0))
             raise
 
-    def _consider(self, prepared: Prepared, sql: str, latency_ms: float, *, cut: bool = False) -> None:
-        self.optimizer.consider(self.engine, self._scope, prepared, sql, latency_ms, cut=cut)
+    def _consider(self, prepared: Prepared, sql: str, latency_ms: float, **how: bool) -> None:
+        self.optimizer.consider(self.engine, self._scope, prepared, sql, latency_ms, **how)
 
     # -- exploring ----------------------------------------------------------------------------------
 
@@ -400,6 +403,8 @@ class Session(Steerer):
         more["engine_version"] = engine.version
         more["database"] = self._environment()
         more["machine"] = _MACHINE
+        if prepared.known is not None:
+            more["cluster"] = prepared.known.cluster
         return Observation.noted(more)
 
     def _finish(

@@ -5,7 +5,8 @@ and shows that looking for something better may pay. Then the same candidates th
 explained, a ranker tells what each will take beside the engine's own plan, and the gate
 (:mod:`godb_fast.learning.gate`) lets the best one pass if it is surely not worse. From the next call on it
 serves its region of selectivities, under the watchdog, like what was proved; but it is never applied where
-only what was proved may be (statements that write, drivers that cannot run a statement again).
+only what was proved may be (statements that write, drivers that cannot run a statement again). What was
+chosen outlives the process (:mod:`godb_fast.choices`); a region is looked at again when a newer model comes.
 """
 
 from __future__ import annotations
@@ -15,22 +16,27 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from godb_fast import recall
+from godb_fast import carrying, choices, recall
 from godb_fast.background import Task, Worker
+from godb_fast.choices import RegionChoice
+from godb_fast.core import Steering
 from godb_fast.engines.base import Engine, HasTwins, Parameters
-from godb_fast.errors import EngineError, GodbError, ModelRefused, QueryCancelled
+from godb_fast.errors import EngineError, QueryCancelled, StoreError
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
+from godb_fast.exploring.entries import rows_of
 from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
 from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number
-from godb_fast.knowledge import KnownTemplate, Scope, Served
+from godb_fast.knowledge import KnownTemplate, Prepared, Scope, Served, explored_near
+from godb_fast.learning.gates import Gates, identity
+from godb_fast.live_runs import LiveRuns, query_of
 from godb_fast.policy import Policy
 
 if TYPE_CHECKING:
     from godb_fast.learning.gate import Gate
+    from godb_fast.store import SqliteStore
 
 log = logging.getLogger("godb_fast")
 
@@ -38,11 +44,17 @@ log = logging.getLogger("godb_fast")
 OVERHEAD_MS: Final = 0.2
 #: Regions of a template that are looked at.
 MOST_REGIONS: Final = 16
+#: Seconds between two looks whether there is a newer model.
+REFRESH_S: Final = 60.0
+#: Seconds after which it is looked whether a region in which nothing was chosen rests on what it did.
+AGAIN_S: Final = 300.0
+#: After so many runs of a choice it is written how they went, as after the first.
+TOLD_RUNS: Final = 3
 
 
 @dataclass(frozen=True)
 class Slow:
-    """A run of a statement under the engine's own plan that took long (or was stopped after so long)."""
+    """A run of a statement under the engine's own plan that took long (or was stopped: ``cut``)."""
 
     sql: str
     params: Parameters
@@ -50,6 +62,12 @@ class Slow:
     literals: tuple[Any, ...]
     bucket: bytes
     default_ms: float
+    cut: bool = False
+
+    @property
+    def region(self) -> bytes:
+        """The region that a choice is for; empty for the whole template."""
+        return self.bucket if self.known.planner is not None else b""
 
 
 class Untried:
@@ -60,8 +78,8 @@ class Untried:
     policy : Policy
     worker : Worker
         For the looking, where the engine can be asked on a second connection.
-    models : path or None
-        The user's own models; those that ship serve where there are none.
+    store : SqliteStore or None
+        Keeps choices; the models of its folder serve, and those that ship where there are none.
     count, log_once : callable
         Count an event by its name; log its reason once.
     """
@@ -70,31 +88,35 @@ class Untried:
         self,
         policy: Policy,
         worker: Worker,
-        models: Path | None,
+        store: SqliteStore | None,
         count: Callable[[str], None],
         log_once: Callable[[str, str], None],
         backend: str | None = None,
     ) -> None:
         self._policy = policy
         self._worker = worker
-        self._models = models
+        self._store = store
         self._count = count
         self._log_once = log_once
         self._backend = backend
-        self._gates: dict[str, Gate | None] = {}
+        self.gates = Gates(None if store is None else store.models, store, log_once, backend)
+        self._refreshed = time.monotonic()
+        self._unsaved: dict[tuple[str, str, int, bytes], RegionChoice] = {}
+        self._runs = LiveRuns()
         self._lock = threading.Lock()
 
+    # -- looking --------------------------------------------------------------------------------------
+
     def consider(self, engine: Engine, scope: Scope, slow: Slow) -> None:
-        """Look for a better plan, once per region: in the background, or now where the policy says so.
+        """Look for a better plan, once per region and model: in the background, or now if the policy says so.
 
         In the background nothing is looked for on a connection that has no second one beside it: the caller
         would wait. Nothing is raised: the caller's statement is done.
         """
-        known = slow.known
+        known, region = slow.known, slow.region
         apart = isinstance(engine, HasTwins) and engine.has_twins
         if (self._policy.background and not apart) or not self._may(engine, known, slow):
             return
-        known.looked_for.add(slow.bucket)
         if not self._policy.background:
             self._look(engine, scope, slow)
             return
@@ -111,13 +133,31 @@ class Untried:
                 task.interrupt = None
                 twin.close()
 
-        self._worker.submit(Task(engine, work))
+        known.looking[region] = task = Task(engine, work)
+        self._worker.submit(task)
+
+    def outdated(self, engine: str, known: KnownTemplate, served: Served) -> bool:
+        """Whether another model than the one that chose a plan is there to ask."""
+        self._refresh()
+        record, model = known.regions.get(served.region), self.gates.key(engine)
+        return record is not None and bool(model) and record.model != model
 
     def _may(self, engine: Engine, known: KnownTemplate, slow: Slow) -> bool:
         if self._policy.untried == "off" or slow.default_ms < self._policy.learn_from_ms:
             return False
-        if slow.bucket in known.looked_for or len(known.looked_for) >= MOST_REGIONS:
+        self._refresh()
+        region, model = slow.region, self.gates.key(engine.name)
+        task = known.looking.get(region)
+        if model == "" or (task is not None and not task.ended):
             return False
+        record = known.regions.get(region)
+        if record is None:
+            if len(known.regions) >= MOST_REGIONS:
+                return False
+        elif record.model == model:
+            if time.monotonic() - known.looked_for_at < AGAIN_S:
+                return False
+            known.looked_for_at = time.monotonic()
         effects = known.effects
         if not (effects.pure and (effects.steerable or effects.checkable)) or known.unprepared:
             return False
@@ -126,9 +166,19 @@ class Untried:
         )
 
     def _look(self, engine: Engine, scope: Scope, slow: Slow) -> None:
+        known, region = slow.known, slow.region
+        before = known.regions.get(region)
         try:
-            gate = self.gate(engine.name)
-            served = None if gate is None else self._chosen(engine, scope, slow, gate)
+            gate = self.gates.gate(engine.name)
+            if gate is None:
+                return
+            if before is not None and before.model == identity(gate.model.card):
+                carrying.look(engine, known)
+                if choices.holds(engine, known, before, scope.epoch):
+                    return
+                before = None
+            record = choices.settled(before, self._chosen(engine, scope, slow, gate))
+            self._serve(engine, scope, known, record)
         except QueryCancelled:
             # By the end of the session, or of the process.
             self._count("looking_interrupted")
@@ -140,86 +190,189 @@ class Untried:
             log.debug("no untried plan was looked for", exc_info=True)
             self._log_once("not_looked_for", f"{type(error).__name__}: {error}")
             return
-        if served is None:
-            return
-        known = slow.known
-        with scope.lock:
-            known.verified = (*known.verified, served)
-            known.route = None
-            known.proved = recall.short_way(known, self._backend)
-            scope.forget_exact(known.template.fingerprint)
-        self._count("untried")
+        known.looked_for_at = time.monotonic()
+        self._keep(scope, record)
+        self.save()
+        self._count("untried" if record.steers else "looked_for_in_vain")
 
-    def gate(self, engine: str) -> Gate | None:
-        """The gate of an engine's plans; None if there is no model that can be used."""
-        with self._lock:
-            if engine not in self._gates:
-                self._gates[engine] = self._loaded(engine)
-            return self._gates[engine]
-
-    def _loaded(self, engine: str) -> Gate | None:
-        from godb_fast.learning.gate import Gate
-        from godb_fast.learning.models.shipped import find
-
-        refused: list[ModelRefused] = []
-        try:
-            model = find(f"{engine}-ranker", self._models, refused=refused, backend=self._backend)
-            gate = None if model is None else Gate(model)
-        except GodbError as error:
-            self._log_once("model_refused", str(error))
-            return None
-        for each in refused:
-            self._log_once("model_refused", str(each))
-        return gate
-
-    def _chosen(self, engine: Engine, scope: Scope, slow: Slow, gate: Gate) -> Served | None:
-        known = slow.known
-        region = slow.bucket if known.planner is not None else b""
+    def _chosen(self, engine: Engine, scope: Scope, slow: Slow, gate: Gate) -> RegionChoice:
+        known, region = slow.known, slow.region
         query = LiveQuery("query", slow.sql, slow.params)
-        subject = Subject(query, known.template, slow.literals, region, known.planner)
+        uses = carrying.dependencies_of(engine, known.sql) if known.sql else None
+        subject = Subject(query, known.template, slow.literals, region, known.planner, uses)
         found = candidates(engine, subject, feedback=known.feedback or None)
         default = found.pop(DEFAULT_ARM)
         others = [entry for entry in found.values() if self._allows(known, entry)]
         assert default.plan is not None
+        known.cluster = self.gates.cluster(engine.name, scope.environment, known.template)
         choice = gate.choose(
             default.plan,
             [entry.plan for entry in others if entry.plan is not None],
             slow.default_ms,
             overhead_ms=OVERHEAD_MS,
+            fingerprint=hexed(known),
+            cluster=known.cluster,
             names=["the engine's own plan", *(entry.arm for entry in others)],
         )
-        log.debug("template %016x: %s", known.template.fingerprint & (2**64 - 1), choice.reason)
-        if choice.candidate == 0:
-            return None
-        assert choice.bound is not None
-        chosen = others[choice.candidate - 1]
-        ratio = math.exp(choice.log_ratio)
+        log.debug("template %s: %s", hexed(known), choice.reason)
+        chosen = others[choice.candidate - 1] if choice.candidate else default
+        high = 1.0 if choice.bound is None else math.exp(min(choice.bound.log_ratio, 700.0))
         entry = MemoEntry(
             MemoKey(known.template.fingerprint, bucket_number(region)),
-            chosen.steering,
+            chosen.steering if choice.candidate else Steering(),
             scope.epoch,
             Evidence(
                 pairs=0,
-                ratio=ratio,
+                ratio=math.exp(choice.log_ratio),
                 low=0.0,
-                high=math.exp(min(choice.bound.log_ratio, 700.0)),
+                high=high,
                 at_s=time.time(),
                 note=chosen.arm,
                 default_s=slow.default_ms / 1e3,
+                rows=rows_of(engine, subject, uses),
+                analyzed=() if uses is None else uses.analyzed,
             ),
+            dependencies="" if uses is None else uses.digest,
         )
-        guarded = recall.guards_of(engine, known) if chosen.rewritten else set()
-        served = recall.served_by(engine, known, entry, scope.environment, guarded)
-        reason = f"not verified: {choice.reason}"
-        return replace(served, reason=reason, near=recall.NEAREST, choice=choice, model=gate.model.key)
+        told = query_of(known, slow.literals, slow.params)
+        self._runs.default(scope, known, told, default.plan, slow.default_ms, cut=slow.cut)
+        if choice.candidate and chosen.plan is not None:
+            self._runs.chose(known, region, chosen.steering.key, told, chosen.plan)
+        return RegionChoice(entry, choice, identity(gate.model.card))
 
     def _allows(self, known: KnownTemplate, entry: Candidate) -> bool:
         if entry.steering.key in known.quarantine:
             return False
         return self._policy.untried == "rewrites" or not entry.rewritten
 
-    def saw(self, engine: str, served: Served, log_ratio: float, *, cut: bool = False) -> None:
-        """Learn how a choice turned out: ln(time ÷ time of the engine's own plan)."""
-        gate = self.gate(engine)
-        if gate is not None and served.choice is not None:
-            self._count("bounds_held" if gate.observe(served.choice, log_ratio, cut=cut) else "bounds_broken")
+    # -- serving --------------------------------------------------------------------------------------
+
+    def _serve(self, engine: Engine, scope: Scope, known: KnownTemplate, record: RegionChoice) -> None:
+        """Have a choice serve its region, in place of what was chosen for it."""
+        region = record.region
+        served = choices.served_by(engine, known, record, scope.environment) if record.steers else None
+        with scope.lock:
+            known.regions[region] = record
+            others = tuple(each for each in known.verified if each.choice is None or each.region != region)
+            if served is None and len(others) == len(known.verified):
+                return
+            known.verified = others if served is None else (*others, served)
+            known.route = None
+            known.proved = recall.short_way(known, self._backend)
+            carrying.shorten(known)
+            scope.forget_exact(known.template.fingerprint)
+
+    def attach(self, engine: Engine, scope: Scope, known: KnownTemplate) -> None:
+        """Give a template what was chosen for it in another scope or process, where that still holds."""
+        kept = {
+            record.region: record for record in scope.regions.get(known.template.fingerprint & _UNSIGNED, ())
+        }
+        kept |= known.regions
+        known.regions = {}
+        effects = known.effects
+        if self._policy.untried == "off" or not (effects.pure and (effects.steerable or effects.checkable)):
+            return
+        for region, record in list(kept.items())[-MOST_REGIONS:]:
+            steering = record.entry.steering
+            forbidden = bool(steering.rewrites) and self._policy.untried != "rewrites"
+            if forbidden or explored_near(known, region):
+                continue
+            if not choices.holds(engine, known, record, scope.epoch):
+                continue
+            if record.steers and not self.gates.sound(record.model):
+                # Who answers for it is gone.
+                self._log_once(
+                    "model_refused", f"model {record.model} chose a plan and is not there any more"
+                )
+                continue
+            known.quarantine.update(record.discarded)
+            known.baseline_ms.setdefault(region, record.entry.evidence.default_s * 1e3)
+            self._serve(engine, scope, known, record)
+            self._count("choices_recalled")
+
+    def outgrown(self, known: KnownTemplate, served: Served) -> None:
+        """What a choice rests on has changed: its region may be looked at again."""
+        known.regions.pop(served.region, None)
+
+    # -- how it turns out -----------------------------------------------------------------------------
+
+    def saw(
+        self, scope: Scope, prepared: Prepared, latency_ms: float, default_ms: float, *, cut: bool
+    ) -> None:
+        """Learn how a choice turned out."""
+        known, served = prepared.known, prepared.served
+        assert known is not None
+        assert served is not None
+        assert served.choice is not None
+        record = known.regions.get(served.region)
+        if record is None or record.entry.steering.key != served.key:
+            return
+        ratio = math.log(latency_ms / default_ms)
+        held = self.gates.observe(scope.engine, record.model, served.choice, ratio, hexed(known), cut=cut)
+        if held is not None:
+            self._count("bounds_held" if held else "bounds_broken")
+        told = query_of(known, prepared.literals, prepared.params)
+        self._runs.ran(scope, known, served.region, served.key, told, latency_ms, cut=cut)
+        if not cut:
+            record = known.regions[served.region] = record.ran(latency_ms / 1e3)
+            if record.runs in (1, TOLD_RUNS):
+                self._keep(scope, record)
+        if self.gates.full or record.runs in (1, TOLD_RUNS):
+            self._later(self.save)
+
+    def discarded(self, scope: Scope, prepared: Prepared, reason: str) -> None:
+        """A choice was refused: it is not made again, by this process or the next."""
+        known, served = prepared.known, prepared.served
+        record = None if known is None or served is None else known.regions.get(served.region)
+        if known is None or served is None or record is None or record.entry.steering.key != served.key:
+            return
+        record = known.regions[served.region] = record.without(served.key, reason)
+        known.verified = tuple(each for each in known.verified if each is not served)
+        self._keep(scope, record)
+        self.save()
+
+    # -- keeping --------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write what the store does not hold yet. Nothing is raised."""
+        with self._lock:
+            unsaved, self._unsaved = self._unsaved, {}
+        if self._store is None:
+            return
+        try:
+            for (engine, database, _, _), record in unsaved.items():
+                self._store.choices.keep(engine, database, record.to_dict())
+            self._runs.save(self._store.trials)
+            self.gates.save()
+        except StoreError as error:
+            self._log_once("not_recorded", str(error))
+
+    def _keep(self, scope: Scope, record: RegionChoice) -> None:
+        key = scope.engine, scope.environment, record.entry.key.fingerprint, record.region
+        with self._lock:
+            self._unsaved[key] = record
+
+    def _later(self, work: Callable[[], None]) -> None:
+        if self._policy.background:
+            self._worker.submit(Task(self, lambda task: work()))
+        else:
+            work()
+
+    def _refresh(self) -> None:
+        """Look for newer models, now and then."""
+        if time.monotonic() - self._refreshed >= REFRESH_S:
+            self._refreshed = time.monotonic()
+            self._later(self.refresh)
+
+    def refresh(self) -> None:
+        """Have newer models take over. Reads their files."""
+        if self.gates.refresh():
+            self._count("models_replaced")
+
+
+_UNSIGNED: Final = 2**64 - 1
+
+
+def hexed(known: KnownTemplate) -> str:
+    """A template's fingerprint as stores have it."""
+    return f"{known.template.fingerprint & _UNSIGNED:016x}"

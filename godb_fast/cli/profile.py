@@ -133,7 +133,7 @@ def _gate(session: Session, known: list[tuple[LiveQuery, Decision]], laps: Laps)
 
     from godb_fast.learning.physical import pair_vectors, plan_vector, rank_vectors
 
-    gate = session.optimizer.untried.gate(session.engine.name)
+    gate = session.optimizer.untried.gates.gate(session.engine.name)
     if gate is None:
         return None
     steps = laps["slow statements"]

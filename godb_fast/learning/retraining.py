@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from godb_fast.errors import GodbError, InvalidInput, ModelRefused, StoreError
-from godb_fast.learning.models import Model
+from godb_fast.learning.models import Model, ModelFolder
 from godb_fast.learning.models.shipped import find
 from godb_fast.learning.models.waiting import ShadowFolder
 from godb_fast.store import SqliteStore
@@ -69,14 +69,21 @@ class ModelSlot:
         self.folder = folder
         self._how = how
         self._lock = threading.Lock()
+        self._seen = self._versions()
         refused: list[ModelRefused] = []
         self.model: Model | None = find(name, folder, refused=refused, **how)
         self.refused = tuple(refused)
 
+    def _versions(self) -> tuple[int, ...]:
+        return () if self.folder is None else tuple(ModelFolder(self.folder).versions(self.name))
+
     def refresh(self) -> bool:
         """Load a newer version, if one was exported and can be used; whether the model changed."""
         with self._lock:
-            before = self.model
+            versions, before = self._versions(), self.model
+            if versions == self._seen:
+                return False
+            self._seen = versions
             refused: list[ModelRefused] = []
             found = find(self.name, self.folder, refused=refused, **self._how)
             self.refused = tuple(refused)

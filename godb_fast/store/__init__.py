@@ -5,6 +5,7 @@ processes share. A store never fails a query: what it cannot write it drops, cou
 """
 
 from godb_fast.store.base import (
+    KeepsChoices,
     KeepsCorrections,
     KeepsCosts,
     KeepsExplorations,
@@ -31,6 +32,7 @@ from godb_fast.store.trials import PlanRun, TrialStore
 __all__ = [
     "Explorations",
     "FeatureStore",
+    "KeepsChoices",
     "KeepsCorrections",
     "KeepsCosts",
     "KeepsExplorations",

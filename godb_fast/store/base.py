@@ -13,6 +13,7 @@ from godb_fast.core import Decision, Observation
 from godb_fast.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from godb_fast.store.choices import KeptChoices
     from godb_fast.store.corrections import KeptCorrections
     from godb_fast.store.costs import KeptCosts
     from godb_fast.store.explorations import Explorations
@@ -178,6 +179,16 @@ class KeepsTrials(Protocol):
     @property
     def trials(self) -> TrialStore:
         """Runs of plans, for training."""
+        ...
+
+
+@runtime_checkable
+class KeepsChoices(Protocol):
+    """A store that also keeps what models chose."""
+
+    @property
+    def choices(self) -> KeptChoices:
+        """Regions of statements that a model was asked for."""
         ...
 
 
