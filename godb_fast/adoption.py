@@ -41,7 +41,25 @@ MAX_TEMPLATES: Final = 5_000
 MAX_TEXTS: Final = 1_000
 #: Templates that may wait to be planned for in the background; beyond it they come up again later.
 MAX_WAITING: Final = 256
-_STOP: Final = (None, "", None)
+#: Seconds between two looks for a better plan of one template: each may ask for another region.
+LOOK_APART_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A statement that is to be planned for; ``took_ms`` if its own plan was slow and a better one is sought.
+
+    ``scope`` is what the application's connection sees, where that is known.
+    """
+
+    print: Fingerprint | None
+    sql: str = ""
+    params: Parameters = None
+    took_ms: float | None = None
+    scope: Scope | None = None
+
+
+_STOP: Final = Waiting(None)
 
 
 def chosen_mode(mode: str | None, engine: str) -> str:
@@ -104,6 +122,11 @@ class CursorSession(Session):
     def scope(self) -> Scope:
         """The knowledge for what the engine holds now; asks the engine for its epoch."""
         return self._valid_scope()
+
+    @property
+    def scope_seen(self) -> Scope | None:
+        """The scope of the last decision, if there was one."""
+        return self._scope
 
     @property
     def scope_now(self) -> Scope:
@@ -257,8 +280,9 @@ class Adviser:
     def __init__(self, observer: Observer, idle_s: float) -> None:
         self._observer = observer
         self._idle_s = idle_s
-        self._waiting: queue.Queue[tuple[Fingerprint | None, str, Parameters]] = queue.Queue(MAX_WAITING)
+        self._waiting: queue.Queue[Waiting] = queue.Queue(MAX_WAITING)
         self._seen: dict[tuple[int, int], None] = {}
+        self._sought: dict[tuple[int, int], float] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._beside: Beside | None = None
@@ -286,13 +310,47 @@ class Adviser:
             if len(self._seen) >= MAX_TEMPLATES:
                 self._seen.pop(next(iter(self._seen)), None)
             self._seen[key] = None
-            self._idle.clear()
-            self._waiting.put((print_, sql, params))
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, args=(connect(),), name="godb-fast-adviser", daemon=True
-                )
-                self._thread.start()
+            self._put(Waiting(print_, sql, params), connect)
+
+    def look(
+        self,
+        print_: Fingerprint,
+        sql: str,
+        params: Parameters,
+        took_ms: float,
+        connect: Callable[[], Callable[[], Beside]],
+        scope: Scope | None = None,
+    ) -> None:
+        """Look for a plan that nobody has run, after a run of the engine's own that took long.
+
+        Parameters
+        ----------
+        scope : Scope, optional
+            What the application's connection sees; where that is not what a connection of our own does,
+            decisions say so.
+        """
+        policy = self._observer.optimizer.policy
+        if policy.untried == "off" or took_ms < policy.learn_from_ms or self._stopped:
+            return
+        key, now = (print_.hash, print_.casing), time.monotonic()
+        if now - self._sought.get(key, -LOOK_APART_S) < LOOK_APART_S:
+            return
+        with self._lock:
+            if self._halting or self._waiting.full():
+                return
+            if len(self._sought) >= MAX_TEMPLATES:
+                self._sought.pop(next(iter(self._sought)), None)
+            self._sought[key] = now
+            self._put(Waiting(print_, sql, params, took_ms, scope), connect)
+
+    def _put(self, waiting: Waiting, connect: Callable[[], Callable[[], Beside]]) -> None:
+        self._idle.clear()
+        self._waiting.put(waiting)
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._work, args=(connect(),), name="godb-fast-adviser", daemon=True
+            )
+            self._thread.start()
 
     def wait(self, timeout_s: float = 10.0) -> bool:
         """Wait until all that was considered so far is planned for."""
@@ -340,20 +398,28 @@ class Adviser:
     def _step(self, connect: Callable[[], Beside]) -> None:
         """Plan for the next template, or leave if there is none."""
         try:
-            print_, sql, params = self._waiting.get(timeout=self._idle_s)
+            waiting = self._waiting.get(timeout=self._idle_s)
         except queue.Empty:
-            print_ = None
+            waiting = _STOP
+        print_ = waiting.print
         if print_ is None:
             with self._lock:
                 if self._waiting.empty():
                     self._leave()
         elif self._halting:
             # Not this time: it is taken up when it is seen again.
-            self._seen.pop((print_.hash, print_.casing), None)
+            (self._seen if waiting.took_ms is None else self._sought).pop((print_.hash, print_.casing), None)
         else:
             if self._beside is None:
-                self._beside = connect()
-            self._plan(self._beside.session, print_, sql, params)
+                try:
+                    self._beside = connect()
+                except GodbError as error:
+                    _unsought(waiting, f"no connection of our own: {error}")
+                    raise
+            if waiting.took_ms is None:
+                self._plan(self._beside.session, print_, waiting.sql, waiting.params)
+            else:
+                self._seek(self._beside.session, waiting, waiting.took_ms)
             with self._lock:
                 if self._waiting.empty():
                     self._idle.set()
@@ -377,6 +443,25 @@ class Adviser:
             # A temporary table, or one that the application has not committed yet: no advice for this one.
             self._not_advised(error)
 
+    def _seek(self, session: Session, waiting: Waiting, took_ms: float) -> None:
+        try:
+            here, there = session.optimizer.scope(session.engine), waiting.scope
+            if there is not None and (here.environment, here.epoch) != (there.environment, there.epoch):
+                _unsought(waiting, "a connection of our own does not see what this one does")
+            else:
+                session.seek(waiting.sql, waiting.params, took_ms)
+        except GodbError as error:
+            _unsought(waiting, str(error))
+            self._not_advised(error)
+
     def _not_advised(self, error: GodbError) -> None:
         self._observer.optimizer.count("not_advised")
         log.debug("not advised: %s", error)
+
+
+def _unsought(waiting: Waiting, why: str) -> None:
+    """Have the application's decisions say why nothing is looked for."""
+    if waiting.print is not None and waiting.scope is not None and waiting.took_ms is not None:
+        known = waiting.scope.template(waiting.print)
+        if known is not None:
+            waiting.scope.unsought(known, why)

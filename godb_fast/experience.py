@@ -180,11 +180,13 @@ class Experience:
         *,
         cut: bool = False,
         steered: bool = False,
+        here: bool = False,
     ) -> None:
         """Look for a plan that nobody has run, after a run of the engine's own that took long.
 
         Also after one of a plan that a model chose (``steered``), where a newer model is there to ask.
-        ``cut`` says that the run was stopped. Nothing is raised.
+        ``cut`` says that the run was stopped, ``here`` that nobody waits for this connection. Nothing is
+        raised.
         """
         known = prepared.known
         if scope is None or known is None or self.policy.untried == "off":
@@ -210,7 +212,7 @@ class Experience:
         if not literals and known.template.slots:
             literals = fingerprint(sql, engine.dialect, backend=self.backend).literals
         slow = Slow(sql, prepared.params, known, literals, prepared.bucket, latency_ms, cut)
-        self.untried.consider(engine, scope, slow)
+        self.untried.consider(engine, scope, slow, here=here)
 
     @property
     def untried(self) -> Untried:

@@ -98,6 +98,8 @@ class KnownTemplate:
     regions: dict[bytes, Any] = field(default_factory=dict)
     looking: dict[bytes, Task] = field(default_factory=dict)
     looked_for_at: float = 0.0
+    #: Why no such plan is looked for, where that is the connection's fault.
+    unsought: str = ""
     #: The cluster of queries that it belongs to, once a model was asked.
     cluster: str | None = None
     #: Steerings refused from now on, with the reason.
@@ -214,6 +216,12 @@ class Scope:
             return True
         known = self.template(fingerprint(sql, dialect, backend=backend))
         return known is not None and not known.unprepared
+
+    def unsought(self, known: KnownTemplate, why: str) -> None:
+        """Have decisions say why no plan is looked for that nobody has run; nothing if one is."""
+        if known.unsought != why:
+            known.unsought = why
+            self.forget_exact(known.template.fingerprint)
 
     def template(self, print_: Fingerprint) -> KnownTemplate | None:
         """The known template of a fingerprint; its text is compared, so collisions never mix queries."""

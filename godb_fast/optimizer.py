@@ -319,6 +319,8 @@ class Optimizer(Experience):
     ) -> Prepared:
         """From what was proposed to a Decision, rendered where it steers."""
         steering, tell = draft.steering, draft.reasons
+        if known.unsought:
+            tell = partial(_unsought, known.unsought, tell)
         if steering is not NO_STEERING and engine.capabilities.whole:
             steering = draft.completed()
         if steering is not NO_STEERING:
@@ -369,6 +371,8 @@ class Optimizer(Experience):
         reason: str,
         clock: Clock,
     ) -> Prepared:
+        if known.unsought:
+            reason = f"{reason}; {NOT_LOOKED_FOR}: {known.unsought}"
         decision = Decision(
             fingerprint=known.template.fingerprint,
             sql=sql,
@@ -484,6 +488,16 @@ def _drafted(planned: Any) -> Draft:
     return Draft.planned(known.planner, planned, known.own_plans[planned.bucket], known.margin)
 
 
+NOT_LOOKED_FOR: Final = "no plan is looked for that nobody has run"
+
+
+def _unsought(
+    why: str, tell: Callable[[], tuple[str, tuple[tuple[int, str], ...]]]
+) -> tuple[str, tuple[tuple[int, str], ...]]:
+    reason, blocks = tell()
+    return f"{reason}; {NOT_LOOKED_FOR}: {why}", blocks
+
+
 def _made(
     scope: Scope, draft: Draft | None, planned: Any, field: str, tell: Callable[[], Any] | None = None
 ) -> dict[str, Any]:
@@ -507,6 +521,8 @@ def _made(
         }
     if draft is None:
         draft, laps = _drafted(planned), planned.timings_us
+        if planned.owner.unsought:
+            tell = partial(_unsought, planned.owner.unsought, tell or draft.reasons)
     if field in ("reason", "block_reasons"):
         reason, block_reasons = (tell or draft.reasons)()
         return {"reason": reason, "block_reasons": block_reasons}

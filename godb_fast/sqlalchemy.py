@@ -284,11 +284,16 @@ class Adoption:
             call: _Call | None = getattr(context, "_godb_fast", None)
             if call is None:
                 return
+            took_ms = (ended - call.started) * 1e3
             self._saw(connection, call, "ok", ended, cursor)
             if call.unplanned is not None and call.print is not None and self._adviser is not None:
                 self._adviser.consider(
                     call.print, *call.unplanned, lambda: self._planning_session(connection)
                 )
+                if self.mode == "steer" and self._can_steer:
+                    self._adviser.look(
+                        call.print, *call.unplanned, took_ms, lambda: self._planning_session(connection)
+                    )
         except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
             self._observer.failed("after a statement", error)
 

@@ -107,18 +107,20 @@ class Untried:
 
     # -- looking --------------------------------------------------------------------------------------
 
-    def consider(self, engine: Engine, scope: Scope, slow: Slow) -> None:
+    def consider(self, engine: Engine, scope: Scope, slow: Slow, *, here: bool = False) -> None:
         """Look for a better plan, once per region and model: in the background, or now if the policy says so.
 
         In the background nothing is looked for on a connection that has no second one beside it: the caller
-        would wait. Nothing is raised: the caller's statement is done.
+        would wait. ``here`` says that nobody does. Nothing is raised: the caller's statement is done.
         """
         known, region = slow.known, slow.region
-        apart = isinstance(engine, HasTwins) and engine.has_twins
-        if (self._policy.background and not apart) or not self._may(engine, known, slow):
+        if not self._may(engine, known, slow):
             return
-        if not self._policy.background:
+        if here or not self._policy.background:
             self._look(engine, scope, slow)
+            return
+        if not (isinstance(engine, HasTwins) and engine.has_twins):
+            scope.unsought(known, "this connection is the caller's, and no other is opened beside it")
             return
 
         def work(task: Task) -> None:
@@ -127,7 +129,9 @@ class Untried:
                 task.interrupt = twin.interrupt
                 # What only the session's connection sees (temporary tables, SET) would be planned otherwise.
                 same = (twin.schema_epoch(), twin.environment()) == (scope.epoch, scope.environment)
-                if same and not task.stopped:
+                if not same:
+                    scope.unsought(known, "a second connection does not see what this one does")
+                elif not task.stopped:
                     self._look(twin, scope, slow)
             finally:
                 task.interrupt = None
@@ -185,12 +189,14 @@ class Untried:
             return
         except EngineError as error:
             self._log_once("not_looked_for", str(error))
+            scope.unsought(known, str(error))
             return
         except Exception as error:
             log.debug("no untried plan was looked for", exc_info=True)
             self._log_once("not_looked_for", f"{type(error).__name__}: {error}")
             return
         known.looked_for_at = time.monotonic()
+        scope.unsought(known, "")
         self._keep(scope, record)
         self.save()
         self._count("untried" if record.steers else "looked_for_in_vain")
@@ -287,6 +293,8 @@ class Untried:
                 continue
             known.quarantine.update(record.discarded)
             known.baseline_ms.setdefault(region, record.entry.evidence.default_s * 1e3)
+            if record.runs:
+                known.steered_ms.setdefault((region, steering.key), (record.runs, record.best_s * 1e3))
             self._serve(engine, scope, known, record)
             self._count("choices_recalled")
 

@@ -163,6 +163,8 @@ class PostgresConnection(Passing):
                 raise
             took = (time.perf_counter() - begun) * 1e3
             self._pilot.noted(print_, cursor, found, took)
+            if self.mode == "steer" and print_ is not None and found is not None:
+                self._pilot.look(self._adviser, self._raw, print_, query, params, took)
         if self.mode == "advise" and print_ is not None and only_reads(print_):
             self._advise(print_, query, params)
 

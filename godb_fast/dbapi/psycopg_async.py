@@ -144,7 +144,10 @@ class AsyncPostgresConnection(Passing):
             stopped = not isinstance(error, Exception) or sqlstate(error) == STOPPED
             self._observer.saw(print_, "cancelled" if stopped else "error", took_ms, None)
             raise
-        self._pilot.noted(print_, cursor, found, (time.perf_counter() - begun) * 1e3)
+        took_ms = (time.perf_counter() - begun) * 1e3
+        self._pilot.noted(print_, cursor, found, took_ms)
+        if print_ is not None and found is not None:
+            self._pilot.look(self._adviser, self._raw, print_, query, params, took_ms)
 
     async def _drive(self, steps: Generator[Step, Any, Steered], cursor: Any) -> Steered:
         """Do what steering a statement takes, step by step, awaiting whatever waits for the server."""

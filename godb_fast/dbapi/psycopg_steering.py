@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from godb_fast.adoption import CursorSession, Observer
+from godb_fast.adoption import Adviser, CursorSession, Observer, beside_postgres
 from godb_fast.engines.base import EngineResult, Parameters, Rendered
 from godb_fast.engines.postgres import PostgresEngine, fence
 from godb_fast.engines.postgres.driver import STOPPED, blames_no_plan, sqlstate
@@ -255,6 +255,16 @@ class Pilot:
             )
         except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
             self._observer.failed("noting", error)
+
+    def look(
+        self, adviser: Adviser, raw: Any, print_: Fingerprint, query: str, params: Parameters, took_ms: float
+    ) -> None:
+        """Look for a better plan on a connection of our own, if the statement was slow. Never raises."""
+        try:
+            scope = None if self._session is None else self._session.scope_seen
+            adviser.look(print_, query, params, took_ms, lambda: beside_postgres(raw, self.optimizer), scope)
+        except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
+            self._observer.failed("looking for a better plan", error)
 
     def _columns(self, cursor: Any) -> _Columns:
         described = cursor.description or ()
