@@ -93,11 +93,11 @@ class KnownTemplate:
     estimated: dict[tuple[bytes, str], float] = field(default_factory=dict)
     #: Regions in which it was explored: there only what was proved steers.
     explored: tuple[bytes, ...] = ()
-    #: Regions for which a plan was looked for that nobody had run (``choices.RegionChoice``), those that are
-    #: being looked at, and when that was last done by ``time.monotonic()``.
+    #: Regions for which a plan was looked for that nobody had run (``choices.RegionChoice``), what looks at
+    #: them, which model was asked last, and when by ``time.monotonic()``.
     regions: dict[bytes, Any] = field(default_factory=dict)
     looking: dict[bytes, Task] = field(default_factory=dict)
-    looked_for_at: float = 0.0
+    looked: dict[bytes, tuple[str | None, float]] = field(default_factory=dict)
     #: Why no such plan is looked for, where that is the connection's fault.
     unsought: str = ""
     #: The cluster of queries that it belongs to, once a model was asked.

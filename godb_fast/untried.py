@@ -137,6 +137,7 @@ class Untried:
                 task.interrupt = None
                 twin.close()
 
+        known.looked[region] = self.gates.key(engine.name), time.monotonic()
         known.looking[region] = task = Task(engine, work)
         self._worker.submit(task)
 
@@ -154,14 +155,12 @@ class Untried:
         task = known.looking.get(region)
         if model == "" or (task is not None and not task.ended):
             return False
-        record = known.regions.get(region)
-        if record is None:
-            if len(known.regions) >= MOST_REGIONS:
-                return False
-        elif record.model == model:
-            if time.monotonic() - known.looked_for_at < AGAIN_S:
-                return False
-            known.looked_for_at = time.monotonic()
+        if region not in known.regions and len(known.regions) >= MOST_REGIONS:
+            return False
+        asked, when = known.looked.get(region, (None, -AGAIN_S))
+        if asked == model and time.monotonic() - when < AGAIN_S:
+            # Whatever came of it: whether it rests on what it did is looked at later.
+            return False
         effects = known.effects
         if not (effects.pure and (effects.steerable or effects.checkable)) or known.unprepared:
             return False
@@ -174,6 +173,7 @@ class Untried:
         before = known.regions.get(region)
         try:
             gate = self.gates.gate(engine.name)
+            known.looked[region] = self.gates.key(engine.name), time.monotonic()
             if gate is None:
                 return
             if before is not None and before.model == identity(gate.model.card):
@@ -184,7 +184,8 @@ class Untried:
             record = choices.settled(before, self._chosen(engine, scope, slow, gate))
             self._serve(engine, scope, known, record)
         except QueryCancelled:
-            # By the end of the session, or of the process.
+            # By the end of the session, or of the process: another one may look.
+            known.looked.pop(region, None)
             self._count("looking_interrupted")
             return
         except EngineError as error:
@@ -195,7 +196,6 @@ class Untried:
             log.debug("no untried plan was looked for", exc_info=True)
             self._log_once("not_looked_for", f"{type(error).__name__}: {error}")
             return
-        known.looked_for_at = time.monotonic()
         scope.unsought(known, "")
         self._keep(scope, record)
         self.save()
@@ -274,7 +274,7 @@ class Untried:
             record.region: record for record in scope.regions.get(known.template.fingerprint & _UNSIGNED, ())
         }
         kept |= known.regions
-        known.regions = {}
+        known.regions, known.looked = {}, {}
         effects = known.effects
         if self._policy.untried == "off" or not (effects.pure and (effects.steerable or effects.checkable)):
             return
@@ -295,12 +295,14 @@ class Untried:
             known.baseline_ms.setdefault(region, record.entry.evidence.default_s * 1e3)
             if record.runs:
                 known.steered_ms.setdefault((region, steering.key), (record.runs, record.best_s * 1e3))
+            known.looked[region] = record.model, time.monotonic()
             self._serve(engine, scope, known, record)
             self._count("choices_recalled")
 
     def outgrown(self, known: KnownTemplate, served: Served) -> None:
         """What a choice rests on has changed: its region may be looked at again."""
         known.regions.pop(served.region, None)
+        known.looked.pop(served.region, None)
 
     # -- how it turns out -----------------------------------------------------------------------------
 
@@ -325,6 +327,9 @@ class Untried:
             record = known.regions[served.region] = record.ran(latency_ms / 1e3)
             if record.runs in (1, TOLD_RUNS):
                 self._keep(scope, record)
+        if self.gates.key(scope.engine) is None:
+            # By a choice of an earlier process: its model is read, and its bounds with it, by somebody else.
+            self._later(lambda: self._load(scope.engine))
         if self.gates.full or record.runs in (1, TOLD_RUNS):
             self._later(self.save)
 
@@ -365,6 +370,9 @@ class Untried:
             self._worker.submit(Task(self, lambda task: work()))
         else:
             work()
+
+    def _load(self, engine: str) -> None:
+        self.gates.gate(engine)
 
     def _refresh(self) -> None:
         """Look for newer models, now and then."""

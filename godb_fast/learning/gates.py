@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Outcomes that wait to be written.
 MOST_WAITING: Final = 8
+
+_all: weakref.WeakSet[Gates] = weakref.WeakSet()
 
 
 def identity(card: Card) -> str:
@@ -66,7 +69,14 @@ class Gates:
         self._clusters: dict[tuple[str, str], QueryClusters] = {}
         self._placed: set[tuple[str, str]] = set()
         self._waiting: list[Outcome] = []
+        _all.add(self)
+        self.reset()
+
+    def reset(self) -> None:
+        """Locks that nobody holds: at first, and in the child of a fork."""
         self._lock = threading.RLock()
+        for slot in self._slots.values():
+            slot.reset()
 
     # -- models ---------------------------------------------------------------------------------------
 
@@ -140,23 +150,24 @@ class Gates:
     def _known(self, model: str) -> Sequence[Outcome]:
         if self._store is None:
             return ()
+        waiting = [outcome for outcome in self._waiting if outcome.model == model]
         try:
-            return self._store.outcomes.of(model, WINDOW)
+            return [*self._store.outcomes.of(model, WINDOW), *waiting]
         except StoreError as error:
             self._say("not_recalled", str(error))
-            return ()
+            return waiting
 
     # -- outcomes -------------------------------------------------------------------------------------
 
     def observe(
         self, engine: str, model: str, choice: Choice, log_ratio: float, fingerprint: str, *, cut: bool
     ) -> bool | None:
-        """Learn how a choice turned out; whether its bound held, None if another model has the gate now."""
+        """Learn how a choice turned out; whether its bound held; None if it is not the gate's model."""
         outcome = Outcome(model, fingerprint, choice.cluster, score_of(choice, log_ratio), cut)
-        with self._lock:
-            if self._store is not None:
-                self._waiting.append(outcome)
-        gate = self.gate(engine)
+        gate = self._gates.get(engine)
+        if self._store is not None:
+            # A gate that nobody has asked for yet begins with it.
+            self._waiting.append(outcome)
         if gate is None or identity(gate.model.card) != model:
             return None
         return gate.observe(choice, log_ratio, fingerprint=fingerprint, cut=cut)
@@ -224,3 +235,12 @@ class Gates:
             except (StoreError, InvalidInput) as error:
                 self._say("not_recalled", str(error))
         return QueryClusters()
+
+
+def _after_fork() -> None:
+    for gates in list(_all):
+        gates.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -68,11 +68,15 @@ class ModelSlot:
         self.name = name
         self.folder = folder
         self._how = how
-        self._lock = threading.Lock()
+        self.reset()
         self._seen = self._versions()
         refused: list[ModelRefused] = []
         self.model: Model | None = find(name, folder, refused=refused, **how)
         self.refused = tuple(refused)
+
+    def reset(self) -> None:
+        """A lock that nobody holds: at first, and in the child of a fork."""
+        self._lock = threading.Lock()
 
     def _versions(self) -> tuple[int, ...]:
         return () if self.folder is None else tuple(ModelFolder(self.folder).versions(self.name))

@@ -376,3 +376,73 @@ def test_two_processes_keep_what_either_discarded(store):
     assert store.choices.of("e", "d")[0]["discarded"] == {}
     assert store.choices.of("e", "elsewhere") == []
     assert store.choices.forget("e", "d") == 1
+
+
+def test_on_duckdb_too(tmp_path, store):
+    import duckdb
+
+    path = tmp_path / "skewed.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        for statement in (
+            "CREATE TABLE a AS SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END AS k, i % 100 AS n FROM range(3000) r(i)",
+            "CREATE TABLE b AS SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END AS k, i % 50 AS m FROM range(3000) r(i)",
+            "CREATE TABLE c AS SELECT i % 50 AS m, i % 100 AS n, CASE WHEN i % 500 = 0 THEN 'rare' ELSE 'common' END "
+            "AS tag FROM range(3000) r(i)",
+        ):
+            connection.execute(statement)
+    query = (
+        "SELECT count(*) FROM a JOIN b ON a.k = b.k JOIN c ON c.m = b.m AND c.n = a.n "
+        "WHERE c.tag = 'rare' AND a.n < 50"
+    )
+    eager = ranker("delta_joins", at=0.5, below=-1.0, above=0.5)
+    ModelFolder(store.models).export(eager.card, eager.data)
+    # No plan of ours is estimated to be so much cheaper: what is chosen is the model's choice.
+    policy = {"margin": 1e9, "allowance": 50.0}
+    with session(str(path), store, **policy) as steering:
+        rows = [steering.execute(query) for _ in range(2)]
+        assert [row.observation.steered for row in rows] == [False, True]
+    with session(str(path), store, **policy) as steering:
+        again = steering.execute(query)
+        assert again.observation.steered
+        assert again.fetchall() == rows[0].fetchall()
+        assert again.decision.steering.join_trees == rows[1].decision.steering.join_trees
+        assert "untried" not in steering.optimizer.counters
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("INSERT INTO a SELECT i, i % 100 FROM range(3000, 6000) r(i)")
+    with session(str(path), store, **policy) as steering:
+        assert not steering.execute(query).observation.steered
+
+
+def test_a_search_that_fails_is_not_begun_with_every_slow_run(server, store, monkeypatch):
+    def broken(*_, **__):
+        raise ValueError("nobody expected this")
+
+    give(store)
+    tries = []
+    monkeypatch.setattr(untried, "candidates", lambda *_, **__: tries.append(1) or broken())
+    with session(server, store) as steering:
+        for _ in range(4):
+            steering.execute(QUERY.format(3))
+        assert steering.optimizer.counters["not_looked_for"] == 1
+    assert len(tries) == 1
+
+
+def test_the_child_of_a_fork_looks_for_itself(server, store):
+    import os
+
+    if not hasattr(os, "fork"):
+        pytest.skip("nothing to fork")
+    give(store)
+    with session(server, store) as steering:
+        steering.execute(QUERY.format(3))
+        gates = steering.optimizer.untried.gates
+        with gates._lock:
+            child = os.fork()
+            if not child:
+                # Whoever held the lock is not here.
+                ended = os._exit
+                try:
+                    ended(0 if gates._lock.acquire(timeout=5.0) and gates.gate("postgresql") else 1)
+                finally:
+                    ended(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
