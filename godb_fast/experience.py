@@ -242,8 +242,11 @@ class Experience:
 
     def _trained(self, what: str, why: str) -> None:
         """Something became of a training."""
-        self.log_once(what, why)
-        if what == "model_promoted" and self._untried is not None:
+        if what != "model_promoted":
+            self.log_once(what, why)
+            return
+        self.count(what)
+        if self._untried is not None:
             self._untried.refresh()
 
     def recorded(self, executions: int = 1) -> None:
@@ -307,7 +310,7 @@ class Experience:
         if served is None or served.choice is None or not default_ms or not latency_ms > 0.0:
             return
         self.untried.saw(scope, prepared, latency_ms, default_ms, cut=cut)
-        if self._retrainer is not None and self.untried.gates.shut(scope.engine):
+        if self._retrainer is not None and self.untried.gates.strained(scope.engine):
             self._retrainer.drifted("the bounds of the ranker break more often than they may")
 
     def wants_profile(self, engine: Engine, prepared: Prepared) -> bool:

@@ -26,7 +26,6 @@ from godb_fast.core import Steering
 from godb_fast.engines.base import Engine, HasTwins, Parameters
 from godb_fast.errors import EngineError, QueryCancelled, StoreError
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
-from godb_fast.exploring.entries import rows_of
 from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
 from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number
 from godb_fast.knowledge import KnownTemplate, Prepared, Scope, Served, explored_near
@@ -202,6 +201,9 @@ class Untried:
         self._count("untried" if record.steers else "looked_for_in_vain")
 
     def _chosen(self, engine: Engine, scope: Scope, slow: Slow, gate: Gate) -> RegionChoice:
+        # Whoever only serves what an earlier process chose needs nothing of it.
+        from godb_fast.exploring.entries import rows_of
+
         known, region = slow.known, slow.region
         query = LiveQuery("query", slow.sql, slow.params)
         uses = carrying.dependencies_of(engine, known.sql) if known.sql else None

@@ -148,10 +148,10 @@ class Gate:
             return self._bounds.observe(score, fingerprint=fingerprint, cluster=cluster, cut=cut)
 
     @property
-    def shut(self) -> bool:
-        """Bounds broke so often that none is given any more to queries that are not known apart."""
+    def strained(self) -> bool:
+        """Whether bounds broke so often that their level has come two thirds of the way to certainty."""
         with self._lock:
-            return math.isinf(self._bounds.scope()[1].quantile)
+            return self._bounds.scope()[1].working > 1.0 - (1.0 - self._bounds.level) / 3.0
 
 
 def score_of(choice: Choice, log_ratio: float) -> float:

@@ -172,10 +172,10 @@ class Gates:
             return None
         return gate.observe(choice, log_ratio, fingerprint=fingerprint, cut=cut)
 
-    def shut(self, engine: str) -> bool:
-        """Whether bounds of an engine's gate broke so often that it gives none any more."""
+    def strained(self, engine: str) -> bool:
+        """Whether bounds of an engine's gate break more often than they may."""
         gate = self._gates.get(engine)
-        return gate is not None and gate.shut
+        return gate is not None and gate.strained
 
     @property
     def full(self) -> bool:

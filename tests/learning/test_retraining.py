@@ -22,6 +22,7 @@ from learning.rankers import ranker
 from benchmarks.executions import fill
 from godb_fast.core import PhysicalNode, PhysicalPlan
 from godb_fast.errors import InvalidInput
+from godb_fast.feedback.costs import CostScope
 from godb_fast.learning import retraining
 from godb_fast.learning.features import FEATURES_VERSION
 from godb_fast.learning.models import ModelFolder, shipped
@@ -29,6 +30,7 @@ from godb_fast.learning.models.waiting import ShadowFolder
 from godb_fast.learning.physical import plan_vector
 from godb_fast.learning.pipelines import PIPELINE_COLUMNS
 from godb_fast.learning.retraining import ModelSlot, Retrainer
+from godb_fast.lessons import CostLessons
 from godb_fast.store import PlanRun, SqliteStore
 from godb_fast.store.trainings import LEASE_S, Trainings
 
@@ -128,6 +130,23 @@ def _next(store: SqliteStore, name: str):
 
 def _bytes(store: SqliteStore, name: str) -> bytes:
     return ModelFolder(store.models).load(name, 1).data
+
+
+def test_drift_is_a_reason_once_a_tenth_is_new(store: SqliteStore) -> None:
+    retrainer = Retrainer(store, every=500)
+    fill(store, 15, templates=5)
+    assert not retrainer.noted(15)
+    assert retrainer.due() is None
+    retrainer.drifted("drift: costs")
+    assert retrainer.noted()
+    assert retrainer.due() is None
+    fill(store, 15, templates=5, seed=2)
+    assert retrainer.due() == "drift: costs"
+    lessons = CostLessons(CostScope("duckdb", "db", "machine"))
+    assert lessons.drift() is None
+    lessons.model._all.freeze("drift: Page-Hinkley test of log errors")
+    assert lessons.drift() == "drift: Page-Hinkley test of log errors"
+    assert lessons.drift() is None
 
 
 def test_one_training_at_a_time_and_once_an_hour_for_all_processes(store: SqliteStore) -> None:

@@ -268,6 +268,21 @@ def test_outcomes_move_the_bounds_of_the_next_process(server, store):
         assert steering.optimizer.untried.gates.gate("postgresql")._bounds.to_dict()["narrow"] == []
 
 
+def test_bounds_that_break_too_often_are_a_reason_to_train(server, store):
+    give(store)
+    with session(server, store, retrain="on", retrain_every=10**6) as steering:
+        for _ in range(3):
+            steering.execute(QUERY.format(3))
+        retrainer = steering.optimizer._retrainer
+        assert retrainer._drift is None
+        gate = steering.optimizer.untried.gates.gate("postgresql")
+        for number in range(10):
+            gate.replay(3.0 + number, None, None, cut=False)
+        assert gate.strained
+        steering.execute(QUERY.format(3))
+        assert retrainer._drift == "the bounds of the ranker break more often than they may"
+
+
 def test_runs_of_a_choice_are_kept_to_train_on(server, store):
     from datetime import UTC, datetime
 
