@@ -82,7 +82,7 @@ def only_reads(print_: Fingerprint) -> bool:
 class Beside:
     """A session for planning, how to close its connection, and how to end what runs on it."""
 
-    session: Session
+    session: CursorSession
     close: Callable[[], object]
     interrupt: Callable[[], object]
 
@@ -97,7 +97,7 @@ def beside_postgres(raw: Any, optimizer: Optimizer) -> Callable[[], Beside]:
 
     def connect() -> Beside:
         engine = open_url(url, password=lambda: password)
-        return Beside(Session(optimizer, engine, mode="advise"), engine.close, lambda: None)
+        return Beside(CursorSession(optimizer, engine, mode="advise"), engine.close, lambda: None)
 
     return connect
 
@@ -111,7 +111,9 @@ def beside_duckdb(raw: Any, optimizer: Optimizer) -> Callable[[], Beside]:
     cursor = raw.cursor()
 
     def connect() -> Beside:
-        return Beside(Session(optimizer, open_engine(cursor), mode="advise"), cursor.close, cursor.interrupt)
+        return Beside(
+            CursorSession(optimizer, open_engine(cursor), mode="advise"), cursor.close, cursor.interrupt
+        )
 
     return connect
 
@@ -154,6 +156,25 @@ class CursorSession(Session):
     def validated(self, outlook: Outlook) -> None:
         """A steered run was complete, and what it was to validate is as expected."""
         self._validated(outlook)
+
+    def seek(self, sql: str, params: Parameters, default_ms: float) -> None:
+        """Look for a plan that nobody has run, here and now, for a statement that somebody else runs.
+
+        Parameters
+        ----------
+        default_ms : float
+            How long it took there under the engine's own plan.
+
+        Raises
+        ------
+        GodbError
+            If the statement cannot be planned here.
+        """
+        with self._lock:
+            self._check_open()
+            scope = self._valid_scope()
+            prepared = self.optimizer.decide(self.engine, scope, sql, params)
+            self.optimizer.consider(self.engine, scope, prepared, sql, default_ms, here=True)
 
     def changed(self, outlook: Outlook) -> bool:
         """Whether a steered run failed because the schema changed since it was decided on."""
@@ -443,7 +464,7 @@ class Adviser:
             # A temporary table, or one that the application has not committed yet: no advice for this one.
             self._not_advised(error)
 
-    def _seek(self, session: Session, waiting: Waiting, took_ms: float) -> None:
+    def _seek(self, session: CursorSession, waiting: Waiting, took_ms: float) -> None:
         try:
             here, there = session.optimizer.scope(session.engine), waiting.scope
             if there is not None and (here.environment, here.epoch) != (there.environment, there.epoch):

@@ -296,25 +296,6 @@ class Session(Steerer):
     def _consider(self, prepared: Prepared, sql: str, latency_ms: float, **how: bool) -> None:
         self.optimizer.consider(self.engine, self._scope, prepared, sql, latency_ms, **how)
 
-    def seek(self, sql: str, params: Parameters, default_ms: float) -> None:
-        """Look for a plan that nobody has run, here and now, for a statement that somebody else runs.
-
-        Parameters
-        ----------
-        default_ms : float
-            How long it took there under the engine's own plan.
-
-        Raises
-        ------
-        GodbError
-            If the statement cannot be planned here.
-        """
-        with self._lock:
-            self._check_open()
-            scope = self._valid_scope()
-            prepared = self.optimizer.decide(self.engine, scope, sql, params)
-            self.optimizer.consider(self.engine, scope, prepared, sql, default_ms, here=True)
-
     # -- exploring ----------------------------------------------------------------------------------
 
     def explore(

@@ -20,7 +20,6 @@ from godb_fast.engines.base import EngineResult
 from godb_fast.engines.duckdb import DuckDBEngine
 from godb_fast.errors import EngineError, QueryCancelled
 from godb_fast.optimizer import Optimizer, Prepared
-from godb_fast.session import Session
 from godb_fast.sql import Fingerprint
 
 #: Seconds that the cursor for planning in the background is kept: it keeps the file open.
@@ -207,7 +206,9 @@ class DuckDBConnection(Passing):
         if self._engine is None:
             return beside_duckdb(self._beside, self.optimizer)
         engine = self._engine.cursor()
-        return lambda: Beside(Session(self.optimizer, engine, mode="advise"), engine.close, engine.interrupt)
+        return lambda: Beside(
+            CursorSession(self.optimizer, engine, mode="advise"), engine.close, engine.interrupt
+        )
 
     def _steered(
         self, print_: Fingerprint, session: CursorSession, arguments: Any
