@@ -123,6 +123,18 @@ class KnownTemplate:
     dependencies: Dependencies | None = None
     looked_at: float = 0.0
 
+    def unchosen(self, region: bytes) -> tuple[str, dict[str, Any]]:
+        """What there is to say where no plan serves that nobody has run: words, and fields of a Decision."""
+        record = self.regions.get(region)
+        if record is not None and not record.steers:
+            choice = record.choice
+            model = record.model.partition("@")[0]
+            told = {"bound": choice.bound, "support": choice.support, "cluster": choice.cluster}
+            return f"; nor to a plan that nobody has run: {choice.reason}", {"models": (model,), **told}
+        if self.unsought:
+            return f"; no plan is looked for that nobody has run: {self.unsought}", NO_MODEL
+        return "", NO_MODEL
+
     def carried(self) -> KnownTemplate:
         """A copy for another scope, without what is attached to this one: it learns apart from now on."""
         copied = copy(self)

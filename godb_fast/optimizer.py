@@ -319,8 +319,6 @@ class Optimizer(Experience):
     ) -> Prepared:
         """From what was proposed to a Decision, rendered where it steers."""
         steering, tell = draft.steering, draft.reasons
-        if known.unsought:
-            tell = partial(_unsought, known.unsought, tell)
         if steering is not NO_STEERING and engine.capabilities.whole:
             steering = draft.completed()
         if steering is not NO_STEERING:
@@ -340,7 +338,7 @@ class Optimizer(Experience):
             "fingerprint": known.template.fingerprint,
             "sql": sent,
             "steering": steering,
-            "_make": partial(_made, scope, draft, laps, tell=tell),
+            "_make": partial(_made, scope, draft, laps, tell=tell, known=known if rendered is None else None),
         }
         if rendered is not None:
             values["action"] = "steer"
@@ -371,15 +369,15 @@ class Optimizer(Experience):
         reason: str,
         clock: Clock,
     ) -> Prepared:
-        if known.unsought:
-            reason = f"{reason}; {NOT_LOOKED_FOR}: {known.unsought}"
+        more, fields = known.unchosen(b"")
         decision = Decision(
             fingerprint=known.template.fingerprint,
             sql=sql,
-            reason=reason,
+            reason=reason + more,
             engine=scope.engine,
             epoch=scope.epoch,
             timings_us=clock.laps,
+            **fields,
         )
         return Prepared(decision, None, known, params=params)
 
@@ -488,22 +486,18 @@ def _drafted(planned: Any) -> Draft:
     return Draft.planned(known.planner, planned, known.own_plans[planned.bucket], known.margin)
 
 
-NOT_LOOKED_FOR: Final = "no plan is looked for that nobody has run"
-
-
-def _unsought(
-    why: str, tell: Callable[[], tuple[str, tuple[tuple[int, str], ...]]]
-) -> tuple[str, tuple[tuple[int, str], ...]]:
-    reason, blocks = tell()
-    return f"{reason}; {NOT_LOOKED_FOR}: {why}", blocks
-
-
 def _made(
-    scope: Scope, draft: Draft | None, planned: Any, field: str, tell: Callable[[], Any] | None = None
+    scope: Scope,
+    draft: Draft | None,
+    planned: Any,
+    field: str,
+    tell: Callable[[], Any] | None = None,
+    known: KnownTemplate | None = None,
 ) -> dict[str, Any]:
     """Fields of a LateDecision: the reasons, or all others.
 
-    Without a draft, ``planned`` is what a route came to; else the times of its steps.
+    Without a draft, ``planned`` is what a route came to; else the times of its steps. ``known`` is given
+    where nothing is steered.
     """
     laps = planned
     if draft is None and planned.served is not None:
@@ -520,19 +514,18 @@ def _made(
             **chosen_fields(planned.served[2]),
         }
     if draft is None:
-        draft, laps = _drafted(planned), planned.timings_us
-        if planned.owner.unsought:
-            tell = partial(_unsought, planned.owner.unsought, tell or draft.reasons)
+        draft, laps, known = _drafted(planned), planned.timings_us, planned.owner
+    more, fields = ("", NO_MODEL) if known is None else known.unchosen(draft.bucket)
     if field in ("reason", "block_reasons"):
         reason, block_reasons = (tell or draft.reasons)()
-        return {"reason": reason, "block_reasons": block_reasons}
+        return {"reason": reason + more, "block_reasons": block_reasons}
     return {
         "candidates": LazyCandidates(draft.candidates),
         "scenarios": draft.scenarios,
         "engine": scope.engine,
         "epoch": scope.epoch,
         "timings_us": laps,
-        **NO_MODEL,
+        **fields,
     }
 
 

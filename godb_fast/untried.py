@@ -263,6 +263,8 @@ class Untried:
             known.regions[region] = record
             others = tuple(each for each in known.verified if each.choice is None or each.region != region)
             if served is None and len(others) == len(known.verified):
+                # Decisions say why.
+                scope.forget_exact(known.template.fingerprint)
                 return
             known.verified = others if served is None else (*others, served)
             known.route = None

@@ -73,7 +73,6 @@ class Gate:
         self.model = model
         self._support, self._own = _supports(card)
         self._bounds = _bounds(card)
-        self._cost_share = card.calibration.get("cost_share", 0.0)
         self._chooser = Chooser(self._bounds, ChoosingPolicy(budget))
         self._lock = threading.Lock()
 
@@ -111,7 +110,7 @@ class Gate:
         means = np.zeros(1 + len(plans))
         if plans:
             vectors = pair_vectors(np.array([plan_vector(plan) for plan in plans]), own)
-            means[1:] = self.model.predict(rank_vectors(vectors)) + cost_says(vectors, self._cost_share)
+            means[1:] = log_ratios(self.model, vectors)
             # Of plans unlike all that was seen nothing is predicted, nor of those that look like the default.
             unlike = self._support.distances(vectors) > self._support.allowed + 1e-9
             alike = ~vectors[:, : len(PHYSICAL_COLUMNS)].any(axis=1)
@@ -152,6 +151,18 @@ class Gate:
         """Whether bounds broke so often that their level has come two thirds of the way to certainty."""
         with self._lock:
             return self._bounds.scope()[1].working > 1.0 - (1.0 - self._bounds.level) / 3.0
+
+
+def log_ratios(ranker: Model, pairs: Floats) -> Floats:
+    """What a ranker says of plans, shape (n,): ln(time ÷ time of the engine's own plan).
+
+    Parameters
+    ----------
+    pairs : float64 array, shape (n, D)
+        In the order of ``PAIR_COLUMNS``.
+    """
+    found: Floats = ranker.predict(rank_vectors(pairs))
+    return found + cost_says(pairs, ranker.card.calibration.get("cost_share", 0.0))
 
 
 def score_of(choice: Choice, log_ratio: float) -> float:

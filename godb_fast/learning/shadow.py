@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.errors import ModelRefused
+from godb_fast.learning.gate import Gate, log_ratios
 from godb_fast.learning.models import Model
 from godb_fast.learning.models.shipped import find
 from godb_fast.learning.models.waiting import ShadowFolder
@@ -104,7 +105,7 @@ def _losses(model: Model, found: Gathered) -> Floats:
         pairs = found.pairs
         if not len(pairs.log_ratio):
             return np.zeros(0)
-        error = pairs.log_ratio - model.predict(pairs.vectors)
+        error = pairs.log_ratio - log_ratios(model, pairs.vectors)
         # Of a run that was cut it is known that it takes longer.
         error = np.where(pairs.cut, np.maximum(error, 0.0), np.abs(error))
         _, queries = np.unique(pairs.queries, return_inverse=True)
@@ -147,14 +148,14 @@ def judge(folder: ShadowFolder, name: str, store: SqliteStore) -> tuple[str, str
         return None
     key = f"{name}/{version}"
     try:
-        newer = Model(folder.load(name, version))
+        newer = _usable(Model(folder.load(name, version)))
     except ModelRefused as error:
         if not folder.place(name, version).exists():
             return None
         return _refused(folder, name, version, str(error), store)
-    former = find(name, folder.serving.path)
+    former = _former(folder, name)
     if former is None:
-        reason = "no other model served"
+        reason = "no other model serves"
     else:
         found = compare(newer, former, store)
         if not found.enough:
@@ -167,6 +168,22 @@ def judge(folder: ShadowFolder, name: str, store: SqliteStore) -> tuple[str, str
         return None
     store.trainings.judged(card.key, "promoted", reason)
     return "promoted", f"{card.key}: {reason}"
+
+
+def _usable(model: Model) -> Model:
+    """The model, if who serves by it takes it."""
+    if model.card.kind == "ranker":
+        Gate(model)
+    return model
+
+
+def _former(folder: ShadowFolder, name: str) -> Model | None:
+    found = find(name, folder.serving.path)
+    try:
+        return None if found is None else _usable(found)
+    except ModelRefused as error:
+        log.info("model %s does not serve: %s", name, error)
+        return None
 
 
 def _refused(

@@ -208,8 +208,13 @@ def test_it_is_served_only_where_the_policy_allows_it(server, store, policy):
 
 def test_where_nothing_was_chosen_only_a_newer_model_is_asked_again(server, store):
     give(store, **SHY)
-    _, counters = first(server, store, runs=3)
+    results, counters = first(server, store, runs=3)
     assert counters["looked_for_in_vain"] == 1
+    told = results[-1].decision
+    assert "; nor to a plan that nobody has run: no candidate is predicted to be faster" in told.reason
+    assert told.models == ("postgresql-ranker/1",)
+    assert told.cluster is not None
+    assert told.support is not None
     # By the next process neither.
     _, counters = first(server, store, runs=3)
     assert "looked_for_in_vain" not in counters
