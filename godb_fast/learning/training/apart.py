@@ -76,9 +76,16 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, terminated)
     # Who ignores it passes that on to processes that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for work in (watch.parent, lambda: watch.lease(trainings, lease)):
-        threading.Thread(target=work, daemon=True).start()
-    outcome, told = _outcome(lambda: _trained(store, models), watch)
+
+    def work() -> TrainingReport:
+        # Who is watched from here on may be interrupted from here on.
+        for watched in (watch.parent, lambda: watch.lease(trainings, lease)):
+            threading.Thread(target=watched, daemon=True).start()
+        folder = ShadowFolder(models)
+        folder.sweep()
+        return train(store, folder, trained_from=TRAINED_FROM)
+
+    outcome, told = _outcome(work, watch)
     watch.over.set()
     try:
         trainings.end(lease, outcome, told)
@@ -87,12 +94,6 @@ def main(arguments: list[str]) -> int:
     if outcome in ("failed", "interrupted"):
         print(told, file=sys.stderr)
     return {"exported": 0, "nothing": 1}.get(outcome, 2)
-
-
-def _trained(store: SqliteStore, models: str) -> TrainingReport:
-    folder = ShadowFolder(models)
-    folder.sweep()
-    return train(store, folder, trained_from=TRAINED_FROM)
 
 
 def _outcome(work: Callable[[], TrainingReport], watch: Watch) -> tuple[str, str]:
