@@ -7,7 +7,7 @@ is kept as well, so that nobody looks again before a newer model or other statis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,6 @@ from godb_fast.exploring.subjects import region_of
 from godb_fast.knowledge import KnownTemplate, Served
 from godb_fast.learning.choosing import Choice
 
-_UNSIGNED = 2**64 - 1
 #: A plan that turned out like the engine's own, or better, is not given up for what a model says of it.
 _AS_GOOD = 1.0
 
@@ -110,22 +109,6 @@ class RegionChoice:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidInput(f"what a model chose cannot be read: {error!r}") from error
-
-
-def by_template(states: Iterable[Mapping[str, Any]]) -> dict[int, tuple[RegionChoice, ...]]:
-    """What a store keeps, by unsigned fingerprint.
-
-    Raises
-    ------
-    InvalidInput
-        If an entry is of another format.
-    """
-    found: dict[int, tuple[RegionChoice, ...]] = {}
-    for state in states:
-        record = RegionChoice.from_dict(state)
-        key = record.entry.key.fingerprint & _UNSIGNED
-        found[key] = (*found.get(key, ()), record)
-    return found
 
 
 def holds(engine: Engine, known: KnownTemplate, record: RegionChoice, epoch: str) -> bool:

@@ -74,7 +74,7 @@ class Experience(Trying):
                 self.ledger.restore(records.losses(time.time() - self.ledger.window_s))
             scope.verified = recall.load(records, scope.engine, scope.environment, scope.epoch)
             scope.explored = recall.explored(records, scope.engine, scope.environment)
-            scope.regions = self._chosen(scope)
+            scope.chosen = self._chosen(scope)
 
         self._with_records(read, failing="not_recalled")
 

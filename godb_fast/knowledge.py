@@ -204,8 +204,8 @@ class Scope:
     verified: dict[int, tuple[tuple[MemoEntry, str], ...]] = field(default_factory=dict)
     #: Regions of templates that were explored, by unsigned fingerprint.
     explored: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
-    #: What models chose (``choices.RegionChoice``), by unsigned fingerprint, as the store has it.
-    regions: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    #: Fingerprints (in hexadecimal) of templates for which the store keeps what models chose.
+    chosen: frozenset[str] = frozenset()
     #: The scope of the same environment that this one came after.
     former: Scope | None = None
     #: What executions taught (``lessons.Lessons``), once something took long enough to be learned from.

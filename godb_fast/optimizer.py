@@ -243,7 +243,7 @@ class Optimizer(Experience):
         known.explored = scope.explored.get(known.template.fingerprint & (2**64 - 1), ())
         if scope.verified:
             self._attach(engine, scope, known)
-        if known.regions or scope.regions:
+        if known.regions or scope.chosen:
             self.untried.attach(engine, scope, known)
         carrying.shorten(known)
         return known

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from godb_fast.engines.base import Engine
-from godb_fast.errors import InvalidInput
 from godb_fast.knowledge import Prepared, Scope, explored_near
 from godb_fast.policy import Policy
 from godb_fast.sql import fingerprint
@@ -104,25 +103,16 @@ class Trying:
                 self._untried = self._untried or made
         return self._untried
 
-    def _chosen(self, scope: Scope) -> dict[int, tuple[Any, ...]]:
-        """What models chose here, in whatever process."""
+    def _chosen(self, scope: Scope) -> frozenset[str]:
+        """Templates for which models chose here, in whatever process."""
         from godb_fast.store import KeepsChoices
 
         store: object = self.store
         if self.policy.untried == "off" or not isinstance(store, KeepsChoices):
-            return {}
+            return frozenset()
         if self._untried is not None:
             self._untried.save()
-        states = store.choices.of(scope.engine, scope.environment)
-        if not states:
-            return {}
-        from godb_fast import choices
-
-        try:
-            return choices.by_template(states)
-        except InvalidInput as error:
-            self.log_once("not_recalled", str(error))
-            return {}
+        return store.choices.templates(scope.engine, scope.environment)
 
     # -- training in the background -----------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from godb_fast.background import Task, Worker
 from godb_fast.choices import RegionChoice
 from godb_fast.core import Steering
 from godb_fast.engines.base import Engine, HasTwins, Parameters
-from godb_fast.errors import EngineError, QueryCancelled, StoreError
+from godb_fast.errors import EngineError, InvalidInput, QueryCancelled, StoreError
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
 from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number
@@ -274,10 +274,7 @@ class Untried:
 
     def attach(self, engine: Engine, scope: Scope, known: KnownTemplate) -> None:
         """Give a template what was chosen for it in another scope or process, where that still holds."""
-        kept = {
-            record.region: record for record in scope.regions.get(known.template.fingerprint & _UNSIGNED, ())
-        }
-        kept |= known.regions
+        kept = self._kept(scope, known) | known.regions
         known.regions, known.looked = {}, {}
         effects = known.effects
         if self._policy.untried == "off" or not (effects.pure and (effects.steerable or effects.checkable)):
@@ -302,6 +299,16 @@ class Untried:
             known.looked[region] = record.model, time.monotonic()
             self._serve(engine, scope, known, record)
             self._count("choices_recalled")
+
+    def _kept(self, scope: Scope, known: KnownTemplate) -> dict[bytes, RegionChoice]:
+        if self._store is None or hexed(known) not in scope.chosen:
+            return {}
+        try:
+            states = self._store.choices.of(scope.engine, scope.environment, hexed(known))
+            return {record.region: record for record in map(RegionChoice.from_dict, states)}
+        except (StoreError, InvalidInput) as error:
+            self._log_once("not_recalled", str(error))
+            return {}
 
     def outgrown(self, known: KnownTemplate, served: Served) -> None:
         """What a choice rests on has changed: its region may be looked at again."""

@@ -48,15 +48,26 @@ class KeptChoices(Table):
             )
             connection.execute("COMMIT")
 
-    def of(self, engine: str, database: str) -> list[dict[str, Any]]:
-        """All regions of a database, the oldest first; asking makes no file."""
+    def templates(self, engine: str, database: str) -> frozenset[str]:
+        """Fingerprints of which there is a region; asking makes no file."""
+        if not self.path.exists():
+            return frozenset()
+        with self._using() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT fingerprint FROM choices WHERE engine = ? AND database = ?",
+                (engine, database),
+            ).fetchall()
+        return frozenset(row[0] for row in rows)
+
+    def of(self, engine: str, database: str, fingerprint: str) -> list[dict[str, Any]]:
+        """All regions of a template, the oldest first; asking makes no file."""
         if not self.path.exists():
             return []
         with self._using() as connection:
             rows = connection.execute(
-                "SELECT state FROM choices WHERE engine = ? AND database = ? "
-                "ORDER BY at, fingerprint, bucket",
-                (engine, database),
+                "SELECT state FROM choices WHERE engine = ? AND database = ? AND fingerprint = ? "
+                "ORDER BY at, bucket",
+                (engine, database, fingerprint),
             ).fetchall()
         return [self._unpacked(row[0]) for row in rows]
 

@@ -115,7 +115,7 @@ def test_what_was_discarded_is_not_chosen_by_the_next_process(server, store):
             rows = steering.execute(query).fetchall()
         discarded = steering.optimizer.counters["quarantined"]
     assert discarded >= 1
-    (kept,) = store.choices.of("postgresql", steering_database(store))
+    (kept,) = kept_by(store)
     assert len(kept["discarded"]) == discarded
     assert any("allowance" in why or "slower" in why for why in kept["discarded"].values())
     with session(server, store, allowance_floor_ms=0.0, allowance=1.0) as steering:
@@ -129,6 +129,13 @@ def test_what_was_discarded_is_not_chosen_by_the_next_process(server, store):
 
 def steering_database(store) -> str:
     return store.observations(1)[0].database
+
+
+def kept_by(store) -> list[dict]:
+    where = "postgresql", steering_database(store)
+    return [
+        state for template in store.choices.templates(*where) for state in store.choices.of(*where, template)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +254,7 @@ def test_a_newer_model_looks_at_what_an_older_one_chose(server, store):
         assert steering.execute(QUERY.format(3)).observation.steered
         # It had run well: what ran says more than what is predicted.
         assert steering.execute(QUERY.format(3)).observation.steered
-        (kept,) = store.choices.of("postgresql", steering_database(store))
+        (kept,) = kept_by(store)
         assert kept["model"].startswith("postgresql-ranker/2@")
         assert kept["runs"] >= 1
 
@@ -388,13 +395,14 @@ def test_two_processes_keep_what_either_discarded(store):
     mine, other = record(A, discarded={"x": "slow"}), record(B, discarded={"y": "slower"})
     store.choices.keep("e", "d", mine.to_dict())
     store.choices.keep("e", "d", other.to_dict())
-    (kept,) = store.choices.of("e", "d")
+    (kept,) = store.choices.of("e", "d", mine.to_dict()["fingerprint"])
     assert kept["discarded"] == {"x": "slow", "y": "slower"}
     # On other data what was slow may be fast.
     elsewhere = replace(other, entry=replace(other.entry, dependencies="other"), discarded={})
     store.choices.keep("e", "d", elsewhere.to_dict())
-    assert store.choices.of("e", "d")[0]["discarded"] == {}
-    assert store.choices.of("e", "elsewhere") == []
+    assert store.choices.of("e", "d", f"{7:016x}")[0]["discarded"] == {}
+    assert store.choices.templates("e", "d") == {f"{7:016x}"}
+    assert store.choices.templates("e", "elsewhere") == set()
     assert store.choices.forget("e", "d") == 1
 
 
