@@ -24,7 +24,3 @@ class KeptClusters(KeptStates):
     def saved(self, engine: str, database: str) -> dict[str, Any] | None:
         """The state of a database, if there is one; asking makes no file."""
         return self._saved((engine, database))
-
-    def forget(self, engine: str, database: str) -> None:
-        """Drop the state of a database; nothing happens if there is none."""
-        self._forget((engine, database))
