@@ -27,7 +27,8 @@ EXIT_CODES = (
 )
 URL_HELP = (
     "the path of a DuckDB file, or a URL: duckdb:///relative.db has three slashes, "
-    "duckdb:////absolute/path.db four"
+    "duckdb:////absolute/path.db four; postgresql://user@host/database is a server (passwords also from "
+    "PGPASSFILE or a service: postgresql:///?service=NAME)"
 )
 MODES = ("steer", "advise", "observe", "off")
 
@@ -385,10 +386,12 @@ def parser() -> argparse.ArgumentParser:
 
     info = add(
         "info",
-        "show versions, the kernel backend, optional packages, the store and the machine",
-        "  godb-fast info\n  godb-fast info --json",
+        "show versions, the kernel backend, optional packages, the store, the machine, and what can be done "
+        "with a database",
+        "  godb-fast info\n  godb-fast info postgresql://me@db.example/shop\n  godb-fast info --json",
         commands.info,
     )
+    info.add_argument("url", metavar="URL", nargs="?", help=URL_HELP)
     info.add_argument("--json", action="store_true", help="as JSON")
     return top
 

@@ -141,7 +141,7 @@ def info(options: argparse.Namespace) -> int:
     """``godb-fast info``."""
     from godb_fast.cli.information import collect, show
 
-    facts = collect(getattr(options, "store", "default"))
+    facts = collect(getattr(options, "store", "default"), options.url)
     if options.json:
         print(json.dumps(facts, indent=2))
     else:

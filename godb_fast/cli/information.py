@@ -27,8 +27,14 @@ _OPTIONAL: Final = {
 }
 
 
-def collect(store: str) -> dict[str, Any]:
-    """All facts, as plain data. No package is imported to ask for its version."""
+def collect(store: str, url: str | None = None) -> dict[str, Any]:
+    """All facts, as plain data. No package is imported to ask for its version.
+
+    Raises
+    ------
+    InvalidInput, ConnectionFailed
+        If there is no database at ``url``.
+    """
     return {
         "godb_fast": __version__,
         "python": platform.python_version(),
@@ -37,6 +43,7 @@ def collect(store: str) -> dict[str, Any]:
         "optional": {name: {"version": _version(name), "extra": extra} for name, extra in _OPTIONAL.items()},
         "store": _store(store),
         "retraining": _retraining(),
+        "database": None if url is None else _database(url),
         "machine": {
             "system": platform.platform(),
             "cpu": _cpu(),
@@ -98,6 +105,26 @@ def _retraining() -> dict[str, Any]:
     return {"on": wanted, "problem": problem}
 
 
+def _database(url: str) -> dict[str, Any]:
+    from godb_fast.cli.commands import open_for_reading, without_password
+    from godb_fast.engines.base import TellsFacts
+
+    engine = open_for_reading(url)
+    try:
+        able = engine.capabilities
+        return {
+            "url": without_password(url),
+            "engine": engine.name,
+            "version": engine.version,
+            "environment": engine.environment(),
+            "join_orders": able.join_trees,
+            "reason": able.reason,
+            "facts": engine.facts() if isinstance(engine, TellsFacts) else {},
+        }
+    finally:
+        engine.close()
+
+
 def _cpu() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
@@ -156,6 +183,40 @@ def show(facts: dict[str, Any], stream: IO[str]) -> None:
     line("retraining", told + (f"; it cannot: {retraining['problem']}" if retraining["problem"] else ""))
     if store["last_training"]:
         line("", f"last training {store['last_training']}; see godb-fast models")
+    if facts["database"] is not None:
+        for number, text in enumerate(_told(facts["database"])):
+            line("" if number else "database", text)
     machine = facts["machine"]
     memory = f", {machine['memory_bytes'] / 2**30:.1f} GiB" if machine["memory_bytes"] else ""
     line("machine", f"{machine['cpu']}, {machine['cpus']} CPUs{memory}, {machine['system']}")
+
+
+def _told(database: dict[str, Any]) -> list[str]:
+    """Lines about a database."""
+    lines = [f"{database['engine']} {database['version']}: {database['url']}"]
+    lines.append(
+        "join orders can be steered"
+        if database["join_orders"]
+        else f"join orders cannot be steered: {database['reason']}"
+    )
+    told = database["facts"]
+    if not told:
+        return lines
+    kind = "a superuser" if told["superuser"] else "an ordinary role, which is enough"
+    where = [text for text, so in (("a standby", told["standby"]), ("behind a pool", told["pooled"])) if so]
+    lines.append(f"role {told['role']}, {kind}; {', '.join([*where, told['encoding']])}")
+    lines.append(
+        f"{len(told['settings'])} settings can be steered by, work_mem up to {told['work_mem_most_kb']} kB"
+        + (f"; not {', '.join(told['settings_denied'])}" if told["settings_denied"] else "")
+    )
+    never = told["never_analyzed"]
+    lines.append(
+        f"{told['tables']} tables" + (f", {never} of them never analysed: run ANALYZE" if never else "")
+    )
+    lines.append(
+        "pg_stat_statements is there: godb-fast slow URL ranks what costs most"
+        if told["pg_stat_statements"]
+        else "no pg_stat_statements here: godb-fast slow URL --log FOLDER ranks a log"
+    )
+    lines.append("pg_hint_plan is loaded" if told["pg_hint_plan"] else "no pg_hint_plan, and none is needed")
+    return lines

@@ -334,6 +334,15 @@ class AsksEachTime(Protocol):
 
 
 @runtime_checkable
+class TellsFacts(Protocol):
+    """An engine that tells what a person wants to know of its server and role."""
+
+    def facts(self) -> dict[str, Any]:
+        """Plain data, of whatever the engine has; asked for seldom."""
+        ...
+
+
+@runtime_checkable
 class LooksFirst(Protocol):
     """An engine on which asking the server may get in the way of what its user is about to do."""
 

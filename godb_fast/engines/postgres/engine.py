@@ -16,6 +16,7 @@ from godb_fast.engines.postgres import arms, catalogue, effects, plans, trees
 from godb_fast.engines.postgres.connection import GRACE_S, Connection, Fetched, first_word, too_large
 from godb_fast.engines.postgres.dependencies import dependencies
 from godb_fast.engines.postgres.driver import UNBOUND, check_connection, sqlstate
+from godb_fast.engines.postgres.facts import facts
 from godb_fast.engines.postgres.opening import Opener, Password
 from godb_fast.engines.postgres.parameters import doubled, numbered
 from godb_fast.engines.postgres.pipeline import Command
@@ -216,6 +217,12 @@ class PostgresEngine:
             )
             self._hints = loaded[0][0] in ("on", "force")
         return self._settings
+
+    def facts(self) -> dict[str, Any]:
+        """What a person wants to know of this server and role; a few small statements."""
+        settings = self.steering_settings()
+        pooled = self._opener is not None and self._opener.pooled
+        return facts(self._connection.ask, settings, hints=self._hints, pooled=pooled)
 
     def environment(self) -> str:
         """Database, search path, role and a hash of the settings that may change results.
