@@ -9,6 +9,8 @@ from godb_fast.errors import GodbError, SqlError
 
 #: PostgreSQL and DuckDB quote the line and put carets under the place; long lines are cut with dots.
 _QUOTED: Final = re.compile(r"\n*LINE (?P<line>\d+): (?P<text>[^\n]*)\n(?P<pad> *)\^[^\n]*", re.DOTALL)
+#: PostgreSQL's advice comes behind the place.
+_HINT: Final = re.compile(r"^HINT:\s+(?P<text>.*?)(?=^[A-Z]+:\s|\Z)", re.DOTALL | re.MULTILINE)
 #: What we put before a statement to ask for its plan or its columns.
 _EXPLAIN: Final = re.compile(r"(?:DESCRIBE|EXPLAIN\b(?:\s*\([^)]*\))?)\s*", re.IGNORECASE)
 
@@ -32,6 +34,8 @@ def located(error: GodbError, sql: str, first_line: int = 1) -> GodbError:
         bare = _one_line(str(error.args[0]) if error.args else message)
         return SqlError(bare, line=line + first_line - 1, column=column)
     head = _one_line(message[: found.start()])
+    if (hint := _HINT.search(message, found.end())) is not None:
+        head = f"{head.removesuffix('.')}. {_one_line(hint['text'])}"
     number = int(found["line"])
     lines = sql.splitlines() or [""]
     if not 1 <= number <= len(lines):

@@ -53,5 +53,8 @@ def _module(scheme: str) -> Any:
     for entry in entry_points(group=GROUP):
         if entry.name == scheme:
             return entry.load()
+    plain = scheme.partition("+")[0]
+    if plain in BUILT_IN:
+        raise InvalidInput(f"{scheme}:// is how SQLAlchemy names a driver; write {plain}://")
     known = ", ".join(sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))}))
     raise InvalidInput(f"no engine for {scheme}:// URLs; known here: {known}")

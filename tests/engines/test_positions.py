@@ -43,3 +43,9 @@ def test_an_error_at_the_end_of_the_text_is_placed_there() -> None:
     error = located(EngineError("Parser Error: syntax error at end of input"), "CREATE\n  TABLE t (a\n", 3)
     assert isinstance(error, SqlError)
     assert (error.line, error.column) == (4, 13)
+
+
+def test_the_servers_hint_is_kept() -> None:
+    message = 'column "nme" does not exist\nLINE 1: EXPLAIN SELECT nme\n                       ^\nHINT:  Perhaps you\nmeant "name".\nCONTEXT:  none'
+    error = located(EngineError(message), "SELECT nme")
+    assert str(error) == 'line 1, column 8: column "nme" does not exist. Perhaps you meant "name".'

@@ -22,6 +22,10 @@ STOPPED: Final = "57014"
 UNBOUND: Final = "08P01"
 #: A standby's replay or a conflict between transactions ended a statement: that says nothing of its plan.
 DISTURBED: Final = frozenset({"40001", "40P01"})
+#: A table or view that does not exist.
+NO_TABLE: Final = "42P01"
+#: A right that this role does not have.
+DENIED: Final = "42501"
 #: The server shuts down, crashed, or is not yet there.
 _GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P05"})
 
@@ -84,6 +88,8 @@ def translated(error: Exception, raw: Any, secrets: tuple[str, ...] = ()) -> God
         return QueryCancelled(f"stopped by the server: {message}")
     if sqlstate(error) in DISTURBED:
         return Disturbed(message)
+    if sqlstate(error) == DENIED and message.startswith("permission denied for ") and "\n" not in message:
+        return EngineError(f"{message} (its owner can GRANT that right to this role)")
     if isinstance(error, UnicodeError):
         return EngineError(f"text that the connection's encoding cannot carry: {message}")
     return EngineError(message)

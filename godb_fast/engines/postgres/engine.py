@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from godb_fast.engines.dependencies import Dependencies
 from godb_fast.engines.postgres import arms, catalogue, effects, plans, trees
 from godb_fast.engines.postgres.connection import GRACE_S, Connection, Fetched, first_word, too_large
 from godb_fast.engines.postgres.dependencies import dependencies
-from godb_fast.engines.postgres.driver import UNBOUND, check_connection, sqlstate
+from godb_fast.engines.postgres.driver import NO_TABLE, UNBOUND, check_connection, sqlstate
 from godb_fast.engines.postgres.facts import facts
 from godb_fast.engines.postgres.opening import Opener, Password
 from godb_fast.engines.postgres.parameters import doubled, numbered
@@ -67,6 +68,7 @@ _SETTINGS: Final = (
     + " || '|' || ".join(f"pg_catalog.current_setting('{name}')" for name in ASKED[2:])
 )
 _ENVIRONMENT: Final = Command(f"SELECT {_SETTINGS}", own=True)
+_MISSING: Final = re.compile(r'^relation "(?P<name>[^\n]+)" does not exist')
 #: Parameters without values: unknown to EXPLAIN, or missing when it is bound.
 _UNBOUND: Final = ("42P02", UNBOUND)
 #: What the temporary files of a trial may take.
@@ -412,8 +414,12 @@ class PostgresEngine:
             raise EngineError(str(error)) from error
         sent = self._connection.command(sql, params)
         parsed = Command(sent.sql, sent.values, sent.formats, own=True, parse_only=True)
-        with self._connection.stoppable(timeout_s, None, grace_s=GRACE_S):
-            self._connection.apart([parsed], _limited((), timeout_s))
+        try:
+            with self._connection.stoppable(timeout_s, None, grace_s=GRACE_S):
+                self._connection.apart([parsed], _limited((), timeout_s))
+        except EngineError as error:
+            near = _near_names(error, self.schema) if sqlstate(error.__cause__) == NO_TABLE else ""
+            raise (EngineError(f"{error}{near}") if near else error) from error.__cause__
 
     def _explain_command(self, statement: Rendered, options: str = "FORMAT JSON") -> Command:
         sent = self._connection.command(statement.sql, statement.params)
@@ -618,6 +624,13 @@ class PostgresEngine:
             self._types.update({int(oid): str(name) for oid, name in asked})
         # On a borrowed connection nothing of ours is asked while somebody's statement is merely run.
         return tuple(self._types.get(oid, f"oid {oid}") for oid in oids)
+
+
+def _near_names(error: EngineError, schema: Callable[[], catalogue.PostgresSchema]) -> str:
+    """Tables like the one that does not exist, as the server hints at columns; empty if there are none."""
+    found = _MISSING.search(str(error))
+    near = schema().near(found["name"].rpartition(".")[2]) if found is not None else ()
+    return f"\nHINT:  There is {', '.join(near)}." if near else ""
 
 
 def _check_reads(sql: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
+from godb_fast.engines.postgres.advice import advice
 from godb_fast.engines.postgres.driver import import_psycopg, message_of, scrubbed
 from godb_fast.errors import ConnectionFailed, InvalidInput
 
@@ -54,7 +55,9 @@ class Opener:
             self.parameters: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(url)
         except psycopg.Error as error:
             message = scrubbed(message_of(error), (*secrets, url))
-            raise InvalidInput(f"this URL cannot be read: {message}") from None
+            raise InvalidInput(
+                f"this URL cannot be read: {message}; write postgresql://user@host:5432/database"
+            ) from None
         known = self.parameters.get("password")
         self.secrets: tuple[str, ...] = tuple(
             text for text in dict.fromkeys([*secrets, str(known or "")]) if text
@@ -85,7 +88,10 @@ class Opener:
             # prepared statement's generic plan would hide what its literals need.
             raw = psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
-            raise ConnectionFailed(f"no connection: {scrubbed(message_of(error), self.secrets)}") from None
+            message = scrubbed(message_of(error), self.secrets)
+            helps = advice(error, message)
+            between = "\n" if "\n" in message else "; "
+            raise ConnectionFailed(f"no connection: {message}{between if helps else ''}{helps}") from None
         try:
             if raw.info.server_version < 130000:
                 raise ConnectionFailed(
