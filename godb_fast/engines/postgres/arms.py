@@ -12,7 +12,7 @@ from typing import Final
 
 from godb_fast.core import PhysicalPlan
 from godb_fast.engines.arms import Arm, worth_trying
-from godb_fast.engines.postgres.settings import SteeringSettings
+from godb_fast.engines.postgres.settings import CUSTOM_PLAN, SteeringSettings
 from godb_fast.errors import InvalidInput
 
 _LOOPS: Final = frozenset({"Nested Loop"})
@@ -33,6 +33,8 @@ _NO_BITMAP: Final = ("enable_bitmapscan", "off")
 _NO_JIT: Final = ("jit", "off")
 _ALONE: Final = ("max_parallel_workers_per_gather", "0")
 _MORE_MEMORY: Final = ("work_mem", f"{TIMES}4")
+#: What makes the arm of custom plans worth trying: plans for no values in particular are what is run now.
+_GENERIC: Final = "force_generic_plan"
 
 ARMS: Final[tuple[Arm, ...]] = (
     # Underestimated rows make loops out of what should be hashed: the best single arm on CEB, DSB and TPC-DS.
@@ -63,6 +65,7 @@ ARMS: Final[tuple[Arm, ...]] = (
     Arm("no nested loops, one process", (_NO_LOOPS, _ALONE), _LOOPS),
     Arm("no nested loops, no compilation", (_NO_LOOPS, _NO_JIT), _LOOPS),
     Arm("no nested loops, more memory", (_NO_LOOPS, _MORE_MEMORY), _LOOPS, at_run_time=True),
+    Arm("custom plans", (CUSTOM_PLAN,), at_run_time=True),
     Arm("no compilation, one process", (_NO_JIT, _ALONE), frozenset({"JIT"})),
 )
 
@@ -98,7 +101,7 @@ def _settled(arm: Arm, settings: SteeringSettings, processes: int) -> Arm | None
             if min(wanted, most) <= float(now):
                 return None
             value = f"{min(wanted, most)}kB"
-        elif value == now:
+        elif value == now or (name == CUSTOM_PLAN[0] and now != _GENERIC):
             continue
         values.append((name, value))
     return replace(arm, settings=tuple(values)) if values else None

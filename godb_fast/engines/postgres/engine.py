@@ -22,7 +22,7 @@ from godb_fast.engines.postgres.opening import Opener, Password
 from godb_fast.engines.postgres.parameters import doubled, numbered
 from godb_fast.engines.postgres.pipeline import Command
 from godb_fast.engines.postgres.rendering import hint_comment, leading_comments, render_steered
-from godb_fast.engines.postgres.settings import SteeringSettings, parse
+from godb_fast.engines.postgres.settings import SteeringSettings, imposed, parse
 from godb_fast.engines.postgres.settings import statement as setting_statement
 from godb_fast.engines.postgres.statistics import PostgresStatistics
 from godb_fast.engines.postgres.validation import Validation
@@ -558,7 +558,7 @@ class PostgresEngine:
                 raise InvalidInput("only a SELECT can be run read-only through a connection pool")
         _check_reads(statement.sql)
         connection = self._connection
-        settings = _limited(parse(statement.before), timeout_s)
+        settings = _limited(imposed(statement) if statement.before or statement.steering else (), timeout_s)
         validation = None if expected is None else self.validation(expected)
         commands = [self._explain_command(statement)] if profile else []
         commands.append(connection.command(statement.sql, statement.params, max_rows))

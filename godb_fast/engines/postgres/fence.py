@@ -18,7 +18,7 @@ from godb_fast.engines.base import Rendered
 from godb_fast.engines.postgres.connection import SAVEPOINT
 from godb_fast.engines.postgres.driver import STOPPED, import_psycopg, is_lost, sqlstate
 from godb_fast.engines.postgres.rendering import leading_comments
-from godb_fast.engines.postgres.settings import parse
+from godb_fast.engines.postgres.settings import imposed
 from godb_fast.errors import EngineBusy
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def run_on_cursor(
     psycopg = import_psycopg()
     synchronous = isinstance(raw, psycopg.Connection) and psycopg.Pipeline.is_supported()
     alone = raw.autocommit and raw.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
-    before, after, undo = _around(parse(statement.before), timeout_s, alone, synchronous)
+    before, after, undo = _around(imposed(statement), timeout_s, alone, synchronous)
     pipeline: AbstractContextManager[Any] = raw.pipeline() if synchronous else nullcontext()
     with _unprepared(raw):
         helper = connection.cursor()
@@ -158,7 +158,7 @@ async def run_on_async_cursor(
         if (busy := why_not(raw)) is not None:
             raise EngineBusy(busy)
         alone = raw.autocommit and raw.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
-        before, after, undo = _around(parse(statement.before), timeout_s, alone, False)
+        before, after, undo = _around(imposed(statement), timeout_s, alone, False)
         helper, behind = psycopg.AsyncCursor(raw), psycopg.AsyncCursor(raw)
         sent = False
         with _unprepared(raw):

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from godb_fast.engines.base import Rendered
 from godb_fast.engines.postgres.connection import Ask
 from godb_fast.errors import InvalidInput
 
@@ -20,6 +21,9 @@ from godb_fast.errors import InvalidInput
 JOIN_ORDER: Final = ("join_collapse_limit", "1")
 #: Keeps a derived table's joins apart from those of the query around it.
 KEEP_DERIVED: Final = ("from_collapse_limit", "1")
+
+#: A session may force generic plans, which know no values; even a statement that is never prepared gets one.
+CUSTOM_PLAN: Final = ("plan_cache_mode", "force_custom_plan")
 
 #: ``work_mem`` may be raised to this share of shared_buffers for one steered statement.
 WORK_MEM_SHARE: Final = 0.25
@@ -196,3 +200,19 @@ def parse(statements: Iterable[str]) -> tuple[tuple[str, str], ...]:
             raise InvalidInput(f"{text!r} is not a setting that PostgreSQL is steered by")
         found.append((match["name"], match["value"]))
     return tuple(found)
+
+
+def imposed(statement: Rendered) -> tuple[tuple[str, str], ...]:
+    """Settings for a steered statement: those that it asks for, and a plan for the values that it is given.
+
+    EXPLAIN with values shows such a plan whatever the session forces: it is to be the one that runs.
+
+    Raises
+    ------
+    InvalidInput
+        As :func:`parse`.
+    """
+    asked = parse(statement.before)
+    if statement.params is None or any(name == CUSTOM_PLAN[0] for name, _ in asked):
+        return asked
+    return (*asked, CUSTOM_PLAN)
