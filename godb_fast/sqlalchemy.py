@@ -25,6 +25,7 @@ from godb_fast.adoption import (
     chosen_mode,
     only_reads,
 )
+from godb_fast.engines.addresses import plainly
 from godb_fast.engines.base import Engine, Parameters, Rendered
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import GodbError, InvalidInput, MissingDependency, SchemaChanged
@@ -429,5 +430,5 @@ def _streams(context: Any) -> bool:
 
 def _database(engine: Any) -> str:
     url = engine.url
-    place = f"{url.host}:{url.port or 5432}/" if url.host else ""
-    return f"{place}{url.database or ''}"
+    place = f"{url.host}:{url.port or 5432}/{url.database or ''}" if url.host else url.database or ""
+    return plainly(place) if ENGINES[engine.dialect.name] == "postgresql" else place

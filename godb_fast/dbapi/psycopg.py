@@ -12,9 +12,11 @@ from typing import Any
 from godb_fast.adoption import Adviser, Observer, beside_postgres, only_reads
 from godb_fast.dbapi.passing import Passing
 from godb_fast.dbapi.psycopg_steering import Ask, Pilot, Steered, Step
+from godb_fast.engines.addresses import plainly
 from godb_fast.engines.base import Parameters
 from godb_fast.engines.postgres import fence
 from godb_fast.engines.postgres.driver import STOPPED, check_connection, sqlstate
+from godb_fast.engines.postgres.identity import as_written
 from godb_fast.optimizer import Optimizer
 from godb_fast.sql import Fingerprint
 
@@ -25,13 +27,12 @@ IDLE_S = 5.0
 
 def observer_of(raw: Any, optimizer: Optimizer) -> Observer:
     """The observer of a driver's connection, sync or async."""
-    info = raw.info
-    version = info.server_version
+    version = raw.info.server_version
     return Observer(
         "postgresql",
         optimizer,
         version=f"{version // 10000}.{version % 10000}",
-        database=f"{info.host}:{info.port}/{info.dbname}",
+        database=plainly(as_written(raw)),
     )
 
 

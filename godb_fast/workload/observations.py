@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from godb_fast.engines.addresses import plainly
 from godb_fast.engines.base import Engine
 from godb_fast.errors import InvalidInput
 from godb_fast.store import SqliteStore, TemplateRuns
@@ -48,8 +49,11 @@ def read_store(store: SqliteStore, engine: Engine | None = None, dialect: str = 
 
 
 def place_of(environment: str) -> str:
-    """Server and database, or the file: what stands before the role, search path and settings."""
-    return environment.partition(" ")[0]
+    """Server and database, or the file: what stands before the role, search path and settings.
+
+    Addresses of this machine are written one way: who merely observes does not ask the server who it is.
+    """
+    return plainly(environment.partition(" ")[0])
 
 
 def _usage(text: str, runs: list[TemplateRuns], dialect: str) -> QueryUsage:
