@@ -47,6 +47,7 @@ from godb_fast.steered import Steerer, ran_out_of_time
 if TYPE_CHECKING:
     from godb_fast.exploring.live import ExplorationReport
     from godb_fast.exploring.subjects import Subject
+    from godb_fast.logged import LearnedFromLog
 
 __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
 
@@ -369,6 +370,28 @@ class Session(Steerer):
                 self.optimizer.recorded(self.optimizer.policy.retrain_every)
                 if self.optimizer.records is not None:
                     self.optimizer.recall(self.engine)
+
+    def learn_from_log(self, *paths: str) -> LearnedFromLog:
+        """Learn from plans that PostgreSQL's auto_explain wrote into the server's log; runs nothing.
+
+        Row counts correct later decisions as those of our own runs do, and costs are learned. The log is to
+        hold JSON plans with actual rows (``auto_explain.log_format = 'json'``, ``log_analyze = on``).
+
+        Parameters
+        ----------
+        paths : str
+            Files and folders of csvlog, jsonlog or stderr's format; rotated and compressed ones too.
+
+        Raises
+        ------
+        InvalidInput
+            If there is no such file, or none is a log of PostgreSQL; also on another engine.
+        """
+        from godb_fast.logged import learn_from_log
+
+        with self._lock:
+            self._check_open()
+            return learn_from_log(self.optimizer, self.engine, self._valid_scope(), paths)
 
     def _taught(self, subject: Subject, observation: Observation) -> None:
         """An execution that exploration paid for."""

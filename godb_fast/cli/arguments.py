@@ -240,12 +240,21 @@ def parser() -> argparse.ArgumentParser:
         "learn from your own statements what operators cost, and propose PostgreSQL's cost settings",
         "  godb-fast costs shop.duckdb queries.sql\n"
         "  godb-fast costs postgresql://me@replica.example/shop slow.sql --repetitions 5\n"
+        "  godb-fast costs postgresql://me@db.example/shop --log /var/log/postgresql\n"
         "  godb-fast costs shop.duckdb queries.sql --json\n\n"
         "Each statement that only reads runs with a profile (DuckDB) or under EXPLAIN ANALYZE (PostgreSQL).\n"
+        "With --log nothing needs to run: plans of auto_explain (log_format json, log_analyze on) tell.\n"
         "Nothing is changed on the server: settings are proposed, with the evidence for them.",
         costs,
     )
-    _statements(costing)
+    _statements(costing, "*")
+    costing.add_argument(
+        "--log",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="PostgreSQL's log with plans of auto_explain, a file or folder; may be repeated",
+    )
     costing.add_argument(
         "--repetitions", type=_number(int, 1), default=3, metavar="R", help="measured runs per statement (3)"
     )
@@ -396,11 +405,11 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _statements(command: argparse.ArgumentParser) -> None:
+def _statements(command: argparse.ArgumentParser, count: str = "+") -> None:
     """A database, and the statements that are to be run on it."""
     command.add_argument("url", metavar="URL", help=URL_HELP)
     command.add_argument(
-        "files", metavar="FILE.sql", nargs="+", help="files of statements; - reads standard input"
+        "files", metavar="FILE.sql", nargs=count, help="files of statements; - reads standard input"
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import platform
 import statistics
 import sys
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from godb_fast.cli.progress import progress_bar
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from godb_fast.exploring.subjects import LiveQuery
     from godb_fast.feedback.costs import AdaptiveCostModel, SettingsProposal
 
+#: Logged executions that are learned from at once; each takes some kilobytes.
+MOST_LOGGED: Final = 5_000
 _PRESENT: Final = (
     "SELECT name, setting::float8 FROM pg_catalog.pg_settings WHERE name IN ('seq_page_cost', "
     "'random_page_cost', 'cpu_tuple_cost', 'cpu_index_tuple_cost', 'cpu_operator_cost')"
@@ -32,13 +36,20 @@ def costs(options: argparse.Namespace) -> int:
     from godb_fast.feedback.costs import AdaptiveCostModel, CostScope
     from godb_fast.store import SqliteStore, open_store
 
-    queries = read_queries(options.files)
+    if not options.files and not options.log:
+        raise InvalidInput("give files of statements, --log with plans of auto_explain, or both")
+    queries = read_queries(options.files) if options.files else []
     store = open_store(getattr(options, "store", "default"))
     engine = open_for_reading(options.url)
     try:
         scope = CostScope(engine.name, engine.environment(), platform.node())
         with progress_bar("measuring") as report:
             seen, left_out = _measure(engine, scope.machine, queries, options, report)
+        if options.log:
+            seen += _logged(engine, options.log, left_out)
+        if not seen:
+            reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+            raise InvalidInput(f"no statement could be measured ({reasons or 'there are none'})")
         model = AdaptiveCostModel(scope)
         model.fit(seen)
         proposal, why_none = _proposed(engine, seen, scope)
@@ -92,10 +103,27 @@ def _measure(
                 )  # fmt: skip
         except EngineError as error:
             left_out[query.name] = str(error)
-    if not seen:
-        reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
-        raise InvalidInput(f"no statement could be measured ({reasons or 'there are none'})")
     return seen, left_out
+
+
+def _logged(engine: Engine, paths: list[str], left_out: dict[str, str]) -> list[Observation]:
+    """Executions whose plans the server logged; the latest ones, where there are very many."""
+    from godb_fast.errors import SqlError
+    from godb_fast.logged import logged_plans, observed
+    from godb_fast.sql import fingerprint
+    from godb_fast.workload.logged_plans import HOW
+
+    plans = logged_plans(engine, tuple(paths))
+    kept: deque[Observation] = deque(maxlen=MOST_LOGGED)
+    for plan in plans:
+        # Costs need no values; what the log cut off has no fingerprint, and no whole plan either.
+        with contextlib.suppress(SqlError):
+            kept.append(observed(plan, engine, fingerprint(plan.text, engine.dialect).hash))
+    for reason, count in plans.skipped.items():
+        left_out[f"{count} logged plans"] = f"{reason}; it takes {HOW}"
+    if not kept and not plans.skipped:
+        left_out["the log"] = f"it holds no plans of this database: it takes {HOW}"
+    return list(kept)
 
 
 def _proposed(

@@ -5,6 +5,8 @@ Only a *complete* count teaches something. What falsifies counts, and what is do
 ============================================  =============================================================
 an outer LIMIT stops its inputs early         nothing below counts, down to the next operator that consumes
                                               its whole input (sort, hash table, aggregation)
+who asked may have read a part (a portal;     likewise, from the root on
+a server's log does not tell)
 a merge join stops with its shorter input     both inputs, likewise
 the inner side of a nested loop               looked up per outer row: the inner side does not count
 an empty build side ends a hash join          the probe side does not count
@@ -174,7 +176,7 @@ class _Reader:
         if not self._named:
             self._find_lowered()
         found: dict[int, float | None] = {}
-        stack = [(self._plan.root, _Place())]
+        stack = [(self._plan.root, _Place(cut=self._plan.source == "auto_explain"))]
         while stack:
             node, place = stack.pop()
             self._note(node, place, found)

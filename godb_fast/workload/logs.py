@@ -19,7 +19,7 @@ _NOTES: Final = 8
 
 
 @dataclass(slots=True)
-class _Reading:
+class Reading:
     """What one pass over all files keeps."""
 
     sessions: Sessions
@@ -49,7 +49,7 @@ def read_logs(
         If there is no such file, or none is a log that can be read.
     """
     reader = LogReader(log_files(paths), progress)
-    state = _Reading(Sessions(), database)
+    state = Reading(Sessions(), database)
     collectors: dict[str, Collector] = {}
     for path, beginning, lines in reader.each():
         kind = format_of(beginning)
@@ -60,7 +60,7 @@ def read_logs(
         state.read += 1
         dialect = "duckdb" if kind == "duckdb" else "postgres"
         collector = collectors.setdefault(dialect, Collector(dialect))
-        _count(collector, _runs(kind, lines, state), state)
+        _count(collector, runs_of(kind, lines, state), state)
     if "postgres" in collectors:
         _count(collectors["postgres"], state.sessions.finish(), state)
     if not state.read:
@@ -98,7 +98,8 @@ def format_of(beginning: bytes) -> str | None:
     return None
 
 
-def _runs(kind: str, lines: Iterator[bytes], state: _Reading) -> Iterator[LoggedRun]:
+def runs_of(kind: str, lines: Iterator[bytes], state: Reading) -> Iterator[LoggedRun]:
+    """The executions in the lines of one file of a format."""
     if kind == "csvlog":
         records, runs = postgres_logs.csv_runs(lines, state.sessions, state.database)
         yield from runs
@@ -115,7 +116,7 @@ def _runs(kind: str, lines: Iterator[bytes], state: _Reading) -> Iterator[Logged
         state.torn += entries.torn
 
 
-def _count(collector: Collector, runs: Iterator[LoggedRun], state: _Reading) -> None:
+def _count(collector: Collector, runs: Iterator[LoggedRun], state: Reading) -> None:
     for run in runs:
         if not run.exact:
             state.inexact += 1
@@ -143,7 +144,7 @@ def _example(run: LoggedRun, dialect: str) -> Callable[[], str | None]:
     return make
 
 
-def _notes(found: list[str], state: _Reading) -> list[str]:
+def _notes(found: list[str], state: Reading) -> list[str]:
     notes = found[:_NOTES]
     if len(found) > _NOTES:
         notes.append(f"… and {len(found) - _NOTES} more such files")

@@ -44,6 +44,8 @@ class LoggedRun:
         Values of ``$1``, ``$2`` …; None if they were not logged, or not in full.
     kind : int
         ``STATEMENT`` or ``PLAN``.
+    explained : dict or None
+        What EXPLAIN (ANALYZE, FORMAT JSON) would have given, of a plan with actual rows.
     calls : int
         0 for the second and later fetches from one portal.
     """
@@ -55,6 +57,7 @@ class LoggedRun:
     kind: int = STATEMENT
     calls: int = 1
     exact: bool = True
+    explained: dict[str, Any] | None = None
 
     def text(self) -> str:
         """The statement."""
@@ -185,4 +188,5 @@ def _json_plan(text: str, latency_ms: float, exact: bool) -> LoggedRun | None:
         None if rows is None else int(rows),
         PLAN,
         exact=exact,
+        explained=found if isinstance(root, dict) and "Actual Loops" in root else None,
     )
