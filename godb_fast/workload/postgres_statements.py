@@ -40,6 +40,8 @@ def read_statements(engine: Engine) -> Workload:
     EngineError
         If the server does not answer.
     """
+    # Where operators are not the server's own, nothing is asked.
+    engine.schema_epoch()
     schema, available, toplevel, current, database, role = _ask(engine, _FOUND)[0]
     if schema is None:
         if not available:

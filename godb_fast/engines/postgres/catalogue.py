@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from godb_fast.core import Table
 from godb_fast.engines.postgres.connection import Ask
+from godb_fast.errors import EngineError
 
 #: OIDs below are the server's own objects (FirstNormalObjectId).
 FIRST_USER_OID: Final = 16384
@@ -28,12 +29,14 @@ NAME_BYTES: Final = 63
 #: Costs some 20 µs more than SELECT 1. While the snapshot stays the same, no transaction has committed
 #: anything; a transaction with an id of its own may have changed the catalogue itself. On a standby the text
 #: of a snapshot does not show which transactions are under way, but how far it has replayed does. The fifth
-#: column is whether each statement looks anew.
+#: column is whether each statement looks anew. It needs no operator, and names its types in full: see
+#: :func:`check_path`.
 EPOCH_SQL: Final = """
-SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL,
-       pg_catalog.current_schemas(true)::text[], pg_catalog.pg_my_temp_schema()::int8,
+SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text,
+       pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL,
+       pg_catalog.current_schemas(true)::pg_catalog.text[], pg_catalog.pg_my_temp_schema()::pg_catalog.int8,
        pg_catalog.starts_with(pg_catalog.current_setting('transaction_isolation'), 'read '),
-       pg_catalog.pg_last_wal_replay_lsn()::text"""
+       pg_catalog.pg_last_wal_replay_lsn()::pg_catalog.text"""
 _HASH: Final = (
     "pg_catalog.count(*), pg_catalog.bit_xor(pg_catalog.hash_record_extended(ROW(x.place, x.writer), 0))"
 )
@@ -127,6 +130,18 @@ SELECT i.indrelid::int8, k.names
 """
 
 
+#: Types that our statements name without their schema.
+_OUR_TYPES: Final = ("text", "name", "oid", "int2", "int4", "int8", "float8")
+#: Schemas with operators, or such types; without an operator or a type of ours that a schema could give.
+_TRAPS: Final = """
+SELECT n.nspname::pg_catalog.text FROM pg_catalog.pg_namespace n
+ WHERE pg_catalog.array_position(%s::pg_catalog.text[], n.nspname::pg_catalog.text) IS NOT NULL
+   AND (EXISTS (SELECT FROM pg_catalog.pg_operator o WHERE pg_catalog.oideq(o.oprnamespace, n.oid))
+     OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE pg_catalog.oideq(t.typnamespace, n.oid)
+          AND pg_catalog.array_position(%s::pg_catalog.text[], t.typname::pg_catalog.text) IS NOT NULL))
+"""
+
+
 class Epochs:
     """The epoch of one connection's catalogue, asked for again and again.
 
@@ -141,8 +156,16 @@ class Epochs:
         self._restless = True
 
     def read(self, ask: Ask) -> str:
-        """The epoch as of now; one statement while nothing was committed on the server, else two."""
+        """The epoch as of now; one statement while nothing was committed on the server, else two.
+
+        Raises
+        ------
+        EngineError
+            As for :func:`check_path`: nothing else is asked then.
+        """
         seen = ask(EPOCH_SQL, ())
+        if self._token_of(seen)[0] != self._token:
+            check_path(seen[0][2], ask)
         return self.answered(seen) or self._take(seen, ask(VERSIONS_SQL, ()))
 
     def questions(self) -> tuple[str, ...]:
@@ -172,6 +195,27 @@ class Epochs:
     def _token_of(seen: Sequence[Any]) -> tuple[tuple[Any, ...], bool]:
         snapshot, writing, path, temporary, _, replayed = seen[0]
         return (snapshot, tuple(path), temporary, replayed), writing
+
+
+def check_path(path: Sequence[str], ask: Ask) -> None:
+    """Whether our own statements mean what they say under a search path: without a trap in it, they do.
+
+    Their functions and relations are named in full. Operators and types are not, which is safe unless the
+    path has a schema before ``pg_catalog``.
+
+    Raises
+    ------
+    EngineError
+        If such a schema has operators, or types of the names that we use.
+    """
+    plain = [name for name in path if not name.startswith("pg_temp")]
+    before = plain[: plain.index("pg_catalog")] if "pg_catalog" in plain else []
+    traps = [name for (name,) in ask(_TRAPS, (before, list(_OUR_TYPES)))] if before else []
+    if traps:
+        raise EngineError(
+            f"search_path has schema {traps[0]!r}, with operators or types of its own, before pg_catalog: "
+            "nothing is asked there; leave pg_catalog out of search_path, or name it first"
+        )
 
 
 def read_epoch(ask: Ask) -> str:

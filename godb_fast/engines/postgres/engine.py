@@ -65,9 +65,12 @@ ASKED: Final = (
 )
 #: First words of what only reads, as far as words go.
 READS: Final = frozenset({"select", "with", "values", "table"})
+#: Without an operator (see :func:`~godb_fast.engines.postgres.catalogue.check_path`).
 _SETTINGS: Final = (
     "pg_catalog.current_setting('role'), pg_catalog.current_setting('search_path'), "
-    + " || '|' || ".join(f"pg_catalog.current_setting('{name}')" for name in ASKED[2:])
+    + "pg_catalog.concat_ws('|', "
+    + ", ".join(f"pg_catalog.current_setting('{name}')" for name in ASKED[2:])
+    + ")"
 )
 _ENVIRONMENT: Final = Command(f"SELECT {_SETTINGS}", own=True)
 _MISSING: Final = re.compile(r'^relation "(?P<name>[^\n]+)" does not exist')
@@ -226,6 +229,8 @@ class PostgresEngine:
 
     def facts(self) -> dict[str, Any]:
         """What a person wants to know of this server and role; a few small statements."""
+        # Where operators are not the server's own, nothing is asked.
+        self.schema_epoch()
         settings = self.steering_settings()
         pooled = self._opener is not None and self._opener.pooled
         return facts(self._connection.ask, settings, hints=self._hints, pooled=pooled)

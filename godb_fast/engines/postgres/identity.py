@@ -25,12 +25,13 @@ from godb_fast.errors import EngineError
 
 log = logging.getLogger("godb_fast")
 
+#: NULL where there is no such function. Neither statement needs an operator: it is asked before the search
+#: path is looked at.
 _MAY_ASK: Final = (
-    "SELECT pg_catalog.has_function_privilege(p.oid, 'EXECUTE') FROM pg_catalog.pg_proc p "
-    "JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace "
-    "WHERE n.nspname = 'pg_catalog' AND p.proname = 'pg_control_system'"
+    "SELECT pg_catalog.has_function_privilege("
+    "pg_catalog.to_regprocedure('pg_catalog.pg_control_system()')::pg_catalog.oid, 'EXECUTE')"
 )
-_SYSTEM: Final = "SELECT s.system_identifier::text FROM pg_catalog.pg_control_system() AS s"
+_SYSTEM: Final = "SELECT s.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() AS s"
 
 
 def as_written(raw: Any) -> str:
