@@ -115,8 +115,8 @@ class KnownTemplate:
     verified: tuple[Served, ...] = ()
     #: How often an answer under a steering was not certain, because rows tie where LIMIT cuts.
     ties: dict[str, int] = field(default_factory=dict)
-    #: Steerings that the engine was seen to obey.
-    obeyed: set[str] = field(default_factory=set)
+    #: Steerings that the engine was seen to obey, with the region; an empty one stands for all.
+    obeyed: set[tuple[bytes, str]] = field(default_factory=set)
     #: A text of it, what that uses (None where nobody can tell), and when that was looked up by
     #: ``time.monotonic()``.
     sql: str = ""
@@ -134,6 +134,10 @@ class KnownTemplate:
         if self.unsought:
             return f"; no plan is looked for that nobody has run: {self.unsought}", NO_MODEL
         return "", NO_MODEL
+
+    def has_obeyed(self, bucket: bytes, steering_key: str) -> bool:
+        """Whether the engine was seen to obey a steering of a query in a region."""
+        return (bucket, steering_key) in self.obeyed or (b"", steering_key) in self.obeyed
 
     def carried(self) -> KnownTemplate:
         """A copy for another scope, without what is attached to this one: it learns apart from now on."""

@@ -157,7 +157,7 @@ def served_by(
             if not steering.join_trees:
                 known.quarantine[steering.key] = f"cannot be asked for here: {error}"
     # Whoever explained it saw the engine follow it.
-    known.obeyed.add(steering.key)
+    known.obeyed.add((b"", steering.key))
     region = region_of(entry.key.bucket)
     return Served(
         entry, region, reason_of(entry), steering.key, before, pieces, near(entry), _apart(entry), database

@@ -452,7 +452,9 @@ class Session(Steerer):
             steering_key=key,
             fell_back=fell_back,
             wasted_ms=wasted_ms,
-            obeyed=(key in known.obeyed or None) if known is not None and key is not None else None,
+            obeyed=(known.has_obeyed(prepared.bucket, key) or None)
+            if known is not None and key is not None
+            else None,
             plan=result.plan,
             plan_source=result.plan.source if result.plan is not None else None,
             memory_bytes=result.memory_bytes,

@@ -284,7 +284,7 @@ class Steerer:
         assert allowance is not None
         assert prepared.known is not None
         known, steering = prepared.known, prepared.decision.steering
-        unverified = steering.key not in known.obeyed
+        unverified = not known.has_obeyed(prepared.bucket, steering.key)
         slow = False
         begun = time.perf_counter()
         try:
@@ -374,7 +374,8 @@ class Steerer:
             return False
         obeyed = self.engine.obeyed(known.template, steering, result.plan, prepared.literals)
         if obeyed:
-            known.obeyed.add(steering.key)
+            # Other values may get another plan of a server, where looking takes no further round trip.
+            known.obeyed.add((prepared.bucket if self._far is not None else b"", steering.key))
         return obeyed is False
 
 

@@ -77,7 +77,7 @@ def gain_ms(known: KnownTemplate, bucket: bytes, steering_key: str) -> float | N
     Verified means: the engine was seen to obey it, and in at least ``STEERED_RUNS`` complete runs the fastest
     beat the fastest of the engine's own plan.
     """
-    if steering_key not in known.obeyed or steering_key in known.quarantine:
+    if steering_key in known.quarantine or not known.has_obeyed(bucket, steering_key):
         return None
     runs, best = known.steered_ms.get((bucket, steering_key), (0, 0.0))
     bound = known.baseline_ms.get(bucket)

@@ -150,7 +150,7 @@ class Pilot:
     def _disobedient(self, session: CursorSession, prepared: Prepared) -> Generator[Step, Any, str | None]:
         """Look at the plan of a steering that was not seen yet; why it is not followed, or None."""
         known, steering = prepared.known, prepared.decision.steering
-        if known is None or steering.key in known.obeyed:
+        if known is None or known.has_obeyed(prepared.bucket, steering.key):
             return None
         engine = _engine(session)
         try:
@@ -159,7 +159,7 @@ class Pilot:
             return f"the steered statement cannot be planned: {error}"
         obeyed = engine.obeyed(known.template, steering, plan, prepared.literals)
         if obeyed:
-            known.obeyed.add(steering.key)
+            known.obeyed.add((prepared.bucket, steering.key))
             return None
         if obeyed is None:
             return None
@@ -212,7 +212,7 @@ class Pilot:
             took_ms = (time.perf_counter() - begun) * 1e3
             if known.columns is None or _same(self._columns(cursor), known.columns):
                 session.validated(outlook)
-                if steering.key in known.obeyed:
+                if known.has_obeyed(prepared.bucket, steering.key):
                     self.optimizer.saw_steered(session.scope_now, prepared, took_ms)
                 self.optimizer.count("steered")
                 self._observer.saw(
@@ -222,7 +222,7 @@ class Pilot:
                     cursor.rowcount,
                     steered=True,
                     steering_key=steering.key,
-                    obeyed=(steering.key in known.obeyed) or None,
+                    obeyed=known.has_obeyed(prepared.bucket, steering.key) or None,
                 )
                 return None
             why, slow = "the steered result has other columns", False

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from postgres_contrib import SETTINGS, LoggingServer, contrib_programs
+from postgres_server import NoServer, started
 
 from godb_fast import connect
 from godb_fast.cli import main
@@ -29,10 +32,24 @@ TABLES = (
 SQL = "SELECT count(*) FROM a, b, d WHERE a.k = b.k AND b.m = d.m AND a.x = 1 AND a.y = 1 AND a.z = 1 AND d.t < {}"
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[LoggingServer]:
+    """One of its own: other tests count what is in the log of theirs."""
+    try:
+        running = started(contrib_programs(), SETTINGS)
+        opened = running.__enter__()
+    except NoServer as reason:
+        pytest.skip(str(reason))
+    try:
+        yield LoggingServer(opened)
+    finally:
+        running.__exit__(None, None, None)
+
+
 @pytest.fixture
-def logged(logging_server: Any) -> Any:
+def logged(server: LoggingServer) -> Any:
     """A database, and the folder with the log of what ran on it."""
-    with logging_server.server.database("plans") as url:
+    with server.server.database("plans") as url:
         with psycopg.connect(url, autocommit=True, prepare_threshold=None) as raw:
             for statement in TABLES:
                 raw.execute(statement)
@@ -45,7 +62,7 @@ def logged(logging_server: Any) -> Any:
             raw.execute("DELETE FROM d WHERE m = -1")
             raw.execute("SET auto_explain.log_analyze = off")
             raw.execute(SQL.format(50)).fetchall()
-        yield url, str(logging_server.settled())
+        yield url, str(server.settled())
 
 
 def test_each_plan_is_as_explain_analyze_would_show_it(logged: Any) -> None:

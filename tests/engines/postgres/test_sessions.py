@@ -160,3 +160,16 @@ def test_advising_in_an_aborted_transaction_says_what_the_server_says(url: str) 
                 session.execute("SELECT 1 / 0")
         raw.rollback()
         assert session.execute("SELECT 1").fetchall() == [(1,)]
+
+
+def test_obedience_is_looked_at_once_in_each_region(session: Session) -> None:
+    text = QUERY.replace("r.a < 9", "r.a < {}")
+    seen = {}
+    for least in (9, 1):
+        first = steered_once(session, text.format(4, least))
+        assert first.observation.plan_source == "explain"
+        again = steered_once(session, text.format(4, least))
+        assert (again.observation.plan, again.observation.obeyed) == (None, True)
+        seen[least] = first.observation.steering_key
+    # Neither the text nor what was asked for is another; the values are.
+    assert seen[9] == seen[1]
