@@ -3,7 +3,7 @@
 ``SteeringSettings`` holds what the server and the role allow: a managed server may lack a setting, and
 some need a superuser. Memory has a rule of its own: a query may use ``work_mem`` once for each sort and hash
 of each process, so what is asked for is bounded by the server's ``shared_buffers`` as a measure of the
-machine.
+machine. A hash table may take ``hash_mem_multiplier`` times as much: the two are bounded together.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ WORK_MEM_SHARE: Final = 0.25
 #: It may always be set up to this, whatever the server says of itself.
 WORK_MEM_LEAST_KB: Final = 64 * 1024
 HASH_MEM_MOST: Final = 8.0
+#: What the server multiplies work_mem by for hash tables, unless it is told otherwise: from 15 on.
+HASH_MEM_USUAL: Final = 2.0
 
 _SWITCHES: Final = (
     "enable_hashjoin",
@@ -144,7 +146,20 @@ class SteeringSettings:
             if name not in self.allowed:
                 raise InvalidInput(f"setting {name!r} cannot be changed on this server by this role")
             checked[name] = self._value(name, str(value).strip(), knob)
+        if "hash_mem_multiplier" in checked:
+            self._check_hashes(checked)
         return tuple(checked.items())
+
+    def _check_hashes(self, checked: Mapping[str, str]) -> None:
+        """A hash table may take no more than it would under the most work_mem and the usual multiplier."""
+        work_mem = (checked.get("work_mem") or self.allowed.get("work_mem") or "0").removesuffix("kB")
+        multiplier = float(checked["hash_mem_multiplier"])
+        wanted, most = float(work_mem) * multiplier, HASH_MEM_USUAL * self.work_mem_most_kb
+        if wanted > most:
+            raise InvalidInput(
+                f"hash_mem_multiplier {multiplier:g} with work_mem {work_mem}kB makes hash tables of "
+                f"{wanted:.0f}kB; on this server a steered statement may have {most:.0f}kB for one"
+            )
 
     def _value(self, name: str, value: str, knob: Knob) -> str:
         if knob.kind == "switch":

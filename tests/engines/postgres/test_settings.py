@@ -55,6 +55,24 @@ def test_everything_else_is_refused(name: str, value: str) -> None:
         ALL.check([(name, value)])
 
 
+def test_memory_of_hash_tables_is_bounded_by_both_settings() -> None:
+    # A quarter of 1 GB of shared buffers, twice.
+    small = SteeringSettings(dict.fromkeys(KNOBS, "") | {"work_mem": "4096"}, shared_buffers_kb=1024 * 1024)
+    assert small.check([("hash_mem_multiplier", "8")]) == (("hash_mem_multiplier", "8"),)
+    assert small.check([("hash_mem_multiplier", "2"), ("work_mem", "256MB")])
+    assert small.check([("work_mem", "128MB"), ("hash_mem_multiplier", "4")])
+    for settings in (
+        [("hash_mem_multiplier", "2.1"), ("work_mem", "256MB")],
+        [("work_mem", "128MB"), ("hash_mem_multiplier", "4.5")],
+    ):
+        with pytest.raises(InvalidInput, match="hash tables of"):
+            small.check(settings)
+    # What the session has counts where nothing else is asked for.
+    large = SteeringSettings(dict.fromkeys(KNOBS, "") | {"work_mem": "262144"}, shared_buffers_kb=1024 * 1024)
+    with pytest.raises(InvalidInput, match="hash tables of"):
+        large.check([("hash_mem_multiplier", "3")])
+
+
 @pytest.mark.parametrize(
     "text",
     [
