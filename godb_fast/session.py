@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from types import FrameType, TracebackType
@@ -564,8 +564,10 @@ def _open_session(
     mode: str | None = None,
     read_only: bool = False,
     timeout_s: float | None = None,
+    password: str | Callable[[], str] | None = None,
 ) -> Session:
-    return Session(optimizer, open_engine(connection, read_only=read_only), mode=mode, timeout_s=timeout_s)
+    engine = open_engine(connection, read_only=read_only, password=password)
+    return Session(optimizer, engine, mode=mode, timeout_s=timeout_s)
 
 
 Optimizer.open_session = staticmethod(_open_session)
@@ -579,6 +581,7 @@ def connect(
     timeout_s: float | None = None,
     policy: Policy | None = None,
     store: Any = None,
+    password: str | Callable[[], str] | None = None,
 ) -> Session:
     """A Session with an Optimizer of its own.
 
@@ -586,8 +589,8 @@ def connect(
     ----------
     connection : str or connection object
         A URL (``duckdb:///relative.db``, ``duckdb:////absolute/path.db`` with four slashes, ``duckdb://`` for
-        one in memory), a path, or a DuckDB connection that stays the caller's. A borrowed connection is never
-        disturbed: on it only rewrites may steer.
+        one in memory, ``postgresql://user@host/database``), a path, or a duckdb or psycopg connection that
+        stays the caller's. A borrowed DuckDB connection is never disturbed: on it only rewrites may steer.
     mode : str, optional
         ``off``, ``observe``, ``advise`` (default) or ``steer``.
     read_only : bool
@@ -598,6 +601,8 @@ def connect(
         Margin, allowance, rollout.
     store : path, Store or None
         Where decisions and observations are recorded; None records nothing.
+    password : str or callable, optional
+        For a server's URL. A callable is asked each time a connection is opened: tokens expire.
 
     Raises
     ------
@@ -609,4 +614,6 @@ def connect(
     from godb_fast.store import open_store
 
     optimizer = Optimizer(policy=policy, store=open_store(store))
-    return _open_session(optimizer, connection, mode=mode, read_only=read_only, timeout_s=timeout_s)
+    return _open_session(
+        optimizer, connection, mode=mode, read_only=read_only, timeout_s=timeout_s, password=password
+    )

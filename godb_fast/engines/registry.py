@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Final
@@ -20,8 +21,15 @@ DRIVERS: Final = {"duckdb": "duckdb", "_duckdb": "duckdb", "psycopg": "postgresq
 GROUP: Final = "godb_fast.engines"
 
 
-def open_engine(connection: Any, *, read_only: bool = False) -> Engine:
+def open_engine(
+    connection: Any, *, read_only: bool = False, password: str | Callable[[], str] | None = None
+) -> Engine:
     """An engine at a URL, a path of a DuckDB file, or a driver's connection object.
+
+    Parameters
+    ----------
+    password : str or callable, optional
+        For a server's URL; a callable is asked each time a connection is opened, as tokens expire.
 
     Raises
     ------
@@ -35,8 +43,13 @@ def open_engine(connection: Any, *, read_only: bool = False) -> Engine:
         scheme, separator, _ = text.partition("://")
         if not separator:
             scheme, text = "duckdb", f"duckdb:///{text}"
-        engine: Engine = _module(scheme).open_url(text, read_only=read_only)
+        options: dict[str, Any] = {} if password is None else {"password": password}
+        if options and scheme == "duckdb":
+            raise InvalidInput("a DuckDB file has no password")
+        engine: Engine = _module(scheme).open_url(text, read_only=read_only, **options)
         return engine
+    if password is not None:
+        raise InvalidInput("a password is for a URL; this connection is open already")
     driver = type(connection).__module__.partition(".")[0]
     if driver not in DRIVERS:
         raise InvalidInput(

@@ -11,10 +11,12 @@ import psycopg
 import pytest
 from postgres_server import PostgresServer
 
+import godb_fast
 from godb_fast.engines.base import Rendered
 from godb_fast.engines.postgres import borrow, open_url
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
+from godb_fast.session import Optimizer
 
 SECRET = "s3cr3t/%@:word"
 QUOTED = "s3cr3t%2F%25%40%3Aword"
@@ -99,6 +101,18 @@ def test_a_password_from_a_callable_is_asked_for_each_time(
         assert engine.run(Rendered("SELECT 1")).rows == [(1,)]
         assert SECRET not in repr(engine._connection.__dict__)
     assert asked == [0, 1]
+
+
+def test_sessions_take_a_callable_too(postgres_server: PostgresServer, role: str) -> None:
+    url = postgres_server.database_url("postgres", user=role)
+    with godb_fast.connect(url, password=lambda: SECRET) as session:
+        assert session.execute("SELECT current_user").fetchall() == [(role,)]
+    with Optimizer().session(url, password=SECRET) as session:
+        assert session.execute("SELECT current_user").fetchall() == [(role,)]
+    with pytest.raises(InvalidInput, match="no password"):
+        godb_fast.connect("duckdb://", password=SECRET)
+    with psycopg.connect(postgres_server.url) as raw, pytest.raises(InvalidInput, match="open already"):
+        godb_fast.connect(raw, password=SECRET)
 
 
 def test_a_password_file_and_a_service(
