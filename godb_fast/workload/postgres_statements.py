@@ -40,8 +40,10 @@ def read_statements(engine: Engine) -> Workload:
     EngineError
         If the server does not answer.
     """
-    # Where operators are not the server's own, nothing is asked.
-    engine.schema_epoch()
+    from godb_fast.engines.postgres import PostgresEngine
+
+    if isinstance(engine, PostgresEngine):
+        engine.check_path()
     schema, available, toplevel, current, database, role = _ask(engine, _FOUND)[0]
     if schema is None:
         if not available:

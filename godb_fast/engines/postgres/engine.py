@@ -229,8 +229,7 @@ class PostgresEngine:
 
     def facts(self) -> dict[str, Any]:
         """What a person wants to know of this server and role; a few small statements."""
-        # Where operators are not the server's own, nothing is asked.
-        self.schema_epoch()
+        self.check_path()
         settings = self.steering_settings()
         pooled = self._opener is not None and self._opener.pooled
         return facts(self._connection.ask, settings, hints=self._hints, pooled=pooled)
@@ -296,6 +295,17 @@ class PostgresEngine:
         """
         self._forget_if_reopened()
         return self._epochs.read(self._ask_with_environment)
+
+    def check_path(self) -> None:
+        """Whether statements on the catalogue mean what they say under the search path as it is now.
+
+        Raises
+        ------
+        EngineError
+            As :func:`~godb_fast.engines.postgres.catalogue.check_path`.
+        """
+        (row,) = self._connection.ask("SELECT pg_catalog.current_schemas(true)::pg_catalog.text[]")
+        catalogue.check_path(row[0], self._connection.ask)
 
     def _ask_with_environment(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         text, values, formats = numbered(sql, params) if params else (sql, [], [])
