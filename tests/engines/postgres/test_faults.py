@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
 
 import psycopg
 import pytest
-from postgres_server import PostgresServer, running_server
+from postgres_server import BIN_VARIABLE, PostgresServer, running_server
 from psycopg.pq import TransactionStatus
 
 from godb_fast.core import Steering
+from godb_fast.demo.postgres_server import kept_server
 from godb_fast.engines.base import Rendered
 from godb_fast.engines.postgres import PostgresEngine, borrow, open_url
 from godb_fast.errors import ConnectionFailed, EngineError, QueryCancelled, ResultTooLarge
@@ -57,6 +61,36 @@ def test_a_server_that_is_killed_in_mid_query(postgres_server: PostgresServer, p
         assert engine.environment()
         with pytest.raises(ConnectionFailed, match="no connection"):
             engine.run(Rendered("SELECT 1"))
+
+
+@pytest.mark.parametrize("place", [Rendered, steered], ids=["default", "steered"])
+def test_a_server_that_is_restarted_in_mid_query(postgres_server: PostgresServer, place: type) -> None:
+    if postgres_server.process_id is None:
+        pytest.skip("the programs of the server in use are not known")
+    named = os.environ.get(BIN_VARIABLE)
+    programs = Path(named) if named else None
+    folder = Path(tempfile.mkdtemp(prefix="godb_kept_"))
+    folder.chmod(0o755)
+    try:
+        with kept_server(folder, programs) as server:
+            engine = open_url(server.url)
+            engine.run(Rendered("CREATE TABLE kept AS SELECT 1 AS x"))
+            # These servers are quick rather than safe.
+            engine.run(Rendered("CHECKPOINT"))
+            epoch, environment = engine.schema_epoch(), engine.environment()
+            timer = threading.Timer(0.3, os.kill, (server.process_id, signal.SIGQUIT))
+            timer.start()
+            with pytest.raises(ConnectionFailed, match="lost"):
+                engine.run(place("SELECT pg_sleep(60)"), timeout_s=50.0)
+            timer.join()
+        with kept_server(folder, programs) as again:
+            if again.url != server.url:
+                pytest.skip("somebody else took the port meanwhile")
+            assert engine.run(place("SELECT x FROM kept")).rows == [(1,)]
+            assert (engine.schema_epoch(), engine.environment()) == (epoch, environment)
+            engine.close()
+    finally:
+        rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize("place", [Rendered, steered], ids=["default", "steered"])
