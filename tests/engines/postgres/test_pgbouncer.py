@@ -18,6 +18,7 @@ import pytest
 from postgres_server import PostgresServer
 
 import godb_fast
+from godb_fast.cli import main
 from godb_fast.demo.postgres_server import unprivileged
 from godb_fast.engines.base import Rendered
 from godb_fast.engines.postgres import open_url
@@ -132,3 +133,17 @@ def test_reading_only_makes_nobody_else_read_only(pooled: str) -> None:
             engine.run(Rendered("DELETE FROM station"))
         other.execute("CREATE TABLE written (x int)")
         assert other.execute("SELECT count(*) FROM station").fetchone() == (200,)
+
+
+def test_commands_through_the_pool(pooled: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.sql").write_text(QUERY.format(4))
+    for arguments, said in (
+        (["info", pooled], "behind a pool"),
+        (["explain", pooled, QUERY.format(4)], "block 0"),
+        (["run", pooled, str(tmp_path / "a.sql"), "--repetitions", "1"], "1 of 1 the same"),
+        (["slow", pooled, "--files", str(tmp_path / "a.sql")], "yes"),
+    ):
+        assert main(["--store", "off", *arguments]) == 0
+        shown = capsys.readouterr()
+        assert said in shown.out
+        assert str(urlsplit(pooled).password) not in shown.out + shown.err
