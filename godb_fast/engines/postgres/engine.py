@@ -414,8 +414,13 @@ class PostgresEngine:
             unbound = statement.params is None and sqlstate(error.__cause__) in _UNBOUND
             supported = self._connection.raw.info.server_version >= _GENERIC_PLANS
             # By the simple protocol only, the other one wants values; so not where an error would abort.
-            if not unbound or not supported or statement.before or self.in_transaction():
+            if not unbound:
                 raise
+            if not supported or statement.before or self.in_transaction():
+                later = "" if supported else " (from PostgreSQL 16 on there is a plan for all values)"
+                raise EngineError(
+                    f"the statement has parameters without values: write literals in their place{later}"
+                ) from error.__cause__
             # That protocol takes several statements, and would run the others.
             if has_several_statements(fingerprint(statement.sql, self.dialect)):
                 raise
