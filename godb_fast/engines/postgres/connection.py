@@ -267,15 +267,18 @@ class Connection:
         return " ".join(words)
 
     def _roll_back(self) -> None:
+        """Back to before our statements, in the caller's transaction.
+
+        What stopped them is asked for again and again until it is heard, and may stop this as well: then it
+        is done once more.
+        """
         from godb_fast.engines.postgres import pipeline
 
-        pipeline.exchange(
-            self.raw,
-            [
-                pipeline.Command(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}"),
-                pipeline.Command(f"RELEASE SAVEPOINT {SAVEPOINT}"),
-            ],
-        )
+        undo = (f"ROLLBACK TO SAVEPOINT {SAVEPOINT}", f"RELEASE SAVEPOINT {SAVEPOINT}")
+        while True:
+            replies = pipeline.exchange(self.raw, [pipeline.Command(text) for text in undo])
+            if not any(sqlstate(reply.error) == STOPPED for reply in replies):
+                return
 
     # -- the caller's statements ----------------------------------------------------------------------
 

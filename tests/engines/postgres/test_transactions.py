@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -312,3 +313,26 @@ def test_the_callers_loaders_read_results_and_never_ours(world: str) -> None:
         )
         assert engine.schema_epoch() == epoch
         assert engine.explain("SELECT * FROM sample").root.operator
+
+
+def test_a_stop_that_is_asked_for_again_leaves_the_transaction(world: str) -> None:
+    """A request to cancel may also come when the savepoint is rolled back to."""
+    running = "SELECT query LIKE '%%pg_sleep%%' AND state = 'active' FROM pg_stat_activity WHERE pid = %s"
+
+    def hammer(process_id: int) -> None:
+        with psycopg.connect(world, autocommit=True) as other:
+            while other.execute(running, (process_id,)).fetchone() != (True,):
+                pass
+            for _ in range(20):
+                other.execute("SELECT pg_cancel_backend(%s)", (process_id,))
+
+    with session(world, autocommit=False) as (raw, engine):
+        raw.execute("INSERT INTO sample VALUES (11)")
+        for _ in range(200):
+            thread = threading.Thread(target=hammer, args=(raw.info.backend_pid,))
+            thread.start()
+            with pytest.raises(QueryCancelled):
+                engine.run(steered("SELECT pg_sleep(20)"))
+            thread.join()
+            assert raw.info.transaction_status == TransactionStatus.INTRANS
+        assert raw.execute("SELECT count(*) FROM sample").fetchone() == (11,)
