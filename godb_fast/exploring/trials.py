@@ -223,7 +223,9 @@ class LiveExecutor:
                 return Run(seconds, failed=True)
             differs = self._differs(query, candidate, certain)
             if differs is not None:
-                self.refusals.append(Refusal(self.subjects[query].query.name, name, differs, differs=True))
+                # What could not be compared is not believed; that is not to say that it differs.
+                told = query not in self._uncut
+                self.refusals.append(Refusal(self.subjects[query].query.name, name, differs, differs=told))
                 return Run(seconds, failed=True)
         return Run(seconds)
 

@@ -14,8 +14,10 @@ from godb_fast.engines.base import EngineResult, Rendered
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import QueryTimeout
 from godb_fast.exploring import slices
+from godb_fast.exploring.candidates import DEFAULT_ARM, candidates
 from godb_fast.exploring.slices import AGREEING, SliceEvidence, compare_slices
 from godb_fast.exploring.subjects import LiveQuery, Subject, examine
+from godb_fast.exploring.trials import LiveExecutor
 from godb_fast.rewriting import rewrites
 from godb_fast.rewriting.slicing import SliceKey, slice_keys, sliced
 
@@ -210,6 +212,17 @@ class TestComparing:
         assert (found.agreed, found.enough, found.differs) == (0, False, None)
         # The original was never asked: the rewrite has no rows.
         assert all("EXISTS" in text for text in log)
+
+    def test_what_could_not_be_compared_is_refused_and_not_said_to_differ(self, engine: Any) -> None:
+        subject = subject_of(engine, MULTIPLYING.replace("p.score > 3 OR a.city = 2", "p.score > 300"))
+        found = candidates(engine, subject)
+        arms = [DEFAULT_ARM, *(name for name, each in found.items() if each.rewritten)]
+        executor = LiveExecutor(engine, [subject], [found], arms, cap_s=5.0)
+        executor.unfinished(0)
+        assert executor.run(0, 1, 5.0).failed
+        (refusal,) = executor.refusals
+        assert "too little says that the answer is right" in refusal.why
+        assert not refusal.differs
 
     def test_coarser_parts_where_fine_ones_have_no_rows(self, engine: Any) -> None:
         sql = MULTIPLYING.replace("p.score > 3 OR a.city = 2", "v.id IN (16, 20, 25, 30)")
