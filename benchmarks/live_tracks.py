@@ -50,7 +50,7 @@ LEAST_TEMPLATES = 4
 class Plan:
     """How to explore and measure."""
 
-    budget: str = "2x"
+    budget: str | None = None
     cap_s: float = 20.0
     rounds: int = 3
     seed: int = 1

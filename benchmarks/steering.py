@@ -55,7 +55,7 @@ class Settings:
     track: str = "repeat"
     stock: bool = False
     cache: Path | None = None
-    budget: str = "2x"
+    budget: str | None = None
     cap_s: float = 20.0
     rounds: int = 3
     methods: tuple[str, ...] = ()
@@ -217,6 +217,8 @@ def _tell_exploration(report: Report, track: Track, where: Mapping[str, str]) ->
             high=proof.high,
             pairs=proof.pairs,
         )
+    for note in exploration.notes:
+        report.note(note)
     for refusal in exploration.refusals:
         report.note(f"refused: {refusal.query} under {refusal.arm}: {refusal.why.splitlines()[0]}")
 
@@ -354,7 +356,9 @@ def _extend(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where generated data stay (default: the user's cache folder)",
     )
-    parser.add_argument("--budget", default="2x", help="of the exploration: 2x, 300s, 5m (2x)")
+    parser.add_argument(
+        "--budget", help="of the exploration: 2x, 300s, 5m (that of godb-fast explore: 2x, but at least 30s)"
+    )
     parser.add_argument("--cap", type=float, default=20.0, metavar="S", help="of one run (20)")
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds of each query and arm (3)")
     parser.add_argument(

@@ -99,7 +99,9 @@ class Optimizer(Experience):
         assert Optimizer.open_session is not None
         return Optimizer.open_session(self, connection, **options)
 
-    def explore(self, connection: Any, queries: Any, budget: str | float = "2x", **options: Any) -> Any:
+    def explore(
+        self, connection: Any, queries: Any, budget: str | float | None = None, **options: Any
+    ) -> Any:
         """Explore queries at a connection (a URL or a driver's object): see :meth:`Session.explore`."""
         with self.session(connection) as session:
             return session.explore(queries, budget, **options)

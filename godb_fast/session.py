@@ -302,7 +302,7 @@ class Session(Steerer):
     def explore(
         self,
         queries: Sequence[Any],
-        budget: str | float = "2x",
+        budget: str | float | None = None,
         *,
         cap_s: float = 60.0,
         resume: bool = False,
@@ -315,8 +315,9 @@ class Session(Steerer):
         Parameters
         ----------
         queries : sequence of str or LiveQuery
-        budget : str or float
-            ``2x`` (so many times what one run of the queries takes), ``300s``, ``5m``, or seconds.
+        budget : str or float, optional
+            ``2x`` (so many times what one run of the queries takes), ``300s``, ``5m``, or seconds; default
+            ``2x``, but at least 30 s.
         cap_s : float
             No run takes longer.
         resume : bool

@@ -151,9 +151,11 @@ def parser() -> argparse.ArgumentParser:
         "  godb-fast explore shop.duckdb queries.sql\n"
         "  godb-fast explore postgresql://me@db.example/shop queries.sql --budget 300s --cap 20\n"
         "  godb-fast explore postgresql://me@replica.example/shop slow.sql --budget 2x --resume\n\n"
+        "Without --budget it is twice what one run of the statements takes, but at least half a minute.\n"
         "Every run is charged to the budget, the first ones of the engine's own plans too. A plan is kept\n"
         "once interleaved pairs of runs have shown it to be faster, with the same answer. Statements that\n"
-        "may write are not run. Ctrl-C keeps what was found; --resume goes on.",
+        "may write are not run. A comment '-- calls: 20' before a statement says how often it runs, and so\n"
+        "counts (godb-fast slow --output writes it). Ctrl-C keeps what was found; --resume goes on.",
         explore,
     )
     _statements(exploring)
@@ -417,9 +419,8 @@ def _budget(command: argparse.ArgumentParser) -> None:
     """What exploring may take."""
     command.add_argument(
         "--budget",
-        default="2x",
         metavar="B",
-        help="2x is twice the time that one run of the statements takes; or 300s, 5m (2x)",
+        help="2x is twice the time that one run of the statements takes; or 300s, 5m (2x, but at least 30s)",
     )
 
 

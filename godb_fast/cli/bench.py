@@ -148,7 +148,9 @@ def _command(options: argparse.Namespace) -> str:
     parts = ["godb-fast", "bench", without_password(options.url), *options.files]
     if options.measure:
         parts += ["--measure", *options.measure]
-    parts += ["--budget", options.budget, "--cap", f"{options.cap:g}", "--out", options.out]
+    if options.budget is not None:
+        parts += ["--budget", options.budget]
+    parts += ["--cap", f"{options.cap:g}", "--out", options.out]
     parts += ["--repetitions", str(options.repetitions), "--seed", str(options.seed)]
     for name in ("store", "raw"):
         if getattr(options, name, None):

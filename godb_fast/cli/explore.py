@@ -68,7 +68,7 @@ def read_queries(files: Sequence[str]) -> list[LiveQuery]:
         except SqlError as error:
             raise SqlError(f"{path}:{error.line}:{error.column}: {error.args[0]}") from error
         prefix = f"{Path(path).stem}: " if len(files) > 1 else ""
-        found += [LiveQuery(prefix + entry.name, entry.sql) for entry in entries]
+        found += [LiveQuery(prefix + entry.name, entry.sql, weight=float(entry.calls)) for entry in entries]
     if not found:
         raise InvalidInput(f"no statement in {', '.join(files)}")
     return found

@@ -246,7 +246,7 @@ def _as_dict(workload: Workload, ranked: list[RankedQuery]) -> dict[str, Any]:
 
 
 def _write(path: Path, workload: Workload, ranked: list[RankedQuery]) -> int:
-    """A file that ``godb-fast run`` takes; how many statements are in it."""
+    """A file that ``godb-fast run`` and ``explore`` take; how many statements are in it."""
     from godb_fast.sql.scripts import split
     from godb_fast.workload.shapes import plain
 
@@ -262,7 +262,9 @@ def _write(path: Path, workload: Workload, ranked: list[RankedQuery]) -> int:
             with contextlib.suppress(SqlError):
                 if len(split(example + "\n;")) == 1:
                     label = f"slow {number}" + (f" {printable(usage.name)}" if usage.name else "")
-                    lines += [f"\n-- {figures}", f"-- name: {label}", example.strip(), ";"]
+                    # What exploring goes by, beside the time that each takes.
+                    counted = [f"-- calls: {usage.calls}"] if usage.calls > 1 else []
+                    lines += [f"\n-- {figures}", *counted, f"-- name: {label}", example.strip(), ";"]
                     written += 1
                     continue
         why = f"{figures}; {entry.verdict}" if entry.verdict else figures

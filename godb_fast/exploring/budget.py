@@ -9,6 +9,12 @@ from typing import Final
 
 from godb_fast.errors import InvalidInput
 
+#: Without a budget of the caller: so many workload-times, and at least so many seconds. Of queries that take
+#: a second or two in all, running each once to see what it takes, reading it and planning others costs more
+#: than twice as much as the queries do, and would leave nothing to try anything with.
+DEFAULT_WORKLOADS: Final = 2.0
+DEFAULT_LEAST_S: Final = 30.0
+
 _FORM: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>x|s|m|min|h)")
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -17,26 +23,31 @@ _SECONDS: Final = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 class Budget:
     """Seconds, or multiples of what one run of the workload takes under default plans.
 
-    Exactly one of the two is given.
+    Exactly one of the two is given. ``least_s`` are seconds that workload-times come to at least.
     """
 
     seconds: float | None = None
     workloads: float | None = None
+    least_s: float = 0.0
 
     def __post_init__(self) -> None:
         given = [value for value in (self.seconds, self.workloads) if value is not None]
         if len(given) != 1 or not (math.isfinite(given[0]) and given[0] > 0.0):
             raise InvalidInput("a budget is a positive number of seconds, or of workload-times")
+        if not (math.isfinite(self.least_s) and self.least_s >= 0.0):
+            raise InvalidInput(f"a budget of at least {self.least_s} s: give seconds of at least 0")
 
     @classmethod
-    def parse(cls, text: str | float) -> Budget:
-        """What ``2x``, ``300s``, ``5m`` or a number of seconds means.
+    def parse(cls, text: str | float | None) -> Budget:
+        """What ``2x``, ``300s``, ``5m`` or a number of seconds means; None is ``2x``, but at least 30 s.
 
         Raises
         ------
         InvalidInput
             For anything else.
         """
+        if text is None:
+            return cls(workloads=DEFAULT_WORKLOADS, least_s=DEFAULT_LEAST_S)
         if isinstance(text, (int, float)) and not isinstance(text, bool):
             return cls(seconds=float(text))
         found = _FORM.fullmatch(str(text).strip().lower())
@@ -54,4 +65,13 @@ class Budget:
         if self.seconds is not None:
             return self.seconds
         assert self.workloads is not None
-        return self.workloads * workload_s
+        return max(self.workloads * workload_s, self.least_s)
+
+    def raised(self, workload_s: float) -> str | None:
+        """What a workload was given beyond its multiple, in words; None if nothing."""
+        if self.workloads is None or self.workloads * workload_s >= self.least_s:
+            return None
+        return (
+            f"no budget was given: {self.least_s:g} s, as {self.workloads:g}x, here "
+            f"{self.workloads * workload_s:.2g} s, would hardly leave time to try anything"
+        )

@@ -200,10 +200,15 @@ class LiveExploration:
     def _prepare(self, budget: Budget) -> None:
         """Triage, candidates, and the explorer over them."""
         self._chosen = triage(self._baselines, self._subjects)
-        self._budget_s = budget.seconds_for(self._workload_s(range(len(self._subjects))))
+        workload_s = self._workload_s()
+        self._budget_s = budget.seconds_for(workload_s)
         if not self._chosen:
             return
-        begun = time.perf_counter()
+        if (raised := budget.raised(workload_s)) is not None:
+            self.notes.append(raised)
+        if any(subject.query.weight != 1.0 for subject in self._subjects):
+            self.notes.append("a query counts as often as it is called, beside what one run of it takes")
+        begun, weights = time.perf_counter(), self._weights()
         found = self._all_candidates()
         arms = list(dict.fromkeys(arm for entry in found for arm in entry))
         digests = [[entry.get(arm, entry[DEFAULT_ARM]).digest for arm in arms] for entry in found]
@@ -212,7 +217,7 @@ class LiveExploration:
         space = PlanSpace.of(
             digests,
             [entry.seconds for entry in defaults],
-            weight=[self._subjects[number].query.weight for number in self._chosen],
+            weight=[weights[number] for number in self._chosen],
             groups=classes(subjects),
         )
         state = self._saved.state.get("explorer") if self._saved is not None else None
@@ -291,12 +296,17 @@ class LiveExploration:
     def _baselines_s(self) -> float:
         return sum(entry.spent_s for entry in self._baselines.values())
 
-    def _workload_s(self, numbers: Sequence[int]) -> float:
-        return sum(
-            self._baselines[number].seconds * self._subjects[number].query.weight
-            for number in numbers
-            if number in self._baselines
+    def _workload_s(self) -> float:
+        """What one run of each query takes."""
+        return sum(entry.seconds for entry in self._baselines.values())
+
+    def _weights(self) -> list[float]:
+        """What each query counts: its calls, scaled so that all together take what one run of each does."""
+        counted = sum(
+            entry.seconds * self._subjects[number].query.weight for number, entry in self._baselines.items()
         )
+        scale = self._workload_s() / counted if counted > 0.0 else 1.0
+        return [subject.query.weight * scale for subject in self._subjects]
 
     # -- trials -------------------------------------------------------------------------------------
 
@@ -448,7 +458,7 @@ class LiveExploration:
         self._shown.restore(state["shown"])
 
     def _report(self, budget: Budget, interrupted: bool) -> ExplorationReport:
-        explorer, subjects = self._explorer, self._subjects
+        explorer, weights = self._explorer, self._weights()
         place = {number: row for row, number in enumerate(self._chosen)} if explorer is not None else {}
         outcomes: list[QueryOutcome] = []
         number = -1
@@ -458,8 +468,9 @@ class LiveExploration:
                 outcomes.append(QueryOutcome(query.name, reason=f"left alone: {examined}", failed=broken))
                 continue
             number += 1
-            outcomes.append(self._outcome(number, place.get(number), query))
-        total = self._workload_s(range(len(subjects)))
+            outcome = self._outcome(number, place.get(number), query)
+            outcomes.append(replace(outcome, weight=weights[number]))
+        total = self._workload_s()
         gained = 0.0 if explorer is None else explorer.space.workload_s - explorer.workload_s
         return ExplorationReport(
             queries=outcomes,

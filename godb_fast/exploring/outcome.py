@@ -15,7 +15,7 @@ class QueryOutcome:
 
     ``reason`` says why it was left alone, where it was, and ``failed`` that it does not run at all; ``arm``
     is the promoted one, with its evidence; ``best_s`` the best time that any candidate was seen to take,
-    proved or not.
+    proved or not. ``weight`` is what its time counts in that of the workload, 1 where all are called alike.
     """
 
     name: str
@@ -27,6 +27,7 @@ class QueryOutcome:
     entry: MemoEntry | None = None
     best_s: float | None = None
     failed: bool = False
+    weight: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -39,6 +40,7 @@ class QueryOutcome:
             "failed": self.failed,
             "arm": self.arm,
             "best_s": self.best_s,
+            "weight": self.weight,
             "promoted": None if self.entry is None else self.entry.to_dict(),
         }
 
@@ -51,7 +53,8 @@ class ExplorationReport:
     ----------
     workload_s, now_s : float
         One run of the workload under default plans, and under what was promoted (as measured on the way:
-        a fair comparison is another run).
+        a fair comparison is another run). Where queries are called more or less often, the shares of its
+        time are those of the calls.
     prepared_s : float
         The part of ``spent_s`` that went by before the first trial: the engine's own plans are run and
         profiled, candidates are planned. In workload-times a budget is not known before, so that this may

@@ -110,10 +110,9 @@ def gain_of(
     losses : sequence of (class, time, seconds taken, seconds lost)
         The store's ledger since the measuring began.
     """
-    weights = {entry.name: entry.default_s for entry in exploration.queries if entry.default_s > 0.0}
-    best = {entry.name: entry.best_s for entry in exploration.queries}
-    total = sum(weights.values())
-    oracle = sum(best[name] or seconds for name, seconds in weights.items())
+    timed = [entry for entry in exploration.queries if entry.default_s > 0.0]
+    total = sum(entry.weight * entry.default_s for entry in timed)
+    oracle = sum(entry.weight * (entry.best_s or entry.default_s) for entry in timed)
     slower = [entry for entry in map(_slowdown, comparison.compared) if entry.ours_ms > entry.default_ms]
     return Gain(
         exploration,

@@ -19,15 +19,20 @@ _TOKEN: Final = re.compile(
     re.DOTALL,
 )
 _NAME: Final = re.compile(r"--\s*name\s*:\s*(.*\S)", re.IGNORECASE)
+_CALLS: Final = re.compile(r"--\s*calls\s*:\s*([1-9]\d{0,17})\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement, without its semicolon; ``line`` is where its first word stands."""
+    """One statement, without its semicolon; ``line`` is where its first word stands.
+
+    ``calls`` is how often the workload runs it, where a comment ``-- calls: 20`` says so.
+    """
 
     name: str
     sql: str
     line: int
+    calls: int = 1
 
 
 def split(text: str) -> list[Statement]:
@@ -42,6 +47,7 @@ def split(text: str) -> list[Statement]:
     taken: dict[str, int] = {}
     begin = position = 0
     name: str | None = None
+    calls = 1
     while True:
         token = _TOKEN.search(text, position)
         if token is None or token.lastgroup == "end" or token["end"] is not None:
@@ -53,8 +59,8 @@ def split(text: str) -> list[Statement]:
                 taken[label] = taken.get(label, 0) + 1
                 if taken[label] > 1:
                     label = f"{label} ({taken[label]})"
-                statements.append(Statement(label, text[first:stop].strip(), line))
-                name = None
+                statements.append(Statement(label, text[first:stop].strip(), line, calls))
+                name, calls = None, 1
             if token is None:
                 return statements
             begin = position = token.end()
@@ -64,6 +70,8 @@ def split(text: str) -> list[Statement]:
             named = _NAME.match(token["line"])
             if named is not None:
                 name = named[1]
+            elif (counted := _CALLS.fullmatch(token["line"])) is not None:
+                calls = int(counted[1])
         elif token["block"] is not None:
             position = _end_of_comment(text, token.start())
         elif token["dollar"] is not None:

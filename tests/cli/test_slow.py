@@ -12,6 +12,7 @@ import pytest
 
 import godb_fast
 from godb_fast.cli import main
+from godb_fast.cli.explore import read_queries
 from godb_fast.sql.scripts import split
 from godb_fast.store import SqliteStore
 
@@ -110,6 +111,12 @@ def test_what_is_written_can_be_run(shop, tmp_path, capsys):
     assert "delete from orders" in text
     assert f"{len(statements)} of" in capsys.readouterr().out
     assert main(["run", str(path), str(output), "--repetitions", "1"]) == 0
+    # Exploring counts each as often as it was called.
+    called = {query.sql: query.weight for query in read_queries([str(output)])}
+    assert [
+        weight for sql, weight in called.items() if sql.startswith("SELECT count(*) FROM customers c")
+    ] == [3]
+    assert set(called.values()) == {1.0, 3.0}
 
 
 def test_statements_with_odd_ends_stay_apart(tmp_path, capsys):

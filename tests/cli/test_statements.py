@@ -33,6 +33,11 @@ def test_names_that_repeat_are_numbered():
     assert [entry.name for entry in split("-- name: a\nSELECT 1; -- name: a\nSELECT 2")] == ["a", "a (2)"]
 
 
+def test_calls_belong_to_the_statement_that_follows():
+    text = "-- calls: 20\n-- name: a\nSELECT 1;\nSELECT 2; -- calls: 0\nSELECT 3; -- calls: many\nSELECT 4;--CALLS:7 \nSELECT 5"
+    assert [entry.calls for entry in split(text)] == [20, 1, 1, 1, 7]
+
+
 def test_nothing_is_nothing():
     assert split("") == []
     assert split(" ;\n-- only a comment\n;/* and another */") == []

@@ -116,6 +116,44 @@ def test_budgets_are_read(budget):
     assert Budget.parse(text) == Budget(seconds, workloads)
 
 
+def test_without_a_budget_short_workloads_get_half_a_minute():
+    usual = Budget.parse(None)
+    assert usual.seconds_for(100.0) == 200.0
+    assert usual.raised(100.0) is None
+    assert usual.seconds_for(1.5) == 30.0
+    assert "3 s" in str(usual.raised(1.5))
+    # What a caller asks for is what there is.
+    assert Budget.parse("2x").seconds_for(1.5) == 3.0
+    assert Budget.parse("2x").raised(1.5) is Budget.parse("1s").raised(1.5) is None
+    with pytest.raises(InvalidInput):
+        Budget(workloads=2.0, least_s=float("inf"))
+
+
+def test_half_a_minute_is_told_and_leaves_time_for_trials(skewed):
+    with open_engine(skewed, read_only=True) as engine:
+        report = LiveExploration(engine, [SKEWED, COUNTED]).run(Budget.parse(None))
+    assert report.budget_s == 30.0
+    assert report.runs > 0
+    assert [note for note in report.notes if "no budget was given" in note]
+
+
+def test_queries_count_as_often_as_they_are_called(skewed, monkeypatch):
+    """The shares of the workload's time are those of the calls; what a budget is a multiple of is not."""
+    monkeypatch.setattr("godb_fast.exploring.triage.LEAST_S", 0.0)
+    queries = [replace(COUNTED, weight=1.0), replace(SKEWED, weight=1e6)]
+    with open_engine(skewed, read_only=True) as engine:
+        report = LiveExploration(engine, queries).run(Budget(workloads=50.0))
+    seldom, often = report.queries
+    assert often.weight == pytest.approx(1e6 * seldom.weight)
+    assert report.workload_s == pytest.approx(seldom.default_s + often.default_s)
+    assert report.workload_s == pytest.approx(
+        seldom.weight * seldom.default_s + often.weight * often.default_s
+    )
+    assert report.budget_s == pytest.approx(50.0 * report.workload_s)
+    assert seldom.reason == "left alone: too little of the workload's time"
+    assert often.plans > 0
+
+
 @pytest.mark.parametrize("text", ["", "2", "x", "-1s", "0x", "1 week", True, float("nan")])
 def test_other_budgets_are_refused(text):
     with pytest.raises(InvalidInput):
