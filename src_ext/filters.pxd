@@ -17,10 +17,14 @@ cdef class Filters:
     cdef double* entries
     cdef double* weights
     cdef double* highest
+    cdef double* guessing
     cdef double* found
     cdef double* logs
     cdef object _rows_at(self, object literals, object values, object added, double* out)
+    cdef object _find(self, object literals, object values)
     cdef object _bucket_at(self, double* rows)
+    cdef object _region_of(self, object literals, object values)
+    cdef long long _step(self, double value) noexcept
     cdef object _spread(self, object added, double* out_at)
     cdef object _filter(self, long long relation, list terms, object literals, object values)
     cdef int _estimate(self, Term term, tuple literals) except? -1

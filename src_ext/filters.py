@@ -140,6 +140,8 @@ class Filters:
             "entries": numpy.array(entries, numpy.float64).reshape(-1),
             "weights": numpy.array(weights, numpy.float64).reshape(-1),
             "highest": numpy.array(highest, numpy.float64),
+            # The best guess alone, for those who ask for the region and nothing else: few lines of cache.
+            "guessing": numpy.array(weights, numpy.float64).reshape(self.count, 4, lanes)[:, :, 0].ravel(),
         }
         self._own()
 
@@ -168,6 +170,7 @@ class Filters:
         self.entries = doubles(self.held["entries"])
         self.weights = doubles(self.held["weights"])
         self.highest = doubles(self.held["highest"])
+        self.guessing = doubles(self.held["guessing"])
         self.held["found"] = numpy.zeros(4 * self.count + 1)
         self.held["logs"] = numpy.zeros(max([len(terms) for _, terms in self.filtered], default=0) + 1)
         self.found = doubles(self.held["found"])
@@ -192,6 +195,12 @@ class Filters:
     @cython.cfunc
     def _rows_at(self, literals, values, added, out: cython.p_double):
         """As :meth:`rows`, for Cython callers that hold the address."""
+        self._find(literals, values)
+        self._spread(added, out)
+
+    @cython.cfunc
+    def _find(self, literals, values):
+        """What each relation's filters let pass, in four forms that :meth:`_spread` weighs."""
         i: cython.longlong
         if literals is not None and type(literals) is not tuple:
             literals = tuple(literals)
@@ -199,7 +208,6 @@ class Filters:
             self.found[i] = self.entries[i]
         for relation, terms in self.filtered:
             self._filter(relation, terms, literals, values)
-        self._spread(added, out)
 
     @cython.cfunc
     def _bucket_at(self, rows: cython.p_double):
@@ -208,14 +216,42 @@ class Filters:
         ``rows`` has shape (n, K); one byte per relation is returned.
         """
         i: cython.longlong
-        step: cython.longlong
         region: bytearray = bytearray(self.count)
         for i in range(self.count):
-            # ln rows are at most 600, and a bucket is wider than 1; below a row nothing is to be told apart.
-            step = int(rows[i * self.lanes] * self.width + 8.5)
-            step = step if step > 0 else 0
-            region[i] = step if step < 255 else 255
+            region[i] = self._step(rows[i * self.lanes])
         return bytes(region)
+
+    @cython.cfunc
+    def _region_of(self, literals, values):
+        """What :meth:`_bucket_at` says after :meth:`_rows_at`, nothing being added, from one lane."""
+        i: cython.longlong
+        at: cython.longlong
+        value: cython.double
+        region: bytearray = bytearray(self.count)
+        self._find(literals, values)
+        for i in range(self.count):
+            at = 4 * i
+            value = self.empty
+            if self.found[at] >= -1e300:
+                value = (
+                    self.found[at] * self.guessing[at]
+                    + self.found[at + 1] * self.guessing[at + 1]
+                    + self.found[at + 2] * self.guessing[at + 2]
+                    + self.found[at + 3] * self.guessing[at + 3]
+                )
+                value = value if value > self.lowest else self.lowest
+                value = value if value < self.highest[i] else self.highest[i]
+            region[i] = self._step(value)
+        return bytes(region)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _step(self, value: cython.double) -> cython.longlong:
+        """A number of rows on the scale of regions, from its logarithm."""
+        # ln rows are at most 600, and a bucket is wider than 1; below a row nothing is to be told apart.
+        step: cython.longlong = int(value * self.width + 8.5)
+        step = step if step > 0 else 0
+        return step if step < 255 else 255
 
     @cython.cfunc
     def _spread(self, added, out_at: cython.p_double):

@@ -28,5 +28,6 @@ cdef class Replanner:
     cdef double* summary_at
     cdef double* outcome_at
     cpdef object estimate(self, object literals, object values, object added)
+    cpdef object region(self, object literals, object values)
     cpdef object choose(self, object own, object rule)
     cpdef object plan(self, long long number)

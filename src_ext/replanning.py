@@ -104,6 +104,12 @@ class Replanner:
         return filters._bucket_at(self.rows_at)
 
     @cython.ccall
+    def region(self, literals, values):
+        """As :meth:`estimate`, for callers that ask for nothing else."""
+        filters: Filters = self.filters
+        return filters._region_of(literals, values)
+
+    @cython.ccall
     def choose(self, own, rule):
         """Search every lane, cost the plans and the engine's own in all lanes, and choose.
 

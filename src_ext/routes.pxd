@@ -11,7 +11,7 @@ cdef class Route:
     cdef long long slots
     cdef list pool
     cdef dict own
-    cdef Planned _estimated(self, object found, long long begun, list natives)
+    cdef Planned _estimated(self, object found, long long begun, list natives, bint searches)
     cdef Planned _plan(self, object found, long long begun)
 
 

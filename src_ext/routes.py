@@ -11,11 +11,16 @@ This topic has the Cython and the Python form.
 from __future__ import annotations
 
 from functools import partial
-from time import perf_counter_ns
 
 import cython
 import numpy
 from cython.cimports.godb_fast._kernels.replanning import Replanner
+
+if cython.compiled:
+    # Of C: no int is made of what nobody may ever read.
+    from cython.cimports.cpython.time import perf_counter_ns
+if not cython.compiled:
+    from time import perf_counter_ns
 
 
 @cython.final
@@ -53,8 +58,8 @@ class Route:
         self.own[bucket] = own
 
     @cython.cfunc
-    def _estimated(self, found, begun: cython.longlong, natives: list) -> Planned:
-        """The region of a text's literals; None where the longer way has to be taken."""
+    def _estimated(self, found, begun: cython.longlong, natives: list, searches: cython.bint) -> Planned:
+        """The region of a text's literals, and what a search reads; None: the longer way is to be taken."""
         planned: Planned = Planned.__new__(Planned)
         replanner: Replanner = natives[0]
         literals = found.literals
@@ -68,7 +73,10 @@ class Route:
         planned.served = None
         planned.plan = None
         planned.read = perf_counter_ns()
-        planned.bucket = replanner.estimate(literals, planned, None)
+        if searches:
+            planned.bucket = replanner.estimate(literals, planned, None)
+        else:
+            planned.bucket = replanner.region(literals, planned)
         planned.estimated = perf_counter_ns()
         return planned
 
@@ -78,7 +86,7 @@ class Route:
         planned: Planned
         natives: list = self.pool.pop() if self.pool else self.lend()
         replanner: Replanner = natives[0]
-        planned = self._estimated(found, begun, natives)
+        planned = self._estimated(found, begun, natives, True)
         if planned is None:
             self.pool.append(natives)
             return None
@@ -148,7 +156,7 @@ class Proved:
             planned.read = planned.estimated = perf_counter_ns()
         else:
             natives = self.route.pool.pop() if self.route.pool else self.route.lend()
-            planned = self.route._estimated(found, begun, natives)
+            planned = self.route._estimated(found, begun, natives, False)
             self.route.pool.append(natives)
             if planned is None:
                 return None

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from godb_fast import backend as backends
 from godb_fast.core import (
+    PLAN_NODE,
     And,
     ColumnKind,
     ColumnRef,
@@ -201,6 +202,32 @@ def test_the_kernel_estimates_what_the_closures_do(seed):
             texts,
         )
         assert combined(kernel, terms, None, values).tobytes() == expected.tobytes()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_who_asks_for_the_region_alone_gets_the_same(seed):
+    source = random.Random(seed)
+    drawing = Drawing(source)
+    conjunction = Conjunction([drawing.predicate() for _ in range(source.randint(1, 3))], drawing.columns.get)
+    texts = tuple(drawing.texts)
+    values = Bound(texts)
+    entries = [(source.uniform(-2.0, 20.0),) * 3 + (source.random(),) for _ in range(3)]
+    weights = np.array([[[source.uniform(-1.0, 1.5) for _ in range(2)] for _ in range(4)] for _ in range(3)])
+    regions = set()
+    for name in LOADED:
+        terms = native_terms(conjunction, drawing.columns.get, Kernels.of(name))
+        filters = backends.kernels("filters", name).Filters(
+            2, entries, weights, np.array([18.0, 5.0, 20.0]), (-3.0, -9.0, 0.7), [(1, terms)]
+        )
+        nothing = np.zeros((0, 2))
+        replanner = backends.kernels("replanning", name).Replanner(
+            filters.twin(), None, None, 2, 2, np.zeros(6), nothing, nothing, PLAN_NODE
+        )
+        regions.add(replanner.region(texts, values))
+        regions.add(replanner.estimate(texts, values, None))
+    assert len(regions) == 1, (conjunction.filters, texts)
+    assert len(regions.pop()) == 3
 
 
 @pytest.mark.parametrize("name", LOADED)
