@@ -135,7 +135,9 @@ def _write(gain: Gain, folder: Path, options: argparse.Namespace) -> None:
         out.print(f"cut at {options.cap:g} s under the engine's plan: {', '.join(gain.cut)}", soft_wrap=True)
     for entry in gain.comparison.queries:
         if entry.outcome == "failed":
-            out.print(f"failed  {entry.query.name}: {entry.problem}", soft_wrap=True)
+            # Errors of an engine may have several lines.
+            problem = " ".join((entry.problem or "").split())
+            out.print(f"failed  {entry.query.name}: {problem}", soft_wrap=True)
         if entry.difference is not None:
             out.print(f"DIFFERENT ANSWER  {entry.query.name}: {entry.difference}", soft_wrap=True)
     out.print(verdict_line(gain.summary), style="bold", soft_wrap=True)

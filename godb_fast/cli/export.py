@@ -21,7 +21,7 @@ def export(options: argparse.Namespace) -> int:
     from godb_fast.cli.commands import open_for_reading
     from godb_fast.cli.explore import read_queries
     from godb_fast.session import Optimizer, Session
-    from godb_fast.store import open_store
+    from godb_fast.store import SqliteStore, open_store
 
     if options.try_statistics and not options.ticket:
         raise InvalidInput("--try-statistics is for change requests: give --ticket too")
@@ -29,6 +29,11 @@ def export(options: argparse.Namespace) -> int:
     store = open_store(getattr(options, "store", "default"))
     if store is None:
         raise InvalidInput("without a store nothing is known: name the one of godb-fast explore with --store")
+    if isinstance(store, SqliteStore) and not store.path.exists():
+        raise InvalidInput(
+            f"there is no store at {store.path}: name the one of godb-fast explore with --store, "
+            "or explore first"
+        )
     found = 0
     with Session(Optimizer(store=store), open_for_reading(options.url), mode="advise") as session:
         scope = session.optimizer.scope(session.engine)

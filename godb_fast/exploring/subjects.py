@@ -12,6 +12,7 @@ from godb_fast.errors import EngineError, GodbError, MissingStatistics, QueryTim
 from godb_fast.planning.calibration import cost_model
 from godb_fast.planning.proposal import TemplatePlanner
 from godb_fast.sql import beyond_limits, fingerprint, parse_template
+from godb_fast.sql.fingerprint import has_parameters
 from godb_fast.sql.reading_part import reading_part
 
 #: Seconds that an engine may read a statement that is not run.
@@ -95,8 +96,18 @@ def examine(engine: Engine, query: LiveQuery, backend: str | None = None) -> Sub
         region = b"" if planner is None else planner.draft(print_.literals, query.params).bucket
         uses = engine.dependencies(query.sql) if isinstance(engine, TellsDependencies) else None
     except GodbError as error:
-        return Broken(error)
+        return Broken(f"{error}{unbound(query, engine.dialect, backend)}")
     return Subject(query, template, print_.literals, region, planner, uses)
+
+
+def unbound(query: LiveQuery, dialect: str, backend: str | None = None) -> str:
+    """What to do about a statement that an engine refused, given without the values of its parameters."""
+    try:
+        print_ = fingerprint(query.sql, dialect, backend=backend)
+    except GodbError:
+        return ""
+    told = query.params is not None or not has_parameters(print_)
+    return "" if told else "; it has parameters: write values in their places"
 
 
 def _is_broken(engine: Engine, query: LiveQuery) -> bool:

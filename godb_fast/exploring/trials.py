@@ -23,7 +23,7 @@ from godb_fast.evidence.answers import Answer, difference, sort_keys
 from godb_fast.exploring.candidates import Candidate
 from godb_fast.exploring.explorer import Run
 from godb_fast.exploring.slices import compare_slices
-from godb_fast.exploring.subjects import Subject
+from godb_fast.exploring.subjects import Subject, unbound
 
 #: A result of more rows is not explored: both answers would have to be held to compare them.
 MOST_ROWS: Final = 1_000_000
@@ -135,7 +135,8 @@ class LiveExecutor:
             return Baseline(0.0, problem=problem, spent_s=time.perf_counter() - begun)
         except EngineError as error:
             spent_s = time.perf_counter() - begun
-            return Baseline(0.0, problem=str(error), spent_s=spent_s, failed=True)
+            what_to_do = unbound(self.subjects[query].query, self.engine.dialect)
+            return Baseline(0.0, problem=f"{error}{what_to_do}", spent_s=spent_s, failed=True)
         self._keep(query, result)
         self._learn(query, result, took)
         return Baseline(

@@ -96,7 +96,10 @@ def test_after_ctrl_c_it_goes_on_where_it_was(shop, capsys, monkeypatch):
 def test_failures_and_wrong_use_have_their_codes(shop, capsys):
     (shop / "q.sql").write_text(SQL + "-- name: wrong\nSELECT nothing FROM a;")
     assert main(command()) == 1
-    assert "wrong" in capsys.readouterr().out
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("failed ")]
+    assert "wrong" in line
+    # All of what the engine says.
+    assert "LINE 1" in line
     assert main([*command()[:-1], "shop.duckdb/page"]) == 2
     assert "cannot write" in capsys.readouterr().err
     assert main(command("--budget", "plenty")) == 2

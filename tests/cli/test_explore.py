@@ -52,12 +52,14 @@ def test_wrong_usage(tags, tmp_path, capsys, arguments, word):
 
 def test_statements_that_do_not_run_are_told_by_the_exit_code(tags, tmp_path, capsys):
     queries = tmp_path / "q.sql"
-    queries.write_text("SELECT count(*) FROM a; SELEC 1; SELECT nothing FROM nowhere; DELETE FROM a;\n")
+    queries.write_text("SELECT count(*) FROM a; SELEC 1; SELECT n FROM a WHERE k = $1; DELETE FROM a;\n")
     arguments = ["--store", str(tmp_path / "s.sqlite"), "explore", str(tags), str(queries)]
     arguments += ["--budget", "1s"]
     assert main([*arguments, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["queries"]
     assert [entry["failed"] for entry in found] == [False, True, True, False]
+    assert found[2]["reason"].endswith("it has parameters: write values in their places")
+    assert "parameters" not in found[1]["reason"]
     assert main(arguments) == 1
     told = capsys.readouterr().out.splitlines()
     assert sum(" left alone: " in line for line in told) == 4, told

@@ -78,7 +78,12 @@ def test_nothing_proved(tmp_path, file, capsys):
     path = str(tmp_path / "x.duckdb")
     with duckdb.connect(path) as connection:
         connection.execute("CREATE TABLE a (k INTEGER, n INTEGER)")
-    assert main(["export", path, file, "--store", str(tmp_path / "s.sqlite")]) == 0
+    store = SqliteStore(tmp_path / "s.sqlite")
+    assert main(["export", path, file, "--store", str(store.path)]) == 2
+    assert f"there is no store at {store.path}" in capsys.readouterr().err
+    assert not store.path.exists()
+    store.explorations.lost("a class", 1.0, 1.0, 0.1)
+    assert main(["export", path, file, "--store", str(store.path)]) == 0
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "nothing was proved" in printed.err
