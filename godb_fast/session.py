@@ -370,7 +370,14 @@ class Session(Steerer):
                 self.optimizer.keep_lessons(self._scope)
                 self.optimizer.recorded(self.optimizer.policy.retrain_every)
                 if self.optimizer.records is not None:
-                    self.optimizer.recall(self.engine)
+                    self._recall()
+
+    def _recall(self) -> None:
+        try:
+            self.optimizer.recall(self.engine)
+        except EngineError as error:
+            # What is wrong with the connection was said by the exploration, or will be by what runs next.
+            self.optimizer.log_once("not_recalled", str(error))
 
     def learn_from_log(self, *paths: str) -> LearnedFromLog:
         """Learn from plans that PostgreSQL's auto_explain wrote into the server's log; runs nothing.

@@ -171,6 +171,11 @@ class LiveExploration:
                 self._drive(self._explorer)
         except KeyboardInterrupt:
             interrupted = True
+        except ConnectionFailed as error:
+            self._save()
+            if self._records is None:
+                raise
+            raise ConnectionFailed(f"{error}; what was found is kept: resume goes on with it") from error
         try:
             self._forget_refuted()
             self._save()
@@ -330,9 +335,7 @@ class LiveExploration:
                 explorer.record(trial, Run(time.perf_counter() - begun, failed=True))
                 self._save()
                 name = self._executor.subjects[trial.query].query.name
-                raise ConnectionFailed(
-                    f"{error} (while {name} ran under {self._arms[trial.arm]}; what was found is kept)"
-                ) from error
+                raise ConnectionFailed(f"{error} (while {name} ran under {self._arms[trial.arm]})") from error
             except BaseException:
                 explorer.charge(time.perf_counter() - begun)
                 self._save()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from dataclasses import replace
 from typing import Any
 
 import duckdb
 import pytest
+from postgres_server import running_server
 
 from godb_fast.core import Steering
 from godb_fast.engines.base import HasArms, Rendered
@@ -291,6 +294,42 @@ def test_the_server_ends_the_connection(server, records):
             Budget(seconds=2.0)
         )
         assert report.runs >= 2
+
+
+def test_a_server_that_is_killed_leaves_what_was_found_and_says_so(postgres_server, tmp_path, monkeypatch):
+    import psycopg
+
+    save, states = Explorations.save, []
+
+    def noted(self, before, state):
+        found = save(self, before, state)
+        states.append(state)
+        return found
+
+    monkeypatch.setattr(Explorations, "save", noted)
+    if postgres_server.process_id is None:
+        pytest.skip("the server was not started by the tests, so it is not theirs to kill")
+    store = SqliteStore(tmp_path / "store.sqlite")
+    with running_server() as mortal:
+        with psycopg.connect(mortal.url, autocommit=True) as connection:
+            for statement in (*TABLES, "ANALYZE"):
+                connection.execute(statement.format(n=500))
+
+        def kill() -> None:
+            os.kill(mortal.process_id, signal.SIGQUIT)
+            while True:
+                try:
+                    psycopg.connect(mortal.url).close()
+                except psycopg.Error:
+                    return
+
+        with (
+            Session(Optimizer(store=store), open_engine(mortal.url)) as session,
+            pytest.raises(ConnectionFailed, match="what was found is kept: resume goes on with it"),
+        ):
+            session.explore([SKEWED, COUNTED], "20s", progress=Stop(2, kill))
+    assert len(states[-1]["baselines"]) == 2
+    assert states[-1]["explorer"]["runs"] >= 1
 
 
 def test_a_table_goes_away(server, records):
