@@ -23,7 +23,8 @@ from godb_fast.engines.base import Rendered
 from godb_fast.engines.postgres import open_url
 from godb_fast.errors import Disturbed, EngineError
 from godb_fast.exploring.trials import ATTEMPTS, LiveExecutor
-from godb_fast.session import Optimizer
+from godb_fast.session import Optimizer, Session
+from godb_fast.store import SqliteStore
 
 STEERING = Steering(settings=(("enable_hashjoin", "off"),))
 SLOW = "SELECT count(*), pg_sleep(20) FROM item"
@@ -162,6 +163,20 @@ def test_a_replay_conflict_is_told_and_blames_no_plan(pair: Pair) -> None:
         conflicting(pair, trial)
         # It is no timing: it is run again.
         assert len(tries) == ATTEMPTS
+
+
+def test_it_is_explored_and_what_is_proved_steers_there(pair: Pair, tmp_path: Path) -> None:
+    sql = (
+        "SELECT i.kind, count(*) AS n FROM item i WHERE i.id < 800 AND "
+        "i.id > (SELECT 0.5 * avg(p.item) FROM part p WHERE p.item = i.id) GROUP BY i.kind ORDER BY i.kind"
+    )
+    store = SqliteStore(tmp_path / "store.sqlite")
+    with Session(Optimizer(store=store), open_url(pair.url), mode="steer") as session:
+        report = session.explore([sql], "60s", cap_s=20.0)
+        assert report.queries[0].arm is not None, report.to_dict()
+        result = session.execute(sql)
+        assert result.observation.steered
+        assert result.fetchall() == session.execute(sql, mode="off").fetchall()
 
 
 def test_what_is_replayed_changes_the_epoch(pair: Pair) -> None:
