@@ -317,7 +317,7 @@ class Session(Steerer):
         queries : sequence of str or LiveQuery
         budget : str or float, optional
             ``2x`` (so many times what one run of the queries takes), ``300s``, ``5m``, or seconds; default
-            ``2x``, but at least 30 s.
+            ``2x``, but at least 30 s, and at least 1x beyond what running the engine's own plans takes.
         cap_s : float
             No run takes longer.
         resume : bool

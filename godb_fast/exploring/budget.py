@@ -9,11 +9,12 @@ from typing import Final
 
 from godb_fast.errors import InvalidInput
 
-#: Without a budget of the caller: so many workload-times, and at least so many seconds. Of queries that take
-#: a second or two in all, running each once to see what it takes, reading it and planning others costs more
-#: than twice as much as the queries do, and would leave nothing to try anything with.
+#: Without a budget of the caller: so many workload-times, at least so many seconds, and at least so many
+#: workload-times beyond what went by before: of short queries, running each to see what it takes (twice, and
+#: profiled), reading it and planning others costs more than twice as much as the queries do.
 DEFAULT_WORKLOADS: Final = 2.0
 DEFAULT_LEAST_S: Final = 30.0
+DEFAULT_LEFT: Final = 1.0
 
 _FORM: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>x|s|m|min|h)")
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -23,23 +24,27 @@ _SECONDS: Final = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 class Budget:
     """Seconds, or multiples of what one run of the workload takes under default plans.
 
-    Exactly one of the two is given. ``least_s`` are seconds that workload-times come to at least.
+    Exactly one of the two is given. ``least_s`` are seconds that workload-times come to at least, ``left``
+    the workload-times that they leave at least once the engine's own plans have run.
     """
 
     seconds: float | None = None
     workloads: float | None = None
     least_s: float = 0.0
+    left: float = 0.0
 
     def __post_init__(self) -> None:
         given = [value for value in (self.seconds, self.workloads) if value is not None]
         if len(given) != 1 or not (math.isfinite(given[0]) and given[0] > 0.0):
             raise InvalidInput("a budget is a positive number of seconds, or of workload-times")
-        if not (math.isfinite(self.least_s) and self.least_s >= 0.0):
-            raise InvalidInput(f"a budget of at least {self.least_s} s: give seconds of at least 0")
+        for least in (self.least_s, self.left):
+            if not (math.isfinite(least) and least >= 0.0):
+                raise InvalidInput(f"the least of a budget is {least}; give a number of at least 0")
 
     @classmethod
     def parse(cls, text: str | float | None) -> Budget:
-        """What ``2x``, ``300s``, ``5m`` or a number of seconds means; None is ``2x``, but at least 30 s.
+        """What ``2x``, ``300s``, ``5m`` or a number of seconds means; None is ``2x``, but at least 30 s,
+        and ``1x`` beyond what was spent before.
 
         Raises
         ------
@@ -47,7 +52,7 @@ class Budget:
             For anything else.
         """
         if text is None:
-            return cls(workloads=DEFAULT_WORKLOADS, least_s=DEFAULT_LEAST_S)
+            return cls(workloads=DEFAULT_WORKLOADS, least_s=DEFAULT_LEAST_S, left=DEFAULT_LEFT)
         if isinstance(text, (int, float)) and not isinstance(text, bool):
             return cls(seconds=float(text))
         found = _FORM.fullmatch(str(text).strip().lower())
@@ -60,18 +65,20 @@ class Budget:
             return cls(workloads=number)
         return cls(seconds=number * _SECONDS[found["unit"]])
 
-    def seconds_for(self, workload_s: float) -> float:
-        """The budget in seconds, for a workload that takes so long."""
+    def seconds_for(self, workload_s: float, before_s: float = 0.0) -> float:
+        """The budget in seconds, for a workload that takes so long, and took so long to be looked at."""
         if self.seconds is not None:
             return self.seconds
         assert self.workloads is not None
-        return max(self.workloads * workload_s, self.least_s)
+        least = before_s + self.left * workload_s if self.left else 0.0
+        return max(self.workloads * workload_s, self.least_s, least)
 
-    def raised(self, workload_s: float) -> str | None:
+    def raised(self, workload_s: float, before_s: float = 0.0) -> str | None:
         """What a workload was given beyond its multiple, in words; None if nothing."""
-        if self.workloads is None or self.workloads * workload_s >= self.least_s:
+        given = self.seconds_for(workload_s, before_s)
+        if self.workloads is None or given <= self.workloads * workload_s:
             return None
         return (
-            f"no budget was given: {self.least_s:g} s, as {self.workloads:g}x, here "
+            f"no budget was given: {given:.3g} s, as {self.workloads:g}x, here "
             f"{self.workloads * workload_s:.2g} s, would hardly leave time to try anything"
         )

@@ -205,11 +205,11 @@ class LiveExploration:
     def _prepare(self, budget: Budget) -> None:
         """Triage, candidates, and the explorer over them."""
         self._chosen = triage(self._baselines, self._subjects)
-        workload_s = self._workload_s()
-        self._budget_s = budget.seconds_for(workload_s)
+        workload_s, before_s = self._workload_s(), self._own_s + self._baselines_s()
+        self._budget_s = budget.seconds_for(workload_s, before_s)
         if not self._chosen:
             return
-        if (raised := budget.raised(workload_s)) is not None:
+        if (raised := budget.raised(workload_s, before_s)) is not None:
             self.notes.append(raised)
         if any(subject.query.weight != 1.0 for subject in self._subjects):
             self.notes.append("a query counts as often as it is called, beside what one run of it takes")

@@ -125,14 +125,22 @@ def test_without_a_budget_short_workloads_get_half_a_minute():
     assert usual.raised(100.0) is None
     assert usual.seconds_for(1.5) == 30.0
     assert "3 s" in str(usual.raised(1.5))
+    # Short queries run twice, and profiled: whatever that took, one run of all is left for trials.
+    assert usual.seconds_for(100.0, 230.0) == 330.0
+    assert "330 s" in str(usual.raised(100.0, 230.0))
+    assert usual.seconds_for(100.0, 90.0) == 200.0
+    assert Budget.parse("2x").seconds_for(100.0, 230.0) == 200.0
     # What a caller asks for is what there is.
     assert Budget.parse("2x").seconds_for(1.5) == 3.0
     assert Budget.parse("2x").raised(1.5) is Budget.parse("1s").raised(1.5) is None
     with pytest.raises(InvalidInput):
         Budget(workloads=2.0, least_s=float("inf"))
+    with pytest.raises(InvalidInput):
+        Budget(workloads=2.0, left=-1.0)
 
 
-def test_half_a_minute_is_told_and_leaves_time_for_trials(skewed):
+def test_half_a_minute_is_told_and_leaves_time_for_trials(skewed, monkeypatch):
+    monkeypatch.setattr("godb_fast.exploring.triage.LEAST_S", 0.0)
     with open_engine(skewed, read_only=True) as engine:
         report = LiveExploration(engine, [SKEWED, COUNTED]).run(Budget.parse(None))
     assert report.budget_s == 30.0
