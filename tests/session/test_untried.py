@@ -8,6 +8,7 @@ import time
 
 import psycopg
 import pytest
+from correlated import QUERY, filled
 from learning.rankers import ranker
 
 from godb_fast.engines.registry import open_engine
@@ -16,27 +17,10 @@ from godb_fast.learning.models import ModelFolder
 from godb_fast.session import Optimizer, Policy, Session
 from godb_fast.store import SqliteStore
 
-#: Four columns say the same, so that PostgreSQL expects far too few rows, and loops.
-QUERY = (
-    "SELECT count(*), sum(d.v) FROM f JOIN d ON d.id = f.d JOIN e ON e.id = d.e "
-    "WHERE f.a = {0} AND f.b = {0} AND f.g = {0} AND f.h = {0} AND e.w >= 0"
-)
-
 
 @pytest.fixture
 def server(postgres_url):
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        for statement in (
-            "CREATE TABLE e (id int PRIMARY KEY, w int)",
-            "CREATE TABLE d (id int PRIMARY KEY, v int, e int)",
-            "CREATE TABLE f (a int, b int, g int, h int, d int)",
-            "INSERT INTO e SELECT i, i FROM generate_series(1, 20000) i",
-            "INSERT INTO d SELECT i, i % 7, 1 + i % 20000 FROM generate_series(1, 60000) i",
-            "INSERT INTO f SELECT i % 8, i % 8, i % 8, i % 8, 1 + (i * 7919) % 60000 FROM generate_series(1, 120000) i",
-            "ANALYZE",
-        ):
-            connection.execute(statement)
-    return postgres_url
+    return filled(postgres_url)
 
 
 def store_with(tmp_path, file) -> SqliteStore:
