@@ -123,8 +123,9 @@ class Preparer:
         return work
 
     def _failed(self, task: Task) -> None:
-        if isinstance(task.failure, QueryCancelled):
-            # By the process's end or a time limit: the next decision prepares the template itself.
+        if isinstance(task.failure, QueryCancelled) or task.stopped:
+            # By the end of the process (whatever the engine says while it is closed) or a time limit: the next
+            # decision prepares the template itself.
             self._count("preparation_interrupted")
             return
         self._log_once("preparation_failed", f"{type(task.failure).__name__}: {task.failure}")
