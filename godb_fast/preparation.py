@@ -124,7 +124,7 @@ class Preparer:
 
     def _failed(self, task: Task) -> None:
         if isinstance(task.failure, QueryCancelled) or task.stopped:
-            # By the end of the process (whatever the engine says while it is closed) or a time limit: the next
+            # By the end of the process, whatever the engine says while it is closed, or by a time limit: the next
             # decision prepares the template itself.
             self._count("preparation_interrupted")
             return
