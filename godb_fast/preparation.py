@@ -124,8 +124,8 @@ class Preparer:
 
     def _failed(self, task: Task) -> None:
         if isinstance(task.failure, QueryCancelled) or task.stopped:
-            # By the end of the process, whatever the engine says while it is closed, or by a time limit: the next
-            # decision prepares the template itself.
+            # By the end of the process, whatever the engine says while it is closed, or by a time limit: the
+            # next decision prepares the template itself.
             self._count("preparation_interrupted")
             return
         self._log_once("preparation_failed", f"{type(task.failure).__name__}: {task.failure}")
