@@ -1,6 +1,10 @@
-"""Tables on which PostgreSQL takes a slow plan: four columns say the same, so that it expects far too few rows."""
+"""Tables on which engines take slow plans: of PostgreSQL, four columns say the same, so that it expects far too few
+rows; of DuckDB, keys are skewed.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import psycopg
 
@@ -26,3 +30,25 @@ def filled(url: str) -> str:
         ):
             connection.execute(statement)
     return url
+
+
+#: Another join order than DuckDB's own is faster.
+SKEWED = (
+    "SELECT count(*) FROM a JOIN b ON a.k = b.k JOIN c ON c.m = b.m AND c.n = a.n "
+    "WHERE c.tag = 'rare' AND a.n < 50"
+)
+
+
+def skewed(path: Path) -> Path:
+    """The path of a DuckDB file that has the tables now."""
+    import duckdb
+
+    with duckdb.connect(str(path)) as connection:
+        for statement in (
+            "CREATE TABLE a AS SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END AS k, i % 100 AS n FROM range(3000) r(i)",
+            "CREATE TABLE b AS SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END AS k, i % 50 AS m FROM range(3000) r(i)",
+            "CREATE TABLE c AS SELECT i % 50 AS m, i % 100 AS n, CASE WHEN i % 500 = 0 THEN 'rare' ELSE 'common' END "
+            "AS tag FROM range(3000) r(i)",
+        ):
+            connection.execute(statement)
+    return path

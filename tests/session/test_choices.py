@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import duckdb
 import psycopg
 import pytest
-from correlated import QUERY, filled
+from correlated import QUERY, SKEWED, filled, skewed
 from learning.rankers import ranker
 
 from godb_fast import untried
@@ -392,30 +393,16 @@ def test_two_processes_keep_what_either_discarded(store):
 
 
 def test_on_duckdb_too(tmp_path, store):
-    import duckdb
-
-    path = tmp_path / "skewed.duckdb"
-    with duckdb.connect(str(path)) as connection:
-        for statement in (
-            "CREATE TABLE a AS SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END AS k, i % 100 AS n FROM range(3000) r(i)",
-            "CREATE TABLE b AS SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END AS k, i % 50 AS m FROM range(3000) r(i)",
-            "CREATE TABLE c AS SELECT i % 50 AS m, i % 100 AS n, CASE WHEN i % 500 = 0 THEN 'rare' ELSE 'common' END "
-            "AS tag FROM range(3000) r(i)",
-        ):
-            connection.execute(statement)
-    query = (
-        "SELECT count(*) FROM a JOIN b ON a.k = b.k JOIN c ON c.m = b.m AND c.n = a.n "
-        "WHERE c.tag = 'rare' AND a.n < 50"
-    )
+    path = skewed(tmp_path / "skewed.duckdb")
     eager = ranker("delta_joins", at=0.5, below=-1.0, above=0.5)
     ModelFolder(store.models).export(eager.card, eager.data)
     # No plan of ours is estimated to be so much cheaper: what is chosen is the model's choice.
     policy = {"margin": 1e9, "allowance": 50.0}
     with session(str(path), store, **policy) as steering:
-        rows = [steering.execute(query) for _ in range(2)]
+        rows = [steering.execute(SKEWED) for _ in range(2)]
         assert [row.observation.steered for row in rows] == [False, True]
     with session(str(path), store, **policy) as steering:
-        again = steering.execute(query)
+        again = steering.execute(SKEWED)
         assert again.observation.steered
         assert again.fetchall() == rows[0].fetchall()
         assert again.decision.steering.join_trees == rows[1].decision.steering.join_trees
@@ -423,7 +410,7 @@ def test_on_duckdb_too(tmp_path, store):
     with duckdb.connect(str(path)) as connection:
         connection.execute("INSERT INTO a SELECT i, i % 100 FROM range(3000, 6000) r(i)")
     with session(str(path), store, **policy) as steering:
-        assert not steering.execute(query).observation.steered
+        assert not steering.execute(SKEWED).observation.steered
 
 
 def test_a_search_that_fails_is_not_begun_with_every_slow_run(server, store, monkeypatch):

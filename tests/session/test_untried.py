@@ -8,7 +8,7 @@ import time
 
 import psycopg
 import pytest
-from correlated import QUERY, filled
+from correlated import QUERY, SKEWED, filled, skewed
 from learning.rankers import ranker
 
 from godb_fast.engines.registry import open_engine
@@ -160,29 +160,15 @@ def test_without_a_model_or_with_a_damaged_one_the_engine_s_own_plan_runs(
 
 
 def test_duckdb_is_steered_to_another_join_order(tmp_path):
-    import duckdb
-
-    path = tmp_path / "skewed.duckdb"
-    with duckdb.connect(str(path)) as connection:
-        for statement in (
-            "CREATE TABLE a AS SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END AS k, i % 100 AS n FROM range(3000) r(i)",
-            "CREATE TABLE b AS SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i END AS k, i % 50 AS m FROM range(3000) r(i)",
-            "CREATE TABLE c AS SELECT i % 50 AS m, i % 100 AS n, CASE WHEN i % 500 = 0 THEN 'rare' ELSE 'common' END "
-            "AS tag FROM range(3000) r(i)",
-        ):
-            connection.execute(statement)
-    query = (
-        "SELECT count(*) FROM a JOIN b ON a.k = b.k JOIN c ON c.m = b.m AND c.n = a.n "
-        "WHERE c.tag = 'rare' AND a.n < 50"
-    )
+    path = skewed(tmp_path / "skewed.duckdb")
     eager = ranker("delta_joins", at=0.5, below=-1.0, above=0.5)
     # No plan of ours is estimated to be so much cheaper: what is chosen is the model's choice.
     policy = {"margin": 1e9, "allowance": 50.0}
     with session(str(path), store_with(tmp_path, eager), **policy) as steering:
-        rows = [steering.execute(query) for _ in range(3)]
+        rows = [steering.execute(SKEWED) for _ in range(3)]
         assert [result.fetchall() for result in rows[1:]] == [rows[0].fetchall()] * 2
         assert steering.optimizer.counters["untried"] == 1
-        decision = steering.optimize(query)
+        decision = steering.optimize(SKEWED)
         assert decision.steering.join_trees
         assert decision.reason.startswith("not verified: join tree")
         assert rows[2].observation.steered
