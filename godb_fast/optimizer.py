@@ -137,7 +137,7 @@ class Optimizer(Experience):
                     # Neither rests on an epoch.
                     scope.lessons, scope.costs = former.lessons, former.costs
                 scope.routes = backends.kernels("routes", self.backend).Routes(
-                    lexer(engine.dialect, self.backend).scan, scope.templates, scope.exact, MAX_EXACT,
+                    lexer(engine.dialect, self.backend), scope.templates, scope.exact, MAX_EXACT,
                     LateDecision, Prepared, NO_STEERING, partial(_made, scope, None),
                 )  # fmt: skip
                 fresh = True

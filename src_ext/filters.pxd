@@ -20,6 +20,8 @@ cdef class Filters:
     cdef double* guessing
     cdef double* found
     cdef double* logs
+    cdef unsigned char* region
+    cdef double _guess(self, long long i) noexcept
     cdef object _rows_at(self, object literals, object values, object added, double* out)
     cdef object _find(self, object literals, object values)
     cdef object _bucket_at(self, double* rows)

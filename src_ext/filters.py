@@ -175,6 +175,15 @@ class Filters:
         self.held["logs"] = numpy.zeros(max([len(terms) for _, terms in self.filtered], default=0) + 1)
         self.found = doubles(self.held["found"])
         self.logs = doubles(self.held["logs"])
+        # Relations without filters keep their step for good.
+        still: bytearray = bytearray(self.count + 1)
+        i: cython.longlong
+        for i in range(4 * self.count):
+            self.found[i] = self.entries[i]
+        for i in range(self.count):
+            still[i] = self._step(self._guess(i))
+        self.held["region"] = still
+        self.region = still if cython.compiled else memoryview(still)[: self.count]
 
     def rows(self, literals, values, added, out):
         """ln rows per relation and lane, between a floor and the table's rows.
@@ -223,26 +232,39 @@ class Filters:
 
     @cython.cfunc
     def _region_of(self, literals, values):
-        """What :meth:`_bucket_at` says after :meth:`_rows_at`, nothing being added, from one lane."""
+        """What :meth:`_bucket_at` says after :meth:`_rows_at`, nothing being added, from one lane.
+
+        Relations without filters are where they always are: nothing of theirs is read.
+        """
         i: cython.longlong
         at: cython.longlong
-        value: cython.double
-        region: bytearray = bytearray(self.count)
-        self._find(literals, values)
-        for i in range(self.count):
+        for relation, terms in self.filtered:
+            i = relation
             at = 4 * i
-            value = self.empty
-            if self.found[at] >= -1e300:
-                value = (
-                    self.found[at] * self.guessing[at]
-                    + self.found[at + 1] * self.guessing[at + 1]
-                    + self.found[at + 2] * self.guessing[at + 2]
-                    + self.found[at + 3] * self.guessing[at + 3]
-                )
-                value = value if value > self.lowest else self.lowest
-                value = value if value < self.highest[i] else self.highest[i]
-            region[i] = self._step(value)
-        return bytes(region)
+            self.found[at] = self.entries[at]
+            self.found[at + 1] = self.entries[at + 1]
+            self.found[at + 2] = self.entries[at + 2]
+            self.found[at + 3] = self.entries[at + 3]
+            self._filter(i, terms, literals, values)
+            self.region[i] = self._step(self._guess(i))
+        return self.region[: self.count] if cython.compiled else bytes(self.region)
+
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _guess(self, i: cython.longlong) -> cython.double:
+        """The best guess of a relation's rows, as a logarithm, from what its filters let pass."""
+        at: cython.longlong = 4 * i
+        value: cython.double = self.empty
+        if self.found[at] >= -1e300:
+            value = (
+                self.found[at] * self.guessing[at]
+                + self.found[at + 1] * self.guessing[at + 1]
+                + self.found[at + 2] * self.guessing[at + 2]
+                + self.found[at + 3] * self.guessing[at + 3]
+            )
+            value = value if value > self.lowest else self.lowest
+            value = value if value < self.highest[i] else self.highest[i]
+        return value
 
     @cython.cfunc
     @cython.exceptval(check=False)

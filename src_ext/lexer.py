@@ -549,21 +549,6 @@ class Fingerprint:
         A key of ERRORS and the byte where it begins; 0 if the text is well formed.
     """
 
-    hash = cython.declare(cython.longlong, visibility="readonly")
-    casing = cython.declare(cython.longlong, visibility="readonly")
-    key = cython.declare(bytes, visibility="readonly")
-    sql = cython.declare(object, visibility="readonly")
-    tokens = cython.declare(cython.int, visibility="readonly")
-    joins = cython.declare(cython.int, visibility="readonly")
-    nesting = cython.declare(cython.int, visibility="readonly")
-    flags = cython.declare(cython.int, visibility="readonly")
-    error = cython.declare(cython.int, visibility="readonly")
-    error_at = cython.declare(cython.Py_ssize_t, visibility="readonly")
-    dialect = cython.declare(object, visibility="readonly")
-    packed = cython.declare(bytes, visibility="readonly")
-    token_bytes = cython.declare(bytes, visibility="readonly")
-    _literals = cython.declare(object)
-
     @property
     def text(self):
         """The normalized text; a comment at its end tells apart spellings (see ``casing``)."""
@@ -576,6 +561,10 @@ class Fingerprint:
 
         Parameters without a name get their number: the second ``?`` of the text is ``$2``.
         """
+        return self._texts()
+
+    @cython.cfunc
+    def _texts(self) -> tuple:
         if self._literals is None:
             self._literals = tuple(self._read())
         return self._literals
@@ -592,6 +581,7 @@ class Fingerprint:
             kinds.append(SLOT_KINDS[kind])
         return tuple(kinds)
 
+    @cython.cfunc
     def _read(self) -> list:
         texts: list = []
         parameters: cython.Py_ssize_t = 0
@@ -635,17 +625,6 @@ class Fingerprint:
 @cython.cclass
 class Lexer:
     """The lexer of one dialect; immutable, shared by all threads."""
-
-    dialect = cython.declare(object, visibility="readonly")
-    _seed: cython.ulonglong
-    _duckdb: cython.int
-    _classes: bytes
-    _fold: bytes
-    _keys: cython.ulonglong[2048]
-    _sizes: cython.uchar[2048]
-    _lasts: cython.uchar[2048]
-    _kinds: cython.uchar[2048]
-    _reserved: cython.uchar[2048]
 
     def __init__(self, dialect):
         i: cython.int

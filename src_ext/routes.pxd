@@ -1,6 +1,11 @@
+from godb_fast._kernels.lexer cimport Fingerprint, Lexer
+from godb_fast._kernels.skeletons cimport Skeletons
+
 cdef class Planned:
-    cdef readonly object fingerprint, literals, bucket, outcome, plan, served, text
-    cdef readonly long long chosen
+    cdef readonly object bucket, outcome, plan, served, text
+    cdef readonly tuple literals
+    cdef readonly long long chosen, fingerprint
+    cdef object make
     cdef Route route
     cdef object values
     cdef long long begun, read, estimated, searched
@@ -11,20 +16,22 @@ cdef class Route:
     cdef long long slots
     cdef list pool
     cdef dict own
-    cdef Planned _estimated(self, object found, long long begun, list natives, bint searches)
-    cdef Planned _plan(self, object found, long long begun)
+    cdef Planned _begun(self, Fingerprint found, long long begun)
+    cdef Planned _plan(self, Fingerprint found, long long begun)
 
 
 cdef class Proved:
     cdef object owner
     cdef Route route
     cdef list entries
-    cdef Planned _find(self, object sql, object found, long long begun)
+    cdef Planned _find(self, str sql, Fingerprint found, long long begun)
 
 
 cdef class Routes:
     cdef readonly long long decided
-    cdef object scan, decision, prepared, steering, make
+    cdef Lexer lexer
+    cdef Skeletons skeletons
+    cdef object decision, prepared, steering, make
     cdef dict templates, exact
     cdef long long most
     cdef object _made(self, object sql, object owner, Planned planned)

@@ -10,17 +10,21 @@ This topic has the Cython and the Python form.
 
 from __future__ import annotations
 
-from functools import partial
-
 import cython
 import numpy
+from cython.cimports.godb_fast._kernels.lexer import Fingerprint, Lexer
 from cython.cimports.godb_fast._kernels.replanning import Replanner
+from cython.cimports.godb_fast._kernels.skeletons import Skeletons
 
 if cython.compiled:
     # Of C: no int is made of what nobody may ever read.
     from cython.cimports.cpython.time import perf_counter_ns
 if not cython.compiled:
     from time import perf_counter_ns
+
+
+#: Texts known by their bytes between the literals.
+SKELETONS = cython.declare(cython.Py_ssize_t, 10_000)
 
 
 @cython.final
@@ -58,38 +62,35 @@ class Route:
         self.own[bucket] = own
 
     @cython.cfunc
-    def _estimated(self, found, begun: cython.longlong, natives: list, searches: cython.bint) -> Planned:
-        """The region of a text's literals, and what a search reads; None: the longer way is to be taken."""
+    def _begun(self, found: Fingerprint, begun: cython.longlong) -> Planned:
+        """What a route is to come to; None: the longer way is to be taken."""
         planned: Planned = Planned.__new__(Planned)
-        replanner: Replanner = natives[0]
-        literals = found.literals
-        if len(literals) != self.slots:
+        planned.literals = found._texts()
+        if len(planned.literals) != self.slots:
             return None
         planned.begun = begun
-        planned.fingerprint = found
-        planned.literals = literals
+        planned.fingerprint = found.hash
         planned.route = self
         planned.values = None
         planned.served = None
         planned.plan = None
-        planned.read = perf_counter_ns()
-        if searches:
-            planned.bucket = replanner.estimate(literals, planned, None)
-        else:
-            planned.bucket = replanner.region(literals, planned)
-        planned.estimated = perf_counter_ns()
+        planned.outcome = None
+        planned.chosen = -1
         return planned
 
     @cython.cfunc
-    def _plan(self, found, begun: cython.longlong) -> Planned:
+    def _plan(self, found: Fingerprint, begun: cython.longlong) -> Planned:
         """None where the longer way has to be taken."""
-        planned: Planned
-        natives: list = self.pool.pop() if self.pool else self.lend()
-        replanner: Replanner = natives[0]
-        planned = self._estimated(found, begun, natives, True)
+        planned: Planned = self._begun(found, begun)
+        natives: list
+        replanner: Replanner
         if planned is None:
-            self.pool.append(natives)
             return None
+        natives = self.pool.pop() if self.pool else self.lend()
+        replanner = natives[0]
+        planned.read = perf_counter_ns()
+        planned.bucket = replanner.estimate(planned.literals, planned, None)
+        planned.estimated = perf_counter_ns()
         own = self.own.get(planned.bucket)
         if own is None:
             self.pool.append(natives)
@@ -131,10 +132,12 @@ class Proved:
         self.entries = entries
 
     @cython.cfunc
-    def _find(self, sql, found, begun: cython.longlong) -> Planned:
+    def _find(self, sql: str, found: Fingerprint, begun: cython.longlong) -> Planned:
         """What serves a text: the nearest; None if nothing does, or comments are to be kept."""
         planned: Planned
         natives: list
+        replanner: Replanner
+        apart: frozenset
         entry: tuple
         there: bytes
         here: bytes
@@ -147,23 +150,27 @@ class Proved:
         if self.route is None:
             planned = Planned.__new__(Planned)
             planned.begun = begun
-            planned.fingerprint = found
-            planned.literals = found.literals
+            planned.fingerprint = found.hash
+            planned.literals = found._texts()
             planned.route = None
             planned.values = None
             planned.plan = None
+            planned.outcome = None
+            planned.chosen = -1
             planned.bucket = b""
-            planned.read = planned.estimated = perf_counter_ns()
         else:
-            natives = self.route.pool.pop() if self.route.pool else self.route.lend()
-            planned = self.route._estimated(found, begun, natives, False)
-            self.route.pool.append(natives)
+            planned = self.route._begun(found, begun)
             if planned is None:
                 return None
+            natives = self.route.pool.pop() if self.route.pool else self.route.lend()
+            replanner = natives[0]
+            planned.bucket = replanner.region(planned.literals, planned)
+            self.route.pool.append(natives)
         here = planned.bucket
         served = None
         for entry in self.entries:
-            if here in entry[3]:
+            apart = entry[3]
+            if len(apart) != 0 and here in apart:
                 continue
             there = entry[0]
             most = sum_ = 0
@@ -188,12 +195,10 @@ class Proved:
             return None
         planned.text = sql
         if served[5] is not None:
-            if sql.lstrip().startswith(("--", "/*")):
+            if not (97 <= (ord(sql[0]) | 32) <= 122) and sql.lstrip().startswith(("--", "/*")):
                 return None
             planned.text = _filled(served[5], planned.literals)
         planned.served = served
-        planned.chosen = -1
-        planned.outcome = None
         planned.searched = perf_counter_ns()
         return planned
 
@@ -218,7 +223,8 @@ class Planned:
 
     Attributes
     ----------
-    fingerprint : lexer.Fingerprint
+    fingerprint : int
+        Its hash.
     literals : tuple
         Its source texts by slot.
     route : Route
@@ -244,11 +250,14 @@ class Planned:
 
     @property
     def timings_us(self):
-        """Microseconds of each step."""
+        """Microseconds of each step; of what was proved, of all steps together: to tell them apart would
+        cost more than they do."""
+        if self.served is not None:
+            return {"recall": (self.searched - self.begun) / 1e3}
         return {
             "fingerprint": (self.read - self.begun) / 1e3,
             "estimates": (self.estimated - self.read) / 1e3,
-            ("search" if self.served is None else "recall"): (self.searched - self.estimated) / 1e3,
+            "search": (self.searched - self.estimated) / 1e3,
         }
 
     def bound(self, literals=None):
@@ -258,6 +267,10 @@ class Planned:
             self.values = route.bind(self.literals, None)
         return self.values
 
+    def __call__(self, field):
+        """Fields of the decision, once somebody reads one: see :class:`Routes`."""
+        return self.make(self, field)
+
 
 @cython.final
 @cython.cclass
@@ -266,8 +279,8 @@ class Routes:
 
     Parameters
     ----------
-    scan : callable
-        ``Lexer.scan`` of the dialect.
+    lexer : lexer.Lexer
+        Of the dialect.
     templates : dict
         (hash, casing) → (key of the fingerprint, an object whose ``route`` is a Route or None, and whose
         ``proved`` is a Proved or None). The caller fills it. Keys are compared, so that a collision of hashes
@@ -293,8 +306,9 @@ class Routes:
         Decisions made here.
     """
 
-    def __init__(self, scan, templates, exact, most, decision, prepared, steering, make):
-        self.scan = scan
+    def __init__(self, lexer: Lexer, templates, exact, most, decision, prepared, steering, make):
+        self.lexer = lexer
+        self.skeletons = Skeletons(lexer, SKELETONS)
         self.templates = templates
         self.exact = exact
         self.most = most
@@ -315,17 +329,24 @@ class Routes:
         planned: Planned
         entry: tuple
         proved: Proved
-        if len(self.exact) >= self.most:
+        found: Fingerprint
+        again: cython.bint = True
+        if type(sql) is not str or len(self.exact) >= self.most:
             return None
         try:
-            found = self.scan(sql)
-        except (UnicodeEncodeError, TypeError, AttributeError):
+            found = self.skeletons._find(sql)
+            if found is None:
+                again = False
+                found = self.lexer._run(sql, False)
+        except UnicodeEncodeError:
             return None
         if found.error:
             return None
         entry = self.templates.get((found.hash, found.casing))
         if entry is None or entry[0] != found.key:
             return found
+        if not again:
+            self.skeletons._learn(found, entry[0])
         owner = entry[1]
         if owner.proved is not None:
             proved = owner.proved
@@ -348,14 +369,15 @@ class Routes:
         """The decision, made as far as it is always read, kept under its text."""
         decision = self.decision.__new__(self.decision)
         values: dict = decision.__dict__
-        values["fingerprint"] = planned.fingerprint.hash
+        values["fingerprint"] = planned.fingerprint
         values["sql"] = sql
         values["steering"] = self.steering
         if planned.served is not None:
             values["sql"] = planned.text
             values["steering"] = planned.served[1]
             values["action"] = "steer"
-        values["_make"] = partial(self.make, planned)
+        planned.make = self.make
+        values["_make"] = planned
         made = self.prepared(decision, None, owner, planned.bucket, planned.literals)
         if planned.served is not None:
             made.served = planned.served[2]

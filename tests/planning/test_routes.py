@@ -50,7 +50,7 @@ class Ways:
         self.templates: dict[Any, Any] = {}
         self.asked: list[str] = []
         self.routes = backends.kernels("routes", backend).Routes(
-            lexer("duckdb", backend).scan,
+            lexer("duckdb", backend),
             self.templates,
             self.exact,
             most,
@@ -259,4 +259,4 @@ def test_without_regions_what_was_proved_serves_everywhere(backend):
     proved(ways, backend, (b"", "everywhere"))
     made = ways.routes.find(SQL.format(7, 2))
     assert (made.served, made.bucket, made.known) == ("everywhere", b"", ways.owner)
-    assert set(made.decision.timings_us) == {"fingerprint", "estimates", "recall"}
+    assert set(made.decision.timings_us) == {"recall"}
