@@ -142,9 +142,9 @@ class CursorSession(Session):
     def at_once(self, sql: str, params: Parameters = None) -> Outlook | None:
         """As :meth:`prepare`, without asking anything; None if that cannot be told."""
         scope, key = self._scope, exact_key(sql, params)
-        if scope is None or key is None or key not in scope.exact:
+        if scope is None or key is None or (known := scope.decided(key)) is None:
             return None
-        if self.optimizer.looks(scope.exact[key]):
+        if self.optimizer.looks(known):
             # That asks the server.
             return None
         return self._foreseen(sql, params, self.timeout_s, True)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Hashable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from godb_fast.background import Task
 from godb_fast.core import Decision, Template
@@ -193,6 +193,17 @@ class Prepared:
         return self._rendered or Rendered(self.decision.sql, self.params)
 
 
+class Kept(Protocol):
+    """A decision that a route made (``kernels.routes.Kept``): what its execution needs comes later."""
+
+    @property
+    def decision(self) -> Decision: ...
+
+    def prepared(self) -> Prepared:
+        """The decision with what its execution needs."""
+        ...
+
+
 @dataclass(eq=False)
 class Scope:
     """What is known of one database at one epoch; shared by its sessions."""
@@ -200,7 +211,7 @@ class Scope:
     engine: str
     environment: str
     epoch: str
-    exact: dict[Hashable, Prepared] = field(default_factory=dict)
+    exact: dict[Hashable, Prepared | Kept] = field(default_factory=dict)
     templates: dict[tuple[int, int], tuple[bytes, KnownTemplate]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     #: What exploration proved, by unsigned fingerprint, with the environment that keeps it; whether it rests
@@ -216,7 +227,7 @@ class Scope:
     lessons: Any = None
     #: What they showed of costs (``lessons.CostLessons``).
     costs: Any = None
-    #: The short way from a text to a decision: ``kernels.routes.Routes.find``. Set by the Optimizer.
+    #: The short way from a text to a decision: ``kernels.routes.Routes``. Set by the Optimizer.
     routes: Any = None
 
     def knows(self, sql: str, params: Parameters, dialect: str, backend: str | None = None) -> bool:
@@ -254,6 +265,16 @@ class Scope:
             _bound(self.templates, MAX_TEMPLATES)
             self.templates[place] = (print_.key, known)
         return known
+
+    def decided(self, key: Hashable) -> Prepared | None:
+        """What was decided under an exact key, with what its execution needs."""
+        found = self.exact.get(key)
+        if found is None or isinstance(found, Prepared):
+            return found
+        made = found.prepared()
+        if self.exact.get(key) is found:
+            self.exact[key] = made
+        return made
 
     def remember_exact(self, key: Hashable, prepared: Prepared) -> None:
         if len(self.exact) >= MAX_EXACT:

@@ -33,6 +33,7 @@ from godb_fast.knowledge import (
     MAX_EXACT,
     MAX_EXACT_LENGTH,
     NO_MODEL,
+    Kept,
     KnownTemplate,
     Prepared,
     Scope,
@@ -187,13 +188,13 @@ class Optimizer(Experience):
             If the engine refuses the statement.
         """
         key = exact_key(sql, params)
-        hit = scope.exact.get(key) if key is not None else None
+        hit = scope.decided(key) if key is not None else None
         if hit is not None:
             return hit
         begun = time.perf_counter_ns()
         found = scope.routes.find(sql) if params is None and key is not None else None
-        if type(found) is Prepared:
-            return found
+        if hasattr(found, "prepared"):
+            return scope.decided(key) or cast("Kept", found).prepared()
         if hasattr(found, "outcome"):
             return self._routed(engine, scope, sql, found)
         clock = Clock(begun)

@@ -111,12 +111,12 @@ class Session(Steerer):
                 hit = None
             if hit is not None:
                 return hit.decision
-            find = self._find
-            if find is not None and type(sql) is str and len(sql) <= MAX_EXACT_LENGTH:
+            answer = self._answer
+            if answer is not None and type(sql) is str and len(sql) <= MAX_EXACT_LENGTH:
                 # Asks nothing of the engine, so that it needs no turn at it.
-                found = find(sql)
-                if type(found) is Prepared:
-                    return found.decision
+                decision = answer(sql)
+                if decision is not None:
+                    return decision
         _check_statement(sql)
         _check_params(params)
         with self._lock, self._seeing(sql):
@@ -228,7 +228,7 @@ class Session(Steerer):
             self._about_to_run(sql)
             result = self.engine.run(Rendered(sql, params), timeout_s=timeout_s, profile=profile)
             scope = self._scope
-            known = scope.exact.get(sql) if scope is not None and params is None else None
+            known = scope.decided(sql) if scope is not None and params is None else None
             if known is not None:
                 self.optimizer.saw_default(known, result)
             return result
@@ -493,7 +493,7 @@ class Session(Steerer):
             # Also what another thread began meanwhile; from here on nothing is begun.
             self.optimizer.worker.stop(self.engine)
             self.optimizer.keep_lessons(self._scope)
-            self._closed, self._scope, self._exact, self._find = True, None, {}, None
+            self._closed, self._scope, self._exact, self._answer = True, None, {}, None
             self.engine.close()
             if self.optimizer.store is not None:
                 self.optimizer.store.flush()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from godb_fast.core import Decision
 from godb_fast.engines.base import (
     AsksEachTime,
     CancelToken,
@@ -34,6 +35,7 @@ from godb_fast.errors import (
     ResultTooLarge,
     SchemaChanged,
 )
+from godb_fast.knowledge import Kept
 from godb_fast.optimizer import UNREADABLE, Optimizer, Prepared, Scope, log, pass_through
 from godb_fast.worth import SteeringCost, left_aside
 
@@ -75,8 +77,8 @@ class Steerer:
         self._looks = engine if isinstance(engine, LooksFirst) else None
         self._lock = threading.RLock()
         self._scope: Scope | None = None
-        self._exact: dict[Any, Prepared] = {}
-        self._find: Callable[[str], Any] | None = None
+        self._exact: dict[Any, Prepared | Kept] = {}
+        self._answer: Callable[[str], Decision | None] | None = None
         self._sees_variables = isinstance(engine, SeesVariables) and engine.sees_variables
         #: The engine, where it is so far away that a round trip counts.
         self._far = engine if isinstance(engine, ValidatesInPassing) and engine.validates_in_passing else None
@@ -93,7 +95,7 @@ class Steerer:
     def _enter_scope(self, epoch: str) -> Scope:
         scope = self.optimizer.scope(self.engine, epoch)
         self._scope, self._exact = scope, scope.exact
-        self._find = None if self._sees_variables else scope.routes.find
+        self._answer = None if self._sees_variables else scope.routes.answer
         return scope
 
     def _valid_scope(self) -> Scope:

@@ -22,6 +22,9 @@ if cython.compiled:
 if not cython.compiled:
     from time import perf_counter_ns
 
+    # Decisions are frozen, and made here field by field.
+    PyObject_GenericSetAttr = object.__setattr__
+
 
 #: Texts known by their bytes between the literals.
 SKELETONS = cython.declare(cython.Py_ssize_t, 10_000)
@@ -269,7 +272,28 @@ class Planned:
 
     def __call__(self, field):
         """Fields of the decision, once somebody reads one: see :class:`Routes`."""
-        return self.make(self, field)
+        routes: Routes = self.routes
+        return routes.make(self, field)
+
+
+@cython.final
+@cython.cclass
+class Kept:
+    """A decision as it is kept under its text.
+
+    Attributes
+    ----------
+    decision : object
+    """
+
+    def prepared(self):
+        """The decision with what its execution needs: made by ``Routes.prepared``, once somebody executes it."""
+        planned: Planned = self.planned
+        routes: Routes = planned.routes
+        made = routes.prepared(self.decision, None, self.owner, planned.bucket, planned.literals)
+        if planned.served is not None:
+            made.served = planned.served[2]
+        return made
 
 
 @cython.final
@@ -286,12 +310,12 @@ class Routes:
         ``proved`` is a Proved or None). The caller fills it. Keys are compared, so that a collision of hashes
         never mixes two queries.
     exact : dict
-        Text → what was made for it. Filled here, too.
+        Text → what was made for it. Filled here, too, with :class:`Kept`.
     most : int
         Entries of ``exact``; beyond them nothing is found here until the caller has made room.
     decision : type
-        Made without its ``__init__``, of a dictionary with ``fingerprint``, ``sql``, ``steering`` and
-        ``_make``.
+        Made without its ``__init__``, of ``fingerprint``, ``sql``, ``steering`` and ``_make``, and ``action``
+        where it steers.
     prepared : callable
         Called with the decision, None, the owner, the bucket and the literals. What was proved is put into
         its ``served``.
@@ -318,12 +342,24 @@ class Routes:
         self.make = make
         self.decided = 0
 
+    def answer(self, sql):
+        """The decision on a text where :meth:`find` makes one; else None."""
+        found = self._find(sql)
+        if type(found) is not Kept:
+            return None
+        kept: Kept = found
+        return kept.decision
+
     def find(self, sql):
-        """What is made for a text of its route, if nothing is to be steered, or of what was proved of it.
+        """What is kept of a text's route, if nothing is to be steered, or of what was proved of it.
 
         Else the :class:`Planned` that steers; the Fingerprint of a text without a route; None if it cannot
         be read.
         """
+        return self._find(sql)
+
+    @cython.cfunc
+    def _find(self, sql):
         begun: cython.longlong = perf_counter_ns()
         route: Route
         planned: Planned
@@ -365,22 +401,24 @@ class Routes:
         return self._made(sql, owner, planned)
 
     @cython.cfunc
-    def _made(self, sql, owner, planned: Planned):
+    def _made(self, sql, owner, planned: Planned) -> Kept:
         """The decision, made as far as it is always read, kept under its text."""
-        decision = self.decision.__new__(self.decision)
-        values: dict = decision.__dict__
-        values["fingerprint"] = planned.fingerprint
-        values["sql"] = sql
-        values["steering"] = self.steering
+        kind: type = self.decision
+        kept: Kept = Kept.__new__(Kept)
+        decision = kind.__new__(kind)
+        PyObject_GenericSetAttr(decision, "fingerprint", planned.fingerprint)
         if planned.served is not None:
-            values["sql"] = planned.text
-            values["steering"] = planned.served[1]
-            values["action"] = "steer"
-        planned.make = self.make
-        values["_make"] = planned
-        made = self.prepared(decision, None, owner, planned.bucket, planned.literals)
-        if planned.served is not None:
-            made.served = planned.served[2]
-        self.exact[sql] = made
+            PyObject_GenericSetAttr(decision, "sql", planned.text)
+            PyObject_GenericSetAttr(decision, "steering", planned.served[1])
+            PyObject_GenericSetAttr(decision, "action", "steer")
+        else:
+            PyObject_GenericSetAttr(decision, "sql", sql)
+            PyObject_GenericSetAttr(decision, "steering", self.steering)
+        PyObject_GenericSetAttr(decision, "_make", planned)
+        planned.routes = self
+        kept.decision = decision
+        kept.planned = planned
+        kept.owner = owner
+        self.exact[sql] = kept
         self.decided += 1
-        return made
+        return kept

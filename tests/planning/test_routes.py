@@ -81,6 +81,17 @@ class Ways:
     def drafted(self, planned: Any) -> Draft:
         return Draft.planned(self.planner, planned, self.own, 1.1)
 
+    def made(self, sql: str) -> Any:
+        """What is made of a text on the short way, with what its execution needs."""
+        kept = self.routes.find(sql)
+        assert self.exact[sql] is kept
+        made = kept.prepared()
+        assert made.decision is kept.decision
+        return made
+
+    def has_made(self, sql: str) -> bool:
+        return hasattr(self.routes.find(sql), "prepared")
+
     def slow(self, literals: tuple[str, ...]) -> Draft:
         draft = self.planner.draft(literals)
         draft.propose(self.own, 1.1)
@@ -101,14 +112,15 @@ def test_both_ways_decide_alike(backend, tree):
     for literals in values:
         slow = ways.slow(literals)
         found = ways.routes.find(SQL.format(*literals))
-        if isinstance(found, Made):
+        if hasattr(found, "prepared"):
+            assert ways.exact[SQL.format(*literals)] is found
+            found = found.prepared()
             assert slow.steering is NO_STEERING
             assert found.known is ways.owner
             assert (found.bucket, found.literals) == (slow.bucket, literals)
             decision = found.decision
             assert (decision.reason, decision.block_reasons) == slow.reasons()
             assert decision.fingerprint == fingerprint(SQL.format(*literals)).hash
-            assert ways.exact[decision.sql] is found
         else:
             draft = ways.drafted(found)
             assert draft.steering == slow.steering
@@ -138,7 +150,7 @@ def test_what_has_no_route_gives_its_fingerprint(backend):
     unknown_region = SQL.format(1, 2)
     assert ways.routes.find(unknown_region).key == fingerprint(unknown_region).key
     ways.learn(("1", "2"))
-    assert isinstance(ways.routes.find(unknown_region), Made)
+    assert ways.has_made(unknown_region)
     assert ways.routes.find("SELECT 2 FROM a").key == fingerprint("SELECT 2 FROM a").key
     ways.owner.route = None
     assert ways.routes.find(unknown_region).key == fingerprint(unknown_region).key
@@ -149,7 +161,7 @@ def test_a_collision_of_hashes_never_mixes_two_queries(backend):
     ways.learn(("1", "2"))
     ((place, (_, owner)),) = ways.templates.items()
     ways.templates[place] = (fingerprint("SELECT 2 FROM a").key, owner)
-    assert not isinstance(ways.routes.find(SQL.format(1, 2)), Made)
+    assert not ways.has_made(SQL.format(1, 2))
 
 
 @pytest.mark.parametrize("text", ["SELECT 'a", "\ud800", None, 7])
@@ -160,7 +172,7 @@ def test_what_cannot_be_read_is_left_to_others(backend, text):
 def test_no_more_texts_are_kept_than_allowed(backend):
     ways = Ways(GOOD, backend, most=1)
     ways.learn(("1", "2"), ("3", "4"))
-    assert isinstance(ways.routes.find(SQL.format(1, 2)), Made)
+    assert ways.has_made(SQL.format(1, 2))
     assert ways.routes.find(SQL.format(3, 4)) is None
     assert len(ways.exact) == 1
 
@@ -170,7 +182,7 @@ def test_a_filter_that_only_a_closure_knows_is_evaluated(backend):
     sql, odd = SQL.format("'x'", 2), ("'x'", "2")
     ways.know(sql)
     ways.learn(odd)
-    made = ways.routes.find(sql)
+    made = ways.made(sql)
     assert (made.bucket, made.literals) == (ways.slow(odd).bucket, odd)
 
 
@@ -184,7 +196,7 @@ def test_threads_share_routes():
     ways.learn(*values)
 
     def ask(literals: tuple[str, str]) -> tuple[bytes, str]:
-        made = ways.routes.find(SQL.format(*literals))
+        made = ways.made(SQL.format(*literals))
         return made.bucket, made.decision.reason
 
     alone = [ask(literals) for literals in values]
@@ -213,16 +225,15 @@ def test_what_was_proved_serves_the_nearest_region(backend):
     region = ways.slow(("1", "2")).bucket
     step, far = (bytes([region[0] ^ 1, *region[1:]]), bytes([(region[0] + 9) % 250, *region[1:]]))
     proved(ways, backend, (far, "far"), (step, "step"))
-    made = ways.routes.find(SQL.format(1, 2))
+    made = ways.made(SQL.format(1, 2))
     assert (made.served, made.decision.steering, made.decision.action) == ("step", "steer step", "steer")
     assert (made.bucket, made.literals) == (region, ("1", "2"))
-    assert ways.exact[SQL.format(1, 2)] is made
     assert made.decision.fingerprint == fingerprint(SQL.format(1, 2)).hash
     ways.exact.clear()
     proved(ways, backend, (step, "step"), apart=frozenset({region}))
-    assert not isinstance(ways.routes.find(SQL.format(1, 2)), Made)
+    assert not ways.has_made(SQL.format(1, 2))
     proved(ways, backend, (step, "step"), (region, "here"))
-    assert ways.routes.find(SQL.format(1, 2)).served == "here"
+    assert ways.made(SQL.format(1, 2)).served == "here"
 
 
 def test_what_was_proved_is_sent_in_its_own_words(backend):
@@ -230,15 +241,14 @@ def test_what_was_proved_is_sent_in_its_own_words(backend):
     ways.owner.route = None
     text = SQL.format(7, 2)
     proved(ways, backend, (b"", "everywhere"))
-    assert ways.routes.find(text).decision.sql == text
+    assert ways.made(text).decision.sql == text
     ways.exact.clear()
     proved(ways, backend, (b"", "everywhere"), pieces=("SELECT ", 1, " AND ", 0, ";"))
-    made = ways.routes.find(f"  {text}")
+    made = ways.made(f"  {text}")
     assert made.decision.sql == "SELECT 2 AND 7;"
-    assert ways.exact[f"  {text}"] is made
     for comment in ("/* trace 1 */ ", "  /*+ hint */ ", "-- trace\n"):
         # Who keeps comments is not asked on the short way.
-        assert not isinstance(ways.routes.find(comment + text), Made)
+        assert not ways.has_made(comment + text)
 
 
 def test_far_from_what_was_proved_the_longer_way_decides(backend):
@@ -250,13 +260,13 @@ def test_far_from_what_was_proved_the_longer_way_decides(backend):
     assert ways.routes.find(SQL.format(1, 2)).key == fingerprint(SQL.format(1, 2)).key
     assert not ways.exact
     proved(ways, backend, (far, "far"), near=250)
-    assert ways.routes.find(SQL.format(1, 2)).served == "far"
+    assert ways.made(SQL.format(1, 2)).served == "far"
 
 
 def test_without_regions_what_was_proved_serves_everywhere(backend):
     ways = Ways(GOOD, backend)
     ways.owner.route = None
     proved(ways, backend, (b"", "everywhere"))
-    made = ways.routes.find(SQL.format(7, 2))
+    made = ways.made(SQL.format(7, 2))
     assert (made.served, made.bucket, made.known) == ("everywhere", b"", ways.owner)
     assert set(made.decision.timings_us) == {"recall"}
