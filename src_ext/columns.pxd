@@ -26,3 +26,4 @@ cdef class Column:
 
 
 cdef object place(int domain, object literal)
+cdef object place_at(int domain, unsigned char* data, Py_ssize_t start, Py_ssize_t end)

@@ -147,13 +147,14 @@ class Packed:
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _digits(text: str, at: cython.Py_ssize_t, count: cython.Py_ssize_t) -> cython.longlong:
-    """The number in some characters of a text; -1 if one of them is no digit."""
+def _digits(data: cython.p_uchar, at: cython.Py_ssize_t, count: cython.Py_ssize_t) -> cython.longlong:
+    """The number in some bytes of a text; -1 if one of them is no digit."""
     total: cython.longlong = 0
     digit: cython.longlong
     i: cython.Py_ssize_t
     for i in range(at, at + count):
-        digit = ord(text[i]) - 48
+        digit = data[i]
+        digit -= 48
         if digit < 0 or digit > 9:
             return -1
         total = 10 * total + digit
@@ -162,14 +163,14 @@ def _digits(text: str, at: cython.Py_ssize_t, count: cython.Py_ssize_t) -> cytho
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _day(text: str, at: cython.Py_ssize_t) -> cython.longlong:
+def _day(data: cython.p_uchar, at: cython.Py_ssize_t) -> cython.longlong:
     """Days since 1970 of ``YYYY-MM-DD``; -1000000 if that is not what is written there."""
-    year: cython.longlong = _digits(text, at, 4)
-    month: cython.longlong = _digits(text, at + 5, 2)
-    day: cython.longlong = _digits(text, at + 8, 2)
+    year: cython.longlong = _digits(data, at, 4)
+    month: cython.longlong = _digits(data, at + 5, 2)
+    day: cython.longlong = _digits(data, at + 8, 2)
     leap: cython.longlong
     length: cython.longlong
-    if year < 1 or month < 1 or month > 12 or day < 1 or text[at + 4] != "-" or text[at + 7] != "-":
+    if year < 1 or month < 1 or month > 12 or day < 1 or data[at + 4] != 45 or data[at + 7] != 45:
         return -1000000
     leap = 1 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 0
     length = _DAYS[month] - _DAYS[month - 1]
@@ -357,43 +358,80 @@ class Column:
 
 
 @cython.cfunc
-def place(domain: cython.int, literal):
-    """A literal's value in a column's domain; None: it is of an unusual form."""
-    text: str
-    size: cython.Py_ssize_t
+@cython.exceptval(check=False)
+def _moment(data: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.double:
+    """Seconds since 1970 of a quoted date or time; NaN: it is of an unusual form."""
     day: cython.longlong
     hour: cython.longlong
     minute: cython.longlong
     second: cython.longlong
+    unusual: cython.double = 1e999 - 1e999
+    if end - start != 12 and end - start != 21:
+        return unusual
+    day = _day(data, start + 1)
+    if day == -1000000:
+        return unusual
+    if end - start == 12:
+        return 86400 * day
+    hour = _digits(data, start + 12, 2)
+    minute = _digits(data, start + 15, 2)
+    second = _digits(data, start + 18, 2)
+    if data[start + 14] != 58 or data[start + 17] != 58:
+        return unusual
+    if data[start + 11] != 32 and data[start + 11] != 84:
+        return unusual
+    if hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 59:
+        return unusual
+    return 86400 * day + 3600 * hour + 60 * minute + second
+
+
+@cython.cfunc
+def place_at(domain: cython.int, data: cython.p_uchar, start: cython.Py_ssize_t, end: cython.Py_ssize_t):
+    """As :func:`place`, of a literal's bytes in UTF-8."""
+    number: cython.double = 0.0
+    digit: cython.int
+    i: cython.Py_ssize_t
+    text: str
+    if domain == 0:
+        for i in range(start, end):
+            digit = data[i] - 48
+            if digit < 0 or digit > 9 or i == start + 15:
+                break
+            number = 10.0 * number + digit
+        else:
+            return number
+        return place(domain, data[start:end].decode("utf-8"))
+    if end - start < 2 or data[start] != 39 or data[end - 1] != 39:
+        return None
+    if domain == IS_TEXT:
+        text = data[start + 1 : end - 1].decode("utf-8")
+        return text.replace("''", "'") if "'" in text else text
+    number = _moment(data, start, end)
+    return None if number != number else number
+
+
+@cython.cfunc
+def place(domain: cython.int, literal):
+    """A literal's value in a column's domain; None: it is of an unusual form."""
+    text: str
+    raw: bytes
     if type(literal) is not str:
         return None
     text = literal
-    size = len(text)
     if domain == 0:
         try:
             return float(text)
         except ValueError:
             return None
-    if size < 2 or text[0] != "'" or text[size - 1] != "'":
-        return None
     if domain == IS_TEXT:
-        text = text[1 : size - 1]
+        if len(text) < 2 or text[0] != "'" or text[len(text) - 1] != "'":
+            return None
+        text = text[1 : len(text) - 1]
         return text.replace("''", "'") if "'" in text else text
-    if size != 12 and size != 21:
+    if not text.isascii():
         return None
-    day = _day(text, 1)
-    if day == -1000000:
-        return None
-    if size == 12:
-        return float(86400 * day)
-    hour = _digits(text, 12, 2)
-    minute = _digits(text, 15, 2)
-    second = _digits(text, 18, 2)
-    if text[14] != ":" or text[17] != ":" or not (text[11] == " " or text[11] == "T"):
-        return None
-    if hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 59:
-        return None
-    return float(86400 * day + 3600 * hour + 60 * minute + second)
+    raw = text.encode("ascii")
+    return place_at(domain, raw, 0, len(raw))
 
 
 def placed(column: Column, literal):

@@ -14,7 +14,8 @@ from __future__ import annotations
 import cython
 import numpy
 from cython.cimports.godb_fast._kernels.addresses import doubles
-from cython.cimports.godb_fast._kernels.columns import Column, Packed, place
+from cython.cimports.godb_fast._kernels.columns import Column, Packed, place, place_at
+from cython.cimports.godb_fast._kernels.lexer import Fingerprint
 from cython.cimports.libc.math import log, pow, sqrt
 
 # The same numbers as in planning.distribution, which says what they mean.
@@ -35,6 +36,10 @@ PATTERN_PRIOR = cython.declare(cython.double, 2.0)
 PATTERN_SAMPLE = cython.declare(cython.longlong, 10)
 
 IS_TEXT = cython.declare(cython.int, 2)
+
+#: The kind of a list's slot, as in the lexer, and slots beyond which literals are read as objects.
+LIST = cython.declare(cython.int, 5)
+ROOM = cython.declare(cython.Py_ssize_t, 64)
 
 #: Kinds of terms.
 FIXED, EQUAL, IN, RANGE, LIKE, REST, ANY, ALL, CLOSURE = range(9)
@@ -184,6 +189,8 @@ class Filters:
             still[i] = self._step(self._guess(i))
         self.held["region"] = still
         self.region = still if cython.compiled else memoryview(still)[: self.count]
+        if not cython.compiled:
+            self.tops = [0] * 64
 
     def rows(self, literals, values, added, out):
         """ln rows per relation and lane, between a floor and the table's rows.
@@ -213,6 +220,7 @@ class Filters:
         i: cython.longlong
         if literals is not None and type(literals) is not tuple:
             literals = tuple(literals)
+        self.reads = 0 if literals is None else 1
         for i in range(4 * self.count):
             self.found[i] = self.entries[i]
         for relation, terms in self.filtered:
@@ -231,13 +239,32 @@ class Filters:
         return bytes(region)
 
     @cython.cfunc
-    def _region_of(self, literals, values):
+    def _region_of(self, found: Fingerprint, values, slots: cython.Py_ssize_t):
         """What :meth:`_bucket_at` says after :meth:`_rows_at`, nothing being added, from one lane.
 
-        Relations without filters are where they always are: nothing of theirs is read.
+        Literals are read where they stand in the text. None if there are not as many as ``slots``. Relations
+        without filters are where they always are: nothing of theirs is read.
         """
         i: cython.longlong
         at: cython.longlong
+        size: cython.Py_ssize_t = 0
+        literals: tuple = None
+        count: cython.Py_ssize_t = found._tops(self.tops, ROOM)
+        self.reads = 1
+        if count < 0 or type(found.sql) is not str:
+            literals = found._texts()
+            count = len(literals)
+        elif cython.compiled:
+            self.data = cython.cast(
+                cython.p_uchar,
+                PyUnicode_AsUTF8AndSize(found.sql, cython.address(size)),  # noqa: F821
+            )
+            self.packed = cython.cast(cython.p_int, cython.cast(cython.p_char, found.packed))
+        else:
+            self.data = found.sql.encode("utf-8")
+            self.packed = memoryview(found.packed).cast("i")
+        if count != slots:
+            return None
         for relation, terms in self.filtered:
             i = relation
             at = 4 * i
@@ -303,7 +330,38 @@ class Filters:
                 out_at[i * lanes + k] = value
 
     @cython.cfunc
-    def _filter(self, relation: cython.longlong, terms: list, literals, values):
+    def _value(self, domain: cython.int, slot: cython.Py_ssize_t, literals: tuple):
+        """A slot's value in a column's domain, None if it is of an unusual form (or a list)."""
+        at: cython.int
+        if literals is not None:
+            return place(domain, literals[slot])
+        at = 3 * self.tops[slot]
+        if (self.packed[at + 2] & 255) == LIST:
+            return None
+        return place_at(domain, self.data, self.packed[at], self.packed[at + 1])
+
+    @cython.cfunc
+    def _values(self, domain: cython.int, slot: cython.Py_ssize_t, literals: tuple) -> list:
+        """The same of each element of a list, or of a slot that is none."""
+        at: cython.int
+        count: cython.int
+        i: cython.int
+        if literals is not None:
+            listed = literals[slot]
+            return [place(domain, each) for each in (listed if type(listed) is tuple else (listed,))]
+        at = 3 * self.tops[slot]
+        if (self.packed[at + 2] & 255) != LIST:
+            return [self._value(domain, slot, None)]
+        count = self.packed[at + 2] >> 8
+        values = []
+        for i in range(count, 0, -1):
+            values.append(
+                place_at(domain, self.data, self.packed[at - 3 * i], self.packed[at - 3 * i + 1])
+            )
+        return values
+
+    @cython.cfunc
+    def _filter(self, relation: cython.longlong, terms: list, literals: tuple, values):
         """Combine a relation's conjuncts by exponential back-off (``planning.selectivity`` says why)."""
         count: cython.longlong = len(terms)
         i: cython.longlong
@@ -317,7 +375,7 @@ class Filters:
         term: Term
         for i in range(count):
             term = terms[i]
-            if literals is None or term.kind == A_CLOSURE or self._estimate(term, literals) != 0:
+            if self.reads == 0 or term.kind == A_CLOSURE or self._estimate(term, literals) != 0:
                 share, spread = term.closure(values.bound())
                 self.share = share
                 self.spread = spread
@@ -369,7 +427,7 @@ class Filters:
         if term.kind == AN_EQUAL:
             fixed = term.fixed
             if term.slot >= 0:
-                fixed = place(term.column.domain, literals[term.slot])
+                fixed = self._value(term.column.domain, term.slot, literals)
                 if fixed is None:
                     return 1
             return self._equal(term.column, fixed)
@@ -380,7 +438,7 @@ class Filters:
         if term.kind == A_LIKE:
             fixed = term.fixed
             if term.slot >= 0:
-                fixed = place(IS_TEXT, literals[term.slot])
+                fixed = self._value(IS_TEXT, term.slot, literals)
                 if fixed is None:
                     return 1
             return self._like(term.column, fixed, 1 if term.share > 0.0 else 0)
@@ -421,13 +479,8 @@ class Filters:
         part: cython.double
         seen = set()
         for slot, fixed in term.operands:
-            listed = (fixed,)
-            if slot >= 0:
-                listed = literals[slot]
-                if type(listed) is not tuple:
-                    listed = (listed,)
-            for item in listed:
-                value = item if slot < 0 else place(term.column.domain, item)
+            listed: list = [fixed] if slot < 0 else self._values(term.column.domain, slot, literals)
+            for value in listed:
                 if value is None:
                     return 1
                 if value in seen:
@@ -464,7 +517,7 @@ class Filters:
         for slot, fixed, is_low, includes, shift in term.operands:
             inclusive = includes
             if slot >= 0:
-                fixed = place(column.domain, literals[slot])
+                fixed = self._value(column.domain, slot, literals)
                 if fixed is None:
                     return 1
                 value = fixed
@@ -520,7 +573,7 @@ class Filters:
         for slot, fixed, is_low, includes, _ in term.operands:
             inclusive = includes
             if slot >= 0:
-                fixed = place(IS_TEXT, literals[slot])
+                fixed = self._value(IS_TEXT, slot, literals)
                 if fixed is None:
                     return 1
             if is_low:

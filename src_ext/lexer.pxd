@@ -16,6 +16,7 @@ cdef class Fingerprint:
     cdef readonly Py_ssize_t error_at
     cdef tuple _literals
     cdef tuple _texts(self)
+    cdef Py_ssize_t _tops(self, int* tops, Py_ssize_t room) noexcept
     cdef list _read(self)
 
 

@@ -582,6 +582,29 @@ class Fingerprint:
         return tuple(kinds)
 
     @cython.cfunc
+    @cython.exceptval(check=False)
+    def _tops(self, tops: cython.p_int, room: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Where in ``packed`` each slot stands, a list being one; their number, -1 if there is no room."""
+        raw: bytes = self.packed
+        if not cython.compiled:
+            raw = memoryview(raw).cast("i")
+        numbers: cython.p_int = (
+            cython.cast(cython.p_int, cython.cast(cython.p_char, raw)) if cython.compiled else raw
+        )
+        count: cython.Py_ssize_t = 0
+        at: cython.Py_ssize_t
+        kind: cython.int
+        for at in range(len(self.packed) // 12):
+            kind = numbers[3 * at + 2]
+            if (kind & 255) == LIST:
+                count -= kind >> 8
+            if count >= room:
+                return -1
+            tops[count] = at
+            count += 1
+        return count
+
+    @cython.cfunc
     def _read(self) -> list:
         texts: list = []
         parameters: cython.Py_ssize_t = 0

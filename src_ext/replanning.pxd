@@ -1,5 +1,6 @@
 from godb_fast._kernels.assessment cimport Assessor
 from godb_fast._kernels.filters cimport Filters
+from godb_fast._kernels.lexer cimport Fingerprint
 from godb_fast._kernels.planner cimport Planner
 
 cdef class Replanner:
@@ -28,6 +29,6 @@ cdef class Replanner:
     cdef double* summary_at
     cdef double* outcome_at
     cpdef object estimate(self, object literals, object values, object added)
-    cpdef object region(self, object literals, object values)
+    cpdef object region(self, Fingerprint found, object values, Py_ssize_t slots)
     cpdef object choose(self, object own, object rule)
     cpdef object plan(self, long long number)

@@ -14,6 +14,7 @@ import numpy
 from cython.cimports.godb_fast._kernels.addresses import doubles, ints, longs
 from cython.cimports.godb_fast._kernels.assessment import Assessor, choose_at
 from cython.cimports.godb_fast._kernels.filters import Filters
+from cython.cimports.godb_fast._kernels.lexer import Fingerprint
 from cython.cimports.godb_fast._kernels.planner import Planner
 
 
@@ -104,10 +105,20 @@ class Replanner:
         return filters._bucket_at(self.rows_at)
 
     @cython.ccall
-    def region(self, literals, values):
-        """As :meth:`estimate`, for callers that ask for nothing else."""
+    def region(self, found: Fingerprint, values, slots: cython.Py_ssize_t):
+        """The bucket of :meth:`estimate`, for callers that ask for nothing else.
+
+        Parameters
+        ----------
+        found : lexer.Fingerprint
+            Of the text with the literals.
+        values : object
+            Whose ``bound()`` gives the values by slot that closures read.
+        slots : int
+            Literals of the template; None is returned where the text has another number of them.
+        """
         filters: Filters = self.filters
-        return filters._region_of(literals, values)
+        return filters._region_of(found, values, slots)
 
     @cython.ccall
     def choose(self, own, rule):

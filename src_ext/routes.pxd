@@ -3,12 +3,15 @@ from godb_fast._kernels.skeletons cimport Skeletons
 
 cdef extern from "Python.h":
     int PyObject_GenericSetAttr(object thing, object name, object value) except -1
+    bint PyUnicode_IS_ASCII(object text)
+    void* PyUnicode_DATA(object text)
+    object PyUnicode_New(Py_ssize_t size, Py_UCS4 highest)
 
 
 cdef class Planned:
     cdef readonly object bucket, outcome, plan, served, text
-    cdef readonly tuple literals
-    cdef readonly long long chosen, fingerprint
+    cdef readonly Fingerprint found
+    cdef readonly long long chosen
     cdef object routes
     cdef Route route
     cdef object values
@@ -22,6 +25,16 @@ cdef class Route:
     cdef dict own
     cdef Planned _begun(self, Fingerprint found, long long begun)
     cdef Planned _plan(self, Fingerprint found, long long begun)
+
+
+cdef class Words:
+    cdef tuple pieces
+    cdef bint plain
+    cdef bytes raw, steps
+    cdef unsigned char* raw_at
+    cdef int* steps_at
+    cdef Py_ssize_t count
+    cdef str _filled(self, Fingerprint found)
 
 
 cdef class Proved:

@@ -10,6 +10,8 @@ This topic has the Cython and the Python form.
 
 from __future__ import annotations
 
+from array import array
+
 import cython
 import numpy
 from cython.cimports.godb_fast._kernels.lexer import Fingerprint, Lexer
@@ -17,6 +19,8 @@ from cython.cimports.godb_fast._kernels.replanning import Replanner
 from cython.cimports.godb_fast._kernels.skeletons import Skeletons
 
 if cython.compiled:
+    from cython.cimports.libc.string import memcpy
+
     # Of C: no int is made of what nobody may ever read.
     from cython.cimports.cpython.time import perf_counter_ns
 if not cython.compiled:
@@ -26,6 +30,9 @@ if not cython.compiled:
     PyObject_GenericSetAttr = object.__setattr__
 
 
+#: The kind of a list's slot, and the flag of a text with parameters, as in the lexer.
+LIST = cython.declare(cython.int, 5)
+PARAMETERS = cython.declare(cython.int, 2)
 #: Texts known by their bytes between the literals.
 SKELETONS = cython.declare(cython.Py_ssize_t, 10_000)
 
@@ -67,19 +74,9 @@ class Route:
     @cython.cfunc
     def _begun(self, found: Fingerprint, begun: cython.longlong) -> Planned:
         """What a route is to come to; None: the longer way is to be taken."""
-        planned: Planned = Planned.__new__(Planned)
-        planned.literals = found._texts()
-        if len(planned.literals) != self.slots:
+        if len(found._texts()) != self.slots:
             return None
-        planned.begun = begun
-        planned.fingerprint = found.hash
-        planned.route = self
-        planned.values = None
-        planned.served = None
-        planned.plan = None
-        planned.outcome = None
-        planned.chosen = -1
-        return planned
+        return _planned(found, self, begun)
 
     @cython.cfunc
     def _plan(self, found: Fingerprint, begun: cython.longlong) -> Planned:
@@ -92,7 +89,7 @@ class Route:
         natives = self.pool.pop() if self.pool else self.lend()
         replanner = natives[0]
         planned.read = perf_counter_ns()
-        planned.bucket = replanner.estimate(planned.literals, planned, None)
+        planned.bucket = replanner.estimate(found._texts(), planned, None)
         planned.estimated = perf_counter_ns()
         own = self.own.get(planned.bucket)
         if own is None:
@@ -125,14 +122,16 @@ class Proved:
         Tells the region of a text's literals; None where regions do not matter.
     entries : list of (bytes, object, object, frozenset of bytes, int, tuple or None)
         The region that it was proved in (empty: everywhere), the steering, what is handed back, regions in
-        which it does not serve, the steps, per relation, within which it does, and what is sent: pieces of
-        text, and slots for the texts of literals; None for the text as it is.
+        which it does not serve, the steps, per relation, within which it does, and the pieces of
+        :class:`Words` that are sent; None for the text as it is.
     """
 
     def __init__(self, owner, route, entries):
         self.owner = owner
         self.route = route
-        self.entries = entries
+        self.entries = [
+            (*entry[:5], None if entry[5] is None else Words(tuple(entry[5]))) for entry in entries
+        ]
 
     @cython.cfunc
     def _find(self, sql: str, found: Fingerprint, begun: cython.longlong) -> Planned:
@@ -141,6 +140,7 @@ class Proved:
         natives: list
         replanner: Replanner
         apart: frozenset
+        words: Words
         entry: tuple
         there: bytes
         here: bytes
@@ -151,24 +151,16 @@ class Proved:
         at: cython.Py_ssize_t
         best: cython.longlong = -1
         if self.route is None:
-            planned = Planned.__new__(Planned)
-            planned.begun = begun
-            planned.fingerprint = found.hash
-            planned.literals = found._texts()
-            planned.route = None
-            planned.values = None
-            planned.plan = None
-            planned.outcome = None
-            planned.chosen = -1
+            planned = _planned(found, None, begun)
             planned.bucket = b""
         else:
-            planned = self.route._begun(found, begun)
-            if planned is None:
-                return None
+            planned = _planned(found, self.route, begun)
             natives = self.route.pool.pop() if self.route.pool else self.route.lend()
             replanner = natives[0]
-            planned.bucket = replanner.region(planned.literals, planned)
+            planned.bucket = replanner.region(found, planned, self.route.slots)
             self.route.pool.append(natives)
+            if planned.bucket is None:
+                return None
         here = planned.bucket
         served = None
         for entry in self.entries:
@@ -200,23 +192,124 @@ class Proved:
         if served[5] is not None:
             if not (97 <= (ord(sql[0]) | 32) <= 122) and sql.lstrip().startswith(("--", "/*")):
                 return None
-            planned.text = _filled(served[5], planned.literals)
+            words = served[5]
+            planned.text = words._filled(found)
         planned.served = served
         planned.searched = perf_counter_ns()
         return planned
 
 
-@cython.cfunc
-def _filled(pieces: tuple, literals) -> str:
-    """Pieces of text with the literals in their slots."""
-    texts: list = []
-    for piece in pieces:
-        if type(piece) is not str:
-            piece = literals[piece]
+@cython.final
+@cython.cclass
+class Words:
+    """What is sent: pieces of text, and slots for the texts of literals. Immutable; shared by all threads.
+
+    Parameters
+    ----------
+    pieces : tuple of (str or int)
+    """
+
+    def __init__(self, pieces):
+        raw: list = []
+        steps: list = []
+        self.pieces = pieces
+        self.plain = all(type(piece) is int or piece.isascii() for piece in pieces)
+        for piece in pieces:
+            if type(piece) is int:
+                steps.extend((-1, piece))
+            else:
+                raw.append(piece.encode("utf-8"))
+                steps.extend((len(raw[len(raw) - 1]), -1))
+        self.raw = b"".join(raw)
+        self.steps = array("i", steps).tobytes()
+        self.count = len(pieces)
+        if cython.compiled:
+            self.raw_at = self.raw
+            self.steps_at = cython.cast(cython.p_int, cython.cast(cython.p_char, self.steps))
+
+    @cython.cfunc
+    def _filled(self, found: Fingerprint) -> str:
+        """With the literals of a text in their slots."""
+        texts: list = []
+        tops: cython.int[64]
+        slots: cython.p_int
+        out: cython.p_uchar
+        size: cython.Py_ssize_t = len(self.raw)
+        at: cython.Py_ssize_t
+        n: cython.Py_ssize_t
+        first: cython.Py_ssize_t
+        last: cython.Py_ssize_t
+        step: cython.Py_ssize_t
+        data: cython.p_uchar
+        # Parameters without names are told apart by numbers of our own.
+        plain: cython.bint = self.plain and (found.flags & PARAMETERS) == 0
+        if (
+            cython.compiled
+            and plain
+            and PyUnicode_IS_ASCII(found.sql)  # noqa: F821
+            and found._tops(tops, 64) >= 0  # noqa: F821
+        ):
+            # As bytes, in one piece of memory: in a list of literals, commas and spaces take the place of
+            # what stood between its elements.
+            data = cython.cast(cython.p_uchar, PyUnicode_DATA(found.sql))  # noqa: F821
+            slots = cython.cast(cython.p_int, cython.cast(cython.p_char, found.packed))
+            for step in range(self.count):
+                if self.steps_at[2 * step] < 0:
+                    last = tops[self.steps_at[2 * step + 1]]  # noqa: F821
+                    first = last
+                    if (slots[3 * last + 2] & 255) == LIST:
+                        first = last - (slots[3 * last + 2] >> 8)
+                        last -= 1
+                        size += 2 * (last - first)
+                    for at in range(first, last + 1):
+                        size += slots[3 * at + 1] - slots[3 * at]
+            made: str = PyUnicode_New(size, 127)  # noqa: F821
+            out = cython.cast(cython.p_uchar, PyUnicode_DATA(made))  # noqa: F821
+            n = 0
+            for step in range(self.count):
+                size = self.steps_at[2 * step]
+                if size >= 0:
+                    memcpy(out, self.raw_at + n, size)
+                    out += size
+                    n += size
+                    continue
+                last = tops[self.steps_at[2 * step + 1]]  # noqa: F821
+                first = last
+                if (slots[3 * last + 2] & 255) == LIST:
+                    first = last - (slots[3 * last + 2] >> 8)
+                    last -= 1
+                for at in range(first, last + 1):
+                    if at > first:
+                        out[0] = 44
+                        out[1] = 32
+                        out += 2
+                    size = slots[3 * at + 1] - slots[3 * at]
+                    memcpy(out, data + slots[3 * at], size)
+                    out += size
+            return made
+        literals: tuple = found._texts()
+        for piece in self.pieces:
             if type(piece) is not str:
-                piece = ", ".join(piece)
-        texts.append(piece)
-    return "".join(texts)
+                piece = literals[piece]
+                if type(piece) is not str:
+                    piece = ", ".join(piece)
+            texts.append(piece)
+        return "".join(texts)
+
+
+@cython.cfunc
+def _planned(found: Fingerprint, route, begun: cython.longlong) -> Planned:
+    """What a route is to come to."""
+    planned: Planned = Planned.__new__(Planned)
+    planned.begun = begun
+    planned.found = found
+    planned.route = route
+    planned.values = None
+    planned.served = None
+    planned.plan = None
+    planned.outcome = None
+    planned.chosen = -1
+    return planned
 
 
 @cython.final
@@ -226,10 +319,7 @@ class Planned:
 
     Attributes
     ----------
-    fingerprint : int
-        Its hash.
-    literals : tuple
-        Its source texts by slot.
+    found : lexer.Fingerprint
     route : Route
     bucket : bytes
         Region of selectivities, as of ``filters.Filters``.
@@ -244,6 +334,11 @@ class Planned:
     text : str
         What is sent where one serves.
     """
+
+    @property
+    def literals(self):
+        """Source texts by slot."""
+        return self.found._texts()
 
     @property
     def owner(self):
@@ -267,7 +362,7 @@ class Planned:
         """Values by slot, for filters that cannot be judged by the texts alone."""
         route: Route = self.route
         if self.values is None:
-            self.values = route.bind(self.literals, None)
+            self.values = route.bind(self.found._texts(), None)
         return self.values
 
     def __call__(self, field):
@@ -290,7 +385,7 @@ class Kept:
         """The decision with what its execution needs: made by ``Routes.prepared``, once somebody executes it."""
         planned: Planned = self.planned
         routes: Routes = planned.routes
-        made = routes.prepared(self.decision, None, self.owner, planned.bucket, planned.literals)
+        made = routes.prepared(self.decision, None, self.owner, planned.bucket, planned.found._texts())
         if planned.served is not None:
             made.served = planned.served[2]
         return made
@@ -384,8 +479,8 @@ class Routes:
         if not again:
             self.skeletons._learn(found, entry[0])
         owner = entry[1]
-        if owner.proved is not None:
-            proved = owner.proved
+        proved = owner.proved
+        if proved is not None:
             planned = proved._find(sql, found, begun)
             if planned is not None:
                 return self._made(sql, owner, planned)
@@ -406,7 +501,7 @@ class Routes:
         kind: type = self.decision
         kept: Kept = Kept.__new__(Kept)
         decision = kind.__new__(kind)
-        PyObject_GenericSetAttr(decision, "fingerprint", planned.fingerprint)
+        PyObject_GenericSetAttr(decision, "fingerprint", planned.found.hash)
         if planned.served is not None:
             PyObject_GenericSetAttr(decision, "sql", planned.text)
             PyObject_GenericSetAttr(decision, "steering", planned.served[1])

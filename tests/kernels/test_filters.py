@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from godb_fast import backend as backends
@@ -31,6 +31,7 @@ from godb_fast.planning import distribution
 from godb_fast.planning.distribution import Distribution
 from godb_fast.planning.selectivity import Conjunction
 from godb_fast.planning.terms import Kernels, native_terms
+from godb_fast.sql import fingerprint
 from godb_fast.sql.literals import literal_value
 
 LOADED = [name for name in backends.BACKENDS if backends.why_unavailable(name) is None]
@@ -211,6 +212,8 @@ def test_who_asks_for_the_region_alone_gets_the_same(seed):
     drawing = Drawing(source)
     conjunction = Conjunction([drawing.predicate() for _ in range(source.randint(1, 3))], drawing.columns.get)
     texts = tuple(drawing.texts)
+    # Outside of a list that is no slot.
+    assume("NULL" not in texts)
     values = Bound(texts)
     entries = [(source.uniform(-2.0, 20.0),) * 3 + (source.random(),) for _ in range(3)]
     weights = np.array([[[source.uniform(-1.0, 1.5) for _ in range(2)] for _ in range(4)] for _ in range(3)])
@@ -224,7 +227,11 @@ def test_who_asks_for_the_region_alone_gets_the_same(seed):
         replanner = backends.kernels("replanning", name).Replanner(
             filters.twin(), None, None, 2, 2, np.zeros(6), nothing, nothing, PLAN_NODE
         )
-        regions.add(replanner.region(texts, values))
+        literals = (f"a IN ({', '.join(text)})" if type(text) is tuple else f"a = {text}" for text in texts)
+        found = fingerprint(f"SELECT {' AND '.join(literals)}", "postgres", backend=name)
+        assert found.literals == texts
+        regions.add(replanner.region(found, values, len(texts)))
+        assert replanner.region(found, values, len(texts) + 1) is None
         regions.add(replanner.estimate(texts, values, None))
     assert len(regions) == 1, (conjunction.filters, texts)
     assert len(regions.pop()) == 3
