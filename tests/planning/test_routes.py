@@ -251,6 +251,29 @@ def test_what_was_proved_is_sent_in_its_own_words(backend):
         assert not ways.has_made(comment + text)
 
 
+@pytest.mark.parametrize("pieces", [("a", 1, " b ", 0, 2, "c"), (2,), ("only", " text"), ("é", 0, 1, 2)])
+@pytest.mark.parametrize(
+    "values",
+    [("7", "'x'", "(1,2 ,\n3)"), ("-7", "'ü'", "(1)"), ("0", "''", f"({', '.join(map(str, range(99)))})")],
+)
+def test_literals_are_sent_in_their_slots(backend, pieces, values):
+    ways = Ways(GOOD, backend)
+    ways.owner.route = None
+    text = "SELECT * FROM f, a, b, c WHERE a.kind = {} AND b.kind = {} AND c.kind IN {}".format(*values)
+    ways.know(text)
+    proved(ways, backend, (b"", "everywhere"), pieces=pieces)
+    literals = fingerprint(text).literals
+    sent = "".join(piece if isinstance(piece, str) else _written(literals[piece]) for piece in pieces)
+    for _ in range(2):
+        # Read by the lexer, then known again.
+        assert ways.made(text).decision.sql == sent
+        ways.exact.clear()
+
+
+def _written(literal: Any) -> str:
+    return literal if isinstance(literal, str) else ", ".join(literal)
+
+
 def test_far_from_what_was_proved_the_longer_way_decides(backend):
     ways = Ways(GOOD, backend)
     ways.learn(("1", "2"))
