@@ -116,7 +116,7 @@ def short_way(known: KnownTemplate, backend: str | None = None) -> Any:
         return None
     route = None
     if any(served.region for served in entries):
-        route = None if known.planner is None else known.planner.route(known, known.margin)
+        route = None if known.planner is None else known.planner.regions(known)
         if route is None:
             return None
     natives = backends.kernels("routes", backend)

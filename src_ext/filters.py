@@ -355,9 +355,7 @@ class Filters:
         count = self.packed[at + 2] >> 8
         values = []
         for i in range(count, 0, -1):
-            values.append(
-                place_at(domain, self.data, self.packed[at - 3 * i], self.packed[at - 3 * i + 1])
-            )
+            values.append(place_at(domain, self.data, self.packed[at - 3 * i], self.packed[at - 3 * i + 1]))
         return values
 
     @cython.cfunc

@@ -19,10 +19,9 @@ from cython.cimports.godb_fast._kernels.replanning import Replanner
 from cython.cimports.godb_fast._kernels.skeletons import Skeletons
 
 if cython.compiled:
-    from cython.cimports.libc.string import memcpy
-
     # Of C: no int is made of what nobody may ever read.
     from cython.cimports.cpython.time import perf_counter_ns
+    from cython.cimports.libc.string import memcpy
 if not cython.compiled:
     from time import perf_counter_ns
 
@@ -49,7 +48,8 @@ class Route:
     slots : int
         Literals of the template.
     lend : callable
-        Returns a list with the :class:`~replanning.Replanner` of the template's only block.
+        Returns a list with the :class:`~replanning.Replanner` of the template's only block; of each of its
+        blocks that has a graph, where only regions are asked for.
     pool : list
         Where that list goes when it is free again, and is taken from.
     bind : callable
@@ -156,11 +156,19 @@ class Proved:
         else:
             planned = _planned(found, self.route, begun)
             natives = self.route.pool.pop() if self.route.pool else self.route.lend()
-            replanner = natives[0]
-            planned.bucket = replanner.region(found, planned, self.route.slots)
+            planned.bucket = None
+            for native in natives:
+                if native is None:
+                    continue
+                replanner = native
+                region = replanner.region(found, planned, self.route.slots)
+                if region is None:
+                    self.route.pool.append(natives)
+                    return None
+                planned.bucket = region if planned.bucket is None else planned.bucket + region
             self.route.pool.append(natives)
             if planned.bucket is None:
-                return None
+                planned.bucket = b""
         here = planned.bucket
         served = None
         for entry in self.entries:
@@ -382,7 +390,7 @@ class Kept:
     """
 
     def prepared(self):
-        """The decision with what its execution needs: made by ``Routes.prepared``, once somebody executes it."""
+        """The decision with what its execution needs, made once somebody executes it."""
         planned: Planned = self.planned
         routes: Routes = planned.routes
         made = routes.prepared(self.decision, None, self.owner, planned.bucket, planned.found._texts())

@@ -398,6 +398,11 @@ class BlockEstimator:
         return added
 
     @property
+    def adds(self) -> bool:
+        """Whether the rows of blocks that this one reads are among its relations' rows."""
+        return bool(self._derived)
+
+    @property
     def binds(self) -> bool:
         """Whether literals change the distinct counts of join columns."""
         return bool(self._bound)

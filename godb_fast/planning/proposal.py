@@ -448,6 +448,14 @@ class TemplatePlanner:
             owner, self.slots, self._natives, self._pool, self.bind, self.rule(margin).numbers
         )
 
+    def regions(self, owner: object) -> Any:
+        """The short way to :attr:`Draft.bucket` (a Route); None if literals alone do not tell it natively."""
+        if any(block.adds for block in self.order if block.block.graph is not None):
+            return None
+        return backends.kernels("routes", self._backend).Route(
+            owner, self.slots, self._natives, self._pool, self.bind, self.rule(DEFAULT_MARGIN).numbers
+        )
+
     def give_back(self, natives: list[Any]) -> None:
         """Memory that a draft needs no more."""
         self._pool.append(natives)
