@@ -33,7 +33,7 @@ if not cython.compiled:
 LIST = cython.declare(cython.int, 5)
 PARAMETERS = cython.declare(cython.int, 2)
 #: Texts known by their bytes between the literals.
-SKELETONS = cython.declare(cython.Py_ssize_t, 10_000)
+SKELETONS = cython.declare(cython.Py_ssize_t, 5_000)
 
 
 @cython.final
