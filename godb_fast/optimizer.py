@@ -204,6 +204,7 @@ class Optimizer(Experience):
         if known is None:
             known = self._met(engine, scope, print_, sql, limit_s, background)
             known = scope.remember(print_, known)
+            scope.routes.learn(print_)
             clock.lap("template")
         elif known.unprepared:
             self._preparer.prepare(engine, known, limit_s, background)

@@ -12,6 +12,7 @@ cdef class Column:
     cdef dict held, common
     cdef int domain
     cdef list order, bounds
+    cdef str lowest, highest
     cdef long long count, commons
     cdef double* common_at
     cdef double* running_at

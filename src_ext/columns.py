@@ -246,6 +246,7 @@ class Column:
         self.commons = len(order)
         self.texts = None
         self.folded = None
+        self.lowest = self.highest = None
         self.held = {"running": numpy.array(running, numpy.float64)}
         self.running_at = doubles(self.held["running"])
         if domain != TEXT:
@@ -253,6 +254,8 @@ class Column:
             self.held["bounds"] = numpy.array([*bounds, 0.0], numpy.float64)
             self.common_at = doubles(self.held["common"])
             self.bounds_at = doubles(self.held["bounds"])
+        elif self.count != 0:
+            self.lowest, self.highest = bounds[0], bounds[self.count - 1]
         self.filled, self.rest, self.one, self.each, self.each_spread, self.outside, self.least = numbers
 
     @cython.cfunc

@@ -3,6 +3,7 @@ from godb_fast._kernels.lexer cimport Fingerprint
 
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+    int compare "PyUnicode_Compare"(object one, object other) except? -1
 
 
 cdef class Term:

@@ -41,6 +41,13 @@ IS_TEXT = cython.declare(cython.int, 2)
 LIST = cython.declare(cython.int, 5)
 ROOM = cython.declare(cython.Py_ssize_t, 64)
 
+if not cython.compiled:
+
+    def compare(one, other):
+        """As C compares texts."""
+        return (one > other) - (one < other)
+
+
 #: Kinds of terms.
 FIXED, EQUAL, IN, RANGE, LIKE, REST, ANY, ALL, CLOSURE = range(9)
 A_FIXED = cython.declare(cython.int, 0)
@@ -458,7 +465,7 @@ class Filters:
             return 0
         if column.count != 0:
             if column.domain == IS_TEXT:
-                if value < column.bounds[0] or value > column.bounds[column.count - 1]:
+                if compare(value, column.lowest) < 0 or compare(value, column.highest) > 0:
                     outside = 1
             else:
                 number = value

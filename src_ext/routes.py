@@ -453,6 +453,11 @@ class Routes:
         kept: Kept = found
         return kept.decision
 
+    def learn(self, found):
+        """Know texts like this one again, of a template that was just met."""
+        if type(found) is Fingerprint:
+            self.skeletons._learn(found, found.key)
+
     def find(self, sql):
         """What is kept of a text's route, if nothing is to be steered, or of what was proved of it.
 

@@ -452,6 +452,9 @@ class TemplatePlanner:
         """The short way to :attr:`Draft.bucket` (a Route); None if literals alone do not tell it natively."""
         if any(block.adds for block in self.order if block.block.graph is not None):
             return None
+        if not self._pool:
+            # Not while the first text waits.
+            self.give_back(self._natives())
         return backends.kernels("routes", self._backend).Route(
             owner, self.slots, self._natives, self._pool, self.bind, self.rule(DEFAULT_MARGIN).numbers
         )
