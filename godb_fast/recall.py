@@ -5,7 +5,7 @@ relation has rows within a factor of four of there (a step of the region's scale
 it gained; calls farther off take the usual way. Entries whose statement uses something else now
 (:mod:`godb_fast.engines.dependencies`), whose tables were analysed or have grown by more than a tenth since,
 or that failed once wait for verification: they are kept, and not used. What was proved under another role or
-search path serves here too, where the statement uses the same.
+search path, or on a standby of the server, serves here too, where the statement uses the same.
 """
 
 from __future__ import annotations
@@ -42,30 +42,43 @@ Verified = dict[int, tuple[tuple[MemoEntry, str], ...]]
 
 
 def load(records: Explorations, engine: str, database: str, epoch: str) -> Verified:
-    """What may be used in an environment (``database``) at an epoch.
+    """What may be used in an environment (``database``) at an epoch: its own first, then what is newest.
 
-    Of other environments only what says on what it rests; where this one has an entry of its own, that alone.
+    Of other environments (roles, a standby of the server, other databases) only what says on what it rests;
+    beside an entry of its own, only what was proved after that, and not what failed here.
 
     Raises
     ------
     StoreError
         If the store cannot be read.
     """
-    found: dict[MemoKey, tuple[MemoEntry, str]] = {}
-    for where, raw in records.remembered_elsewhere(engine, database):
-        entry = MemoEntry.from_dict(raw)
-        if entry.dependencies and not entry.reverify:
-            found[entry.key] = entry, where
+    own: dict[MemoKey, MemoEntry] = {}
+    verified: Verified = {}
     for raw in records.remembered(engine, database):
         entry = MemoEntry.from_dict(raw)
-        found.pop(entry.key, None)
+        own[entry.key] = entry
         if not entry.reverify and (entry.dependencies or entry.epoch == epoch):
-            found[entry.key] = entry, database
-    verified: Verified = {}
-    for kept in found.values():
-        fingerprint = kept[0].key.fingerprint
-        verified[fingerprint] = (*verified.get(fingerprint, ()), kept)
+            _add(verified, entry, database)
+    others = [
+        (MemoEntry.from_dict(raw), where) for where, raw in records.remembered_elsewhere(engine, database)
+    ]
+    for entry, where in sorted(others, key=lambda other: -other[0].evidence.at_s):
+        if entry.dependencies and not entry.reverify and _adds(entry, own.get(entry.key)):
+            _add(verified, entry, where)
     return verified
+
+
+def _add(verified: Verified, entry: MemoEntry, where: str) -> None:
+    fingerprint = entry.key.fingerprint
+    verified[fingerprint] = (*verified.get(fingerprint, ()), (entry, where))
+
+
+def _adds(entry: MemoEntry, own: MemoEntry | None) -> bool:
+    """Whether what was proved elsewhere says more than an environment's own entry, should that not hold."""
+    if own is None:
+        return True
+    failed_here = own.reverify and own.steering.key == entry.steering.key
+    return entry.evidence.at_s > own.evidence.at_s and not failed_here
 
 
 def explored(records: Explorations, engine: str, database: str) -> dict[int, tuple[bytes, ...]]:
@@ -85,8 +98,11 @@ def explored(records: Explorations, engine: str, database: str) -> dict[int, tup
 
 def attach(engine: Engine, known: KnownTemplate, verified: Verified, backend: str | None = None) -> None:
     """Give a template what was verified of it, where it rests on what there is now."""
-    kept = verified.get(known.template.fingerprint & _UNSIGNED, ())
-    kept = tuple(each for each in kept if holds(engine, known, each[0]))
+    found: dict[MemoKey, tuple[MemoEntry, str]] = {}
+    for each in verified.get(known.template.fingerprint & _UNSIGNED, ()):
+        if each[0].key not in found and holds(engine, known, each[0]):
+            found[each[0].key] = each
+    kept = tuple(found.values())
     guarded = guards_of(engine, known) if any(entry.steering.rewrites for entry, _ in kept) else set()
     # Where it was explored, only what was proved steers.
     chosen = tuple(
@@ -137,7 +153,8 @@ def holds(engine: Engine, known: KnownTemplate, entry: MemoEntry) -> bool:
     """
     if entry.dependencies:
         now = known.dependencies
-        if now is None or now.digest != entry.dependencies or now.analyzed_since(entry.evidence.analyzed):
+        proof = entry.evidence
+        if now is None or now.digest != entry.dependencies or now.analyzed_since(proof.analyzed, proof.at_s):
             return False
     return not grown(engine.statistics(), entry.evidence.rows)
 

@@ -57,10 +57,14 @@ class Dependencies:
     tables: tuple[str, ...] = ()
     analyzed: tuple[tuple[str, float], ...] = ()
 
-    def analyzed_since(self, before: tuple[tuple[str, float], ...]) -> bool:
-        """Whether a table was analysed after what was noted of it ``before`` (nothing: never)."""
+    def analyzed_since(self, before: tuple[tuple[str, float], ...], noted_s: float = 0.0) -> bool:
+        """Whether a table was analysed at another time than what was noted of it ``before``.
+
+        Of which nothing was noted (never analysed, or noted on a standby, which does not know): after
+        ``noted_s``. Of which nothing is known now: it was not.
+        """
         then = dict(before)
-        return any(at > then.get(table, 0.0) for table, at in self.analyzed)
+        return any(at != then[table] if table in then else at > noted_s for table, at in self.analyzed)
 
 
 def grown(statistics: Statistics, rows: tuple[tuple[str, float], ...]) -> bool:

@@ -2,8 +2,10 @@
 
 One statement asks for what the catalogue's copy does not hold: all indexes of the tables, the parsed form of
 views (their printed one depends on the search path), users' functions of the names in the text, and when the
-tables were last analysed. What a user's operator, cast or type may run makes a statement unknown
-(:mod:`~godb_fast.engines.postgres.effects`), so none of these is part of it.
+tables were last analysed. A standby does not know that: what it counts is of its own, or, where it was a
+primary once, of that time; so there only definitions and rows tell that a proof is old. What a user's
+operator, cast or type may run makes a statement unknown (:mod:`~godb_fast.engines.postgres.effects`), so none
+of these is part of it.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ UNION ALL
 SELECT 'analyzed', w.oid::int8, NULL, pg_catalog.date_part('epoch', GREATEST(
          pg_catalog.pg_stat_get_last_analyze_time(w.oid),
          pg_catalog.pg_stat_get_last_autoanalyze_time(w.oid)))
-  FROM pg_catalog.unnest(%s::oid[]) AS w(oid)
+  FROM pg_catalog.unnest(%s::oid[]) AS w(oid) WHERE NOT pg_catalog.pg_is_in_recovery()
 """
 
 

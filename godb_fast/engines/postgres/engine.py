@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from godb_fast.core import JoinTree, PhysicalPlan, Statistics, Steering, Template
-from godb_fast.engines.addresses import is_here, plainly
 from godb_fast.engines.arms import Arm
 from godb_fast.engines.base import CancelToken, Capabilities, Effects, EngineResult, Parameters, Rendered
 from godb_fast.engines.dependencies import Dependencies
@@ -19,7 +18,7 @@ from godb_fast.engines.postgres.connection import GRACE_S, Connection, Fetched, 
 from godb_fast.engines.postgres.dependencies import dependencies
 from godb_fast.engines.postgres.driver import NO_TABLE, UNBOUND, check_connection, sqlstate
 from godb_fast.engines.postgres.facts import facts
-from godb_fast.engines.postgres.identity import as_written, system_identifier
+from godb_fast.engines.postgres.identity import Identity
 from godb_fast.engines.postgres.opening import Opener, Password
 from godb_fast.engines.postgres.parameters import doubled, numbered
 from godb_fast.engines.postgres.pipeline import Command
@@ -95,9 +94,7 @@ class PostgresEngine:
         self._connection = connection
         self._opener: Opener | None = None
         info = connection.raw.info
-        self._written = self._where = as_written(connection.raw)
-        self._system: str | None = None
-        self._identified = False
+        self._identity = Identity(connection.raw, connection.ask)
         self._version = str(info.parameter_status("server_version") or info.server_version).split()[0]
         self._reported: tuple[bytes | None, ...] = ()
         self._asked: tuple[str, ...] | None = None
@@ -256,18 +253,15 @@ class PostgresEngine:
     def _ask_environment(self) -> None:
         try:
             self._asked = self._connection.apart([_ENVIRONMENT])[0].rows[0]
-            self._identify()
+            self._look()
         except EngineError:
             # Nothing can be asked in an aborted transaction: the next schema_epoch() tells.
             self._asked = None
 
-    def _identify(self) -> None:
+    def _look(self) -> None:
         """Ask the server who it is, once per connection, where its address alone does not tell."""
-        if not self._identified and is_here(self._written):
-            self._system = system_identifier(self._connection.ask)
-            self._where = self._written if self._system is None else plainly(self._written)
+        if self._identity.look():
             self._reported = ()
-        self._identified = True
 
     def _label(self, reported: tuple[bytes | None, ...]) -> str:
         role, path, rest = self._asked or ("?", "?", "?")
@@ -276,14 +270,15 @@ class PostgresEngine:
         if reported[0] is not None:
             path = reported[0].decode("utf-8", "replace")
         digest = hashlib.blake2b(repr((reported, rest)).encode(), digest_size=6).hexdigest()
-        system = "" if self._system is None else f" system={self._system}"
-        return f"{self._where} role={role} search_path={path}{system} settings={digest}"
+        place, identifier = self._identity.name
+        system = f" system={identifier}" if identifier else ""
+        return f"{place} role={role} search_path={path}{system} settings={digest}"
 
     def _forget_if_reopened(self) -> None:
         if self._incarnation != self._connection.incarnation:
             self._incarnation = self._connection.incarnation
             self._asked = self._settings = None
-            self._identified = False
+            self._identity.forget()
             self._epochs = catalogue.Epochs()
 
     # -- the catalogue ------------------------------------------------------------------------------
@@ -311,7 +306,7 @@ class PostgresEngine:
         text, values, formats = numbered(sql, params) if params else (sql, [], [])
         answer, about = self._connection.apart([Command(text, values, formats, own=True), _ENVIRONMENT])
         self._forget_if_reopened()
-        self._identify()
+        self._look()
         self._take_environment(about.rows[0])
         rows: list[tuple[Any, ...]] = answer.rows
         return rows
@@ -365,15 +360,15 @@ class PostgresEngine:
         """What a statement uses; the same for every role and search path for which its names mean the same.
 
         Role, search path and what makes a role a superuser are no part of it; the settings that results
-        depend on are.
+        depend on are. On a standby it is what it is on its primary.
         """
         schema = self.schema()
         self.environment()
         settings = [
             value for name, value in zip(REPORTED, self._reported, strict=False) if name not in OF_ROLE
         ]
-        place = self._where if self._system is None else f"{self._where} {self._system}"
-        where = (place, self._version, repr(settings), (self._asked or ("?",))[-1])
+        place = self._identity.of_proofs()
+        where = (place, schema.database, self._version, repr(settings), (self._asked or ("?",))[-1])
         return dependencies(sql, self._connection.ask, schema, where)
 
     def may_be_planned(self, sql: str) -> bool:

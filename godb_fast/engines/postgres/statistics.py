@@ -1,10 +1,10 @@
 """Row counts and column distributions from PostgreSQL's own statistics; no table of a user is ever read.
 
 Row counts are what the planner itself would take: the density at the last ANALYZE times the size of the files
-now. The server's count of live rows serves only where there was no ANALYZE: right after one it is wrong (a
-session's last second of changes is then counted twice). Growth between two looks is also seen from the
-counters of inserted and deleted rows. Columns come from ``pg_stats``, which shows an ordinary role exactly
-those columns that it may read.
+now, where they have grown since. The server's count of live rows serves only where there was no ANALYZE:
+right after one it is wrong (a session's last second of changes is then counted twice). Growth between two
+looks is also seen from the counters of inserted and deleted rows. Columns come from ``pg_stats``, which shows
+an ordinary role exactly those columns that it may read.
 
 What PostgreSQL knows beyond that has no place in :class:`~godb_fast.core.ColumnStatistics` and is not read:
 correlation with the order of storage, statistics of array elements and expressions, and extended statistics.
@@ -365,7 +365,9 @@ class _Part:
                 return 0.0
             # Never analysed, and its counters are lost: as full as rows of this width make it.
             return round(now * (self.block - _PAGE_HEADER) / (width + _ROW_BYTES))
-        return self.tuples * (now / self.pages if self.pages > 0 else 1.0)
+        # Never below what was counted: a VACUUM that gives pages back counts anew, and pages that a table was
+        # extended by in advance and that hold nothing yet are missing on a standby.
+        return self.tuples * (max(now / self.pages, 1.0) if self.pages > 0 else 1.0)
 
 
 def _statistics(row: Sequence[Any], rows: float, unique: bool) -> ColumnStatistics | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from postgres_server import PostgresServer
+from postgres_standby import Pair, copied
 
 Ask = Callable[..., list[tuple[Any, ...]]]
 
@@ -66,3 +68,25 @@ def ordinary(postgres_server: PostgresServer, postgres_url: str, connection: Any
     finally:
         connection.execute(f"DROP OWNED BY {name} CASCADE")
         connection.execute(f"DROP ROLE {name}")
+
+
+@pytest.fixture(scope="module")
+def standby(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
+    """A server that follows the test server."""
+    with copied(postgres_server) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pair(postgres_server: PostgresServer, standby: PostgresServer) -> Iterator[Pair]:
+    """A database with some tables on both."""
+    import psycopg
+
+    with postgres_server.database() as url, psycopg.connect(url, autocommit=True) as raw:
+        made = Pair(raw, url, standby.database_url(urlsplit(url).path[1:]))
+        made.write(
+            "CREATE TABLE item AS SELECT i AS id, i % 7 AS kind FROM generate_series(1, 5000) AS g(i);"
+            "CREATE TABLE part AS SELECT i AS id, 1 + i % 5000 AS item FROM generate_series(1, 20000) AS g(i);"
+            "CREATE VIEW few AS SELECT * FROM item WHERE kind = 1; ANALYZE"
+        )
+        yield made

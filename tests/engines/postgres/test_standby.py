@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from shutil import rmtree
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from postgres_server import BIN_VARIABLE, PostgresServer
+from postgres_standby import Pair
 
 from godb_fast.core import Steering
-from godb_fast.demo import postgres_server as servers
 from godb_fast.engines.base import Rendered
 from godb_fast.engines.postgres import open_url
 from godb_fast.errors import Disturbed, EngineError
@@ -28,73 +22,6 @@ from godb_fast.store import SqliteStore
 
 STEERING = Steering(settings=(("enable_hashjoin", "off"),))
 SLOW = "SELECT count(*), pg_sleep(20) FROM item"
-
-
-@pytest.fixture(scope="module")
-def standby(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
-    if postgres_server.folder is None:
-        pytest.skip("a standby is made only of a server that the tests started themselves")
-    named = os.environ.get(BIN_VARIABLE)
-    folder = Path(tempfile.mkdtemp(prefix="godb_standby_"))
-    try:
-        user = servers.unprivileged()
-        if user is not None:
-            os.chown(folder, user.pw_uid, user.pw_gid)
-        programs = servers.reachable(Path(named) if named else servers.found_programs(), folder, user)
-        if not (programs / "pg_basebackup").exists():
-            pytest.skip(f"{programs} has no pg_basebackup")
-        parts = urlsplit(postgres_server.url)
-        subprocess.run(
-            [programs / "pg_basebackup", "-D", folder / "data", "-R", "-X", "stream", "-c", "fast", "--no-sync",
-             "-d", f"host=127.0.0.1 port={parts.port} user={parts.username} password={parts.password}"],
-            check=True, capture_output=True, cwd=folder, **servers.as_user(user),
-        )  # fmt: skip
-        settings = {
-            "listen_addresses": "127.0.0.1", "fsync": "off", "max_standby_streaming_delay": "0",
-            "max_connections": "60", "shared_buffers": "32MB", "log_min_messages": "fatal",
-        }  # fmt: skip
-        with servers.serving(programs, folder, user, settings, str(parts.password)) as server:
-            yield server
-    finally:
-        rmtree(folder, ignore_errors=True)
-
-
-class Pair:
-    """A database on both."""
-
-    def __init__(self, primary: psycopg.Connection, url: str) -> None:
-        self.primary = primary
-        self.url = url
-
-    def write(self, sql: str) -> None:
-        """On the primary; returns once it is replayed."""
-        self.primary.execute(sql)
-        row = self.primary.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
-        assert row is not None
-        self.await_("SELECT pg_last_wal_replay_lsn() >= %s", row[0])
-
-    def await_(self, sql: str, *values: object) -> None:
-        for _ in range(2000):
-            try:
-                with psycopg.connect(self.url, autocommit=True) as raw:
-                    while raw.execute(sql, values).fetchone() != (True,):
-                        time.sleep(0.01)
-                return
-            except psycopg.OperationalError:
-                time.sleep(0.01)
-        raise AssertionError(f"never: {sql}")
-
-
-@pytest.fixture(scope="module")
-def pair(postgres_server: PostgresServer, standby: PostgresServer) -> Iterator[Pair]:
-    with postgres_server.database() as url, psycopg.connect(url, autocommit=True) as raw:
-        made = Pair(raw, standby.database_url(urlsplit(url).path[1:]))
-        made.write(
-            "CREATE TABLE item AS SELECT i AS id, i % 7 AS kind FROM generate_series(1, 5000) AS g(i);"
-            "CREATE TABLE part AS SELECT i AS id, 1 + i % 5000 AS item FROM generate_series(1, 20000) AS g(i);"
-            "CREATE VIEW few AS SELECT * FROM item WHERE kind = 1; ANALYZE"
-        )
-        yield made
 
 
 def conflicting(pair: Pair, call: Callable[[], object]) -> None:
