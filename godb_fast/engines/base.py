@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from godb_fast.core import NO_STEERING, Cut, JoinTree, PhysicalPlan, Schema, Statistics, Steering, Template
 from godb_fast.engines.arms import Arm
@@ -368,6 +368,10 @@ class ValidatesInPassing(Protocol):
     def further_looks(self) -> int:
         """Round trips that the last validation took beyond the statement's own."""
         ...
+
+
+#: Bytes that the temporary files of a trial may take.
+TEMPORARY_MOST_BYTES: Final = 10 * 1024**3
 
 
 @runtime_checkable

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import duckdb
 import pytest
 
 from godb_fast.core import Steering
-from godb_fast.engines.base import Rendered
+from godb_fast.engines.base import Guards, Rendered, offers
 from godb_fast.engines.duckdb import DuckDBEngine
 from godb_fast.engines.duckdb.instance import JOIN_TREE_SETTINGS, parse_settings, setting_statement
 from godb_fast.engines.duckdb.turns import Turns
@@ -269,6 +271,79 @@ def test_what_the_driver_makes_of_control_c_is_one(engine: DuckDBEngine) -> None
 
 def raise_(error: Exception) -> None:
     raise error
+
+
+# -- temporary files ------------------------------------------------------------------------------------
+
+TEMPORARY = "SELECT current_setting('max_temp_directory_size')"
+#: Sorts some 200 MB in 60 MB of memory.
+SPILLING = "SELECT max(h) FROM (SELECT i, hash(i) AS h, i::VARCHAR || repeat('x', 40) AS s FROM range(2000000) r(i) ORDER BY h, s LIMIT 1500000)"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[DuckDBEngine]:
+    """An instance with little memory, as one that was opened with it."""
+    with DuckDBEngine.open(tmp_path / "small.duckdb") as opened:
+        control = opened._connection.instance._control  # type: ignore[union-attr]
+        control.execute("SET memory_limit = '60MB'; SET threads = 1")
+        yield opened
+
+
+def test_temporary_files_of_a_trial_are_limited(small: DuckDBEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert offers(small, Guards)
+    assert value(small, small.guarded(Rendered(TEMPORARY))) == "10.0 GiB"
+    assert value(small, Rendered(TEMPORARY)) == "90% of available disk space"
+    monkeypatch.setattr("godb_fast.engines.duckdb.engine.TEMPORARY_MOST_BYTES", 20 * 1024**2)
+    limited = small.guarded(Rendered(SPILLING, before=BEFORE))
+    assert limited.before[: len(BEFORE)] == BEFORE
+    with pytest.raises(EngineError, match="max_temp_directory_size"):
+        small.run(limited)
+    assert value(small) == ""
+    # Now DuckDB says how many bytes its share of the disk is; trials are limited all the same.
+    assert value(small, Rendered(TEMPORARY)) not in ("20.0 MiB", "90% of available disk space")
+    assert value(small, small.guarded(Rendered(TEMPORARY))) == "20.0 MiB"
+    assert value(small, Rendered(TEMPORARY)) != "20.0 MiB"
+    assert small.run(Rendered(SPILLING), timeout_s=60).rows
+    # What is in use already does not count.
+    small.run(
+        Rendered("CREATE TEMP TABLE t AS SELECT hash(i) AS h, hash(i + 1) AS g FROM range(8000000) r(i)")
+    )
+    (used,) = small.run(Rendered("SELECT sum(size) FROM duckdb_temporary_files()")).rows[0]
+    assert used > 20 * 1024**2
+    with pytest.raises(EngineError, match="max_temp_directory_size"):
+        small.run(limited)
+
+
+def test_a_users_own_limit_of_temporary_files_stays(small: DuckDBEngine) -> None:
+    for own in ("9 GB", "20 GB"):
+        small.run(Rendered(f"SET max_temp_directory_size = '{own}'"))
+        told = value(small, Rendered(TEMPORARY))
+        for _ in range(3):
+            assert value(small, small.guarded(Rendered(TEMPORARY))) == told
+            assert value(small, Rendered(TEMPORARY)) == told
+    small.run(Rendered("RESET max_temp_directory_size"))
+    assert value(small, small.guarded(Rendered(TEMPORARY))) == "10.0 GiB"
+
+
+def test_a_disk_with_little_room_is_not_filled(small: DuckDBEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nearly_full(folder: object) -> object:
+        return shutil._ntuple_diskusage(10**10, 10**10 - 2**30, 2**30)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("shutil.disk_usage", nearly_full)
+    assert value(small, small.guarded(Rendered(TEMPORARY))) == "921.5 MiB"
+
+
+def test_temporary_files_are_not_limited_on_a_borrowed_connection_nor_in_a_transaction(
+    engine: DuckDBEngine,
+) -> None:
+    plain = Rendered("SELECT 1")
+    assert DuckDBEngine.borrow(duckdb.connect()).guarded(plain) == plain
+    engine.run(Rendered("BEGIN"))
+    assert engine.guarded(plain) == plain
+    engine.run(Rendered("ROLLBACK"))
+    with pytest.raises(InvalidInput, match="in bytes"):
+        engine.run(Rendered("SELECT 1", before=(setting_statement("max_temp_directory_size", "1GB"),)))
+    assert value(engine, engine.guarded(Rendered(TEMPORARY))) == "10.0 GiB"
 
 
 # -- borrowed connections -------------------------------------------------------------------------------

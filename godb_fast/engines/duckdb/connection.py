@@ -23,6 +23,17 @@ Answer = TypeVar("Answer")
 #: Types of statements that change rows at most: no names, no settings.
 ROWS_ONLY = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "COPY", "PREPARE"})
 
+#: Types of statements that change no setting; of all others it is not known.
+_NO_SETTING = ROWS_ONLY | {
+    "CREATE",
+    "CREATE_FUNC",
+    "ALTER",
+    "DROP",
+    "TRANSACTION",
+    "ANALYZE",
+    "ATTACH",
+    "DETACH",
+}
 #: Rows fetched at a time while a result is bounded.
 FETCH_ROWS = 65_536
 
@@ -256,7 +267,9 @@ class Connection:
         self._transaction = None
         self.only_read = False
         if self.instance is not None:
-            self.instance.changed(catalog=not ROWS_ONLY.issuperset(kinds))
+            self.instance.changed(
+                catalog=not ROWS_ONLY.issuperset(kinds), settings=not _NO_SETTING.issuperset(kinds)
+            )
 
     def in_transaction(self) -> bool:
         """Whether a transaction is open, aborted ones included.

@@ -7,17 +7,27 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
 from godb_fast.core import JoinTree, PhysicalPlan, Steering, Template
-from godb_fast.engines.base import CancelToken, Capabilities, Effects, EngineResult, Parameters, Rendered
+from godb_fast.engines.base import (
+    TEMPORARY_MOST_BYTES,
+    CancelToken,
+    Capabilities,
+    Effects,
+    EngineResult,
+    Parameters,
+    Rendered,
+)
 from godb_fast.engines.dependencies import Dependencies
 from godb_fast.engines.duckdb import effects, plans, quirks, trees
 from godb_fast.engines.duckdb.connection import Connection, kind_of_statement
 from godb_fast.engines.duckdb.dependencies import dependencies
 from godb_fast.engines.duckdb.instance import (
     JOIN_TREE_SETTINGS,
+    TEMPORARY_FILES,
     Instance,
     import_duckdb,
     open_instance,
@@ -446,6 +456,17 @@ class DuckDBEngine:
             raise InvalidInput(self.capabilities.reason)
         sql = render(template, literals, steering)
         return Rendered(sql=sql, params=params, before=before, steering=steering)
+
+    def guarded(self, statement: Rendered) -> Rendered:
+        """A steered statement whose temporary files are limited, on an instance of ours.
+
+        That limit belongs to the instance, so on a borrowed connection there is none; nor in a transaction,
+        where settings stay as they are.
+        """
+        if self._connection.instance is None or self.in_transaction():
+            return statement
+        limit = setting_statement(TEMPORARY_FILES, str(TEMPORARY_MOST_BYTES))
+        return replace(statement, before=(*statement.before, limit))
 
     # -- execution ----------------------------------------------------------------------------------
 

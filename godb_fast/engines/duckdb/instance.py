@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import threading
 import uuid
 from collections.abc import Hashable
@@ -26,6 +27,17 @@ Settings: TypeAlias = tuple[tuple[str, str], ...]
 #: others stay on (filter pushdown and statistics propagation above all).
 JOIN_TREE_SETTINGS: Final[Settings] = (("disabled_optimizers", "join_order,build_side_probe_side"),)
 
+#: Limits the temporary files of the whole instance.
+TEMPORARY_FILES: Final = "max_temp_directory_size"
+#: What DuckDB reports as long as nobody has set a limit and there was no temporary file. Afterwards it
+#: reports the bytes that this came to, rounded: no other than a limit that was set, which cannot be put back.
+_BY_DEFAULT: Final = "90% of available disk space"
+#: That share, for us as well.
+_SHARE_OF_DISK: Final = 0.9
+_TEMPORARY: Final = (
+    "SELECT system.main.current_setting('temp_directory'), "
+    "(SELECT coalesce(sum(size), 0) FROM system.main.duckdb_temporary_files())"
+)
 _GLOBAL: Final = "SELECT name FROM system.main.duckdb_settings() WHERE scope = 'GLOBAL'"
 _SETTING = re.compile(r"SET GLOBAL (?P<name>[a-z_]+) = '(?P<value>(?:[^']|'')*)'")
 
@@ -70,11 +82,13 @@ class Instance:
         self.token = uuid.uuid4().hex
         self.changes = 0
         self.catalog_changes = 0
+        self._settings_changed = False
         self.broken: str | None = None
         #: Environment and epoch that a new connection has, each with the count of catalogue changes.
         self.fresh: dict[str, tuple[int, str]] = {}
         self._users = 0
         self._lock = threading.Lock()
+        #: Names of settings that are changed now, with the statements that put them back.
         self._saved: list[tuple[str, str]] = []
         self._values: dict[str, tuple[int, str]] = {}
         self._control = _connect(path, read_only, self.token)
@@ -105,11 +119,12 @@ class Instance:
                     del _REGISTRY[self.path]
                 self._control.close()
 
-    def changed(self, *, catalog: bool) -> None:
-        """A statement ran that may have changed rows, or more than that."""
+    def changed(self, *, catalog: bool, settings: bool) -> None:
+        """A statement ran that may have changed rows, more than that, or settings."""
         with self._lock:
             self.changes += 1
             self.catalog_changes += catalog
+            self._settings_changed |= settings
 
     def enter(self, settings: Settings, timeout_s: float | None) -> None:
         """Take part in a turn under these settings (none: the user's own).
@@ -150,11 +165,28 @@ class Instance:
         if name not in self._global:
             raise InvalidInput(f"DuckDB has no instance-wide setting {name!r}")
         before = self._current(name)
-        self._saved.append((name, before))
+        if name == TEMPORARY_FILES:
+            if not value.isdecimal():
+                raise InvalidInput(f"{TEMPORARY_FILES} is asked for in bytes, and not as {value!r}")
+            self._limit_temporary_files(before, int(value))
+            return
+        self._saved.append((name, setting_statement(name, before)))
         if name == "disabled_optimizers" and before:
             # The user's own choice stays in force; ours is added.
             value = ",".join(dict.fromkeys([*before.split(","), *value.split(",")]))
         self._control.execute(setting_statement(name, value))
+
+    def _limit_temporary_files(self, before: str, most_bytes: int) -> None:
+        """Let statements write so much beyond what is written now; a limit that a user set stays."""
+        if before != _BY_DEFAULT and self._settings_changed:
+            return
+        folder, used = self._control.execute(_TEMPORARY).fetchone()
+        if not folder:
+            # Nothing is written at all.
+            return
+        limit = int(used) + min(most_bytes, int(_SHARE_OF_DISK * _free_bytes(folder)))
+        self._saved.append((TEMPORARY_FILES, f"RESET GLOBAL {TEMPORARY_FILES}"))
+        self._control.execute(setting_statement(TEMPORARY_FILES, f"{limit} bytes"))
 
     def _current(self, name: str) -> str:
         """The user's own value, read anew only after a statement that may have set it."""
@@ -169,16 +201,16 @@ class Instance:
 
     def _restore(self) -> None:
         while self._saved:
-            name, value = self._saved[-1]
+            name, statement = self._saved[-1]
             try:
-                self._control.execute(setting_statement(name, value))
+                self._control.execute(statement)
             except BaseException as error:
                 # A Ctrl-C may arrive exactly here; the settings of others come first.
                 self._control.interrupt()
                 try:
-                    self._control.execute(setting_statement(name, value))
+                    self._control.execute(statement)
                 except Exception as again:
-                    self.broken = f"the setting {name} could not be put back to {value!r}: {again}"
+                    self.broken = f"the setting {name} could not be put back ({statement}): {again}"
                     raise EngineError(self.broken) from again
                 self._saved.pop()
                 self._restore()
@@ -229,6 +261,14 @@ def _absolute_hint(given: str) -> str:
     if os.path.isabs(given) or not os.path.exists(rooted):
         return ""
     return f". There is {rooted}: URLs of absolute paths have four slashes, duckdb:///{rooted}"
+
+
+def _free_bytes(folder: str) -> int:
+    """Free bytes of the disk where a folder is, or will be."""
+    place = os.path.abspath(folder)
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    return shutil.disk_usage(place).free
 
 
 def import_duckdb() -> Any:

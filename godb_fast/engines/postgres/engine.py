@@ -11,7 +11,15 @@ from typing import Any, Final
 
 from godb_fast.core import JoinTree, PhysicalPlan, Statistics, Steering, Template
 from godb_fast.engines.arms import Arm
-from godb_fast.engines.base import CancelToken, Capabilities, Effects, EngineResult, Parameters, Rendered
+from godb_fast.engines.base import (
+    TEMPORARY_MOST_BYTES,
+    CancelToken,
+    Capabilities,
+    Effects,
+    EngineResult,
+    Parameters,
+    Rendered,
+)
 from godb_fast.engines.dependencies import Dependencies
 from godb_fast.engines.postgres import arms, catalogue, effects, plans, trees
 from godb_fast.engines.postgres.connection import GRACE_S, Connection, Fetched, first_word, too_large
@@ -75,8 +83,7 @@ _ENVIRONMENT: Final = Command(f"SELECT {_SETTINGS}", own=True)
 _MISSING: Final = re.compile(r'^relation "(?P<name>[^\n]+)" does not exist')
 #: Parameters without values: unknown to EXPLAIN, or missing when it is bound.
 _UNBOUND: Final = ("42P02", UNBOUND)
-#: What the temporary files of a trial may take.
-TEMP_FILES_MOST_KB: Final = 10 * 1024 * 1024
+_TEMPORARY_MOST_KB: Final = TEMPORARY_MOST_BYTES // 1024
 #: EXPLAIN (GENERIC_PLAN) came with 16.
 _GENERIC_PLANS: Final = 160000
 
@@ -551,9 +558,9 @@ class PostgresEngine:
         Elsewhere its time limit, and the bounds of its memory, have to do.
         """
         now = self.steering_settings().allowed.get("temp_file_limit")
-        if now is None or 0.0 <= float(now) <= TEMP_FILES_MOST_KB:
+        if now is None or 0.0 <= float(now) <= _TEMPORARY_MOST_KB:
             return statement
-        limit = setting_statement("temp_file_limit", f"{TEMP_FILES_MOST_KB}kB")
+        limit = setting_statement("temp_file_limit", f"{_TEMPORARY_MOST_KB}kB")
         return replace(statement, before=(*statement.before, limit))
 
     # -- execution ----------------------------------------------------------------------------------
