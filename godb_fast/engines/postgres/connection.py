@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 from godb_fast.engines.base import CancelToken, Parameters
 from godb_fast.engines.postgres.driver import STOPPED, import_psycopg, is_lost, sqlstate, translated
 from godb_fast.engines.postgres.parameters import is_numbered, numbered
+from godb_fast.engines.postgres.statements import first_word
 from godb_fast.engines.postgres.stopping import Stopper
 from godb_fast.errors import (
     ConnectionFailed,
@@ -429,37 +430,3 @@ def _set(settings: Settings) -> Any:
 def too_large(max_rows: int) -> ResultTooLarge:
     """The error for a result past its limit."""
     return ResultTooLarge(f"the result has more than {max_rows} rows, the limit of its buffer")
-
-
-def first_word(sql: str) -> str:
-    """First word of a statement in lower case, comments and opening parentheses skipped."""
-    rest = sql
-    while True:
-        rest = rest.lstrip(" \t\r\n\f\v(;")
-        if rest.startswith("--"):
-            _, _, rest = rest.partition("\n")
-        elif rest.startswith("/*"):
-            rest = rest[comment_end(rest) :]
-        else:
-            break
-    end = 0
-    while end < len(rest) and (rest[end].isalnum() or rest[end] == "_"):
-        end += 1
-    return rest[:end].lower()
-
-
-def comment_end(text: str) -> int:
-    """Where the block comment ends with which a text begins; PostgreSQL's may be nested."""
-    depth, place = 0, 0
-    while place < len(text):
-        if text.startswith("/*", place):
-            depth += 1
-            place += 2
-        elif text.startswith("*/", place):
-            depth -= 1
-            place += 2
-            if not depth:
-                return place
-        else:
-            place += 1
-    return len(text)

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from godb_fast.core import Steering, Template
 from godb_fast.engines.base import Parameters, Rendered
-from godb_fast.engines.postgres.connection import comment_end
 from godb_fast.engines.postgres.parameters import doubled, named, placed
 from godb_fast.engines.postgres.settings import JOIN_ORDER, KEEP_DERIVED, SteeringSettings, statement
+from godb_fast.engines.postgres.statements import comment_end
 from godb_fast.errors import InvalidInput
 
 #: Roles of blocks whose joins the planner may merge into those of the block around them.

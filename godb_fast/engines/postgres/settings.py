@@ -231,3 +231,10 @@ def imposed(statement: Rendered) -> tuple[tuple[str, str], ...]:
     if statement.params is None or any(name == CUSTOM_PLAN[0] for name, _ in asked):
         return asked
     return (*asked, CUSTOM_PLAN)
+
+
+def limited(settings: tuple[tuple[str, str], ...], timeout_s: float | None) -> tuple[tuple[str, str], ...]:
+    """Settings with the time limit, which the server then keeps by itself."""
+    if timeout_s is None:
+        return settings
+    return (*settings, ("statement_timeout", str(max(1, round(timeout_s * 1e3)))))

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 from godb_fast.errors import SchemaChanged
 
 if TYPE_CHECKING:
-    from godb_fast.engines.postgres.engine import PostgresEngine
+    from godb_fast.engines.postgres.server import Server
 
 
 class Validation:
@@ -52,7 +52,7 @@ class Validation:
         What to ask behind the statement, within its transaction.
     """
 
-    def __init__(self, engine: PostgresEngine, expected: str) -> None:
+    def __init__(self, engine: Server, expected: str) -> None:
         self._engine = engine
         self._expected = expected
         self._environment = engine.environment()
