@@ -7,7 +7,6 @@ there. It holds no SQL and no literals.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,22 +27,19 @@ from godb_fast.exploring.memo import MemoEntry
 from godb_fast.exploring.noting import NotedRuns
 from godb_fast.exploring.openings import arm_of, openings
 from godb_fast.exploring.outcome import ExplorationReport, QueryOutcome
+from godb_fast.exploring.saving import STATE_VERSION, Saving, key_of
 from godb_fast.exploring.shown import ShownRows, Teaches
 from godb_fast.exploring.space import PlanSpace
 from godb_fast.exploring.subjects import Broken, LiveQuery, Subject, examine
 from godb_fast.exploring.survey import SurveySettings
 from godb_fast.exploring.triage import classes, triage
 from godb_fast.exploring.trials import MOST_ROWS, Baseline, LiveExecutor
-from godb_fast.store import Explorations, SavedExploration, TrialStore
+from godb_fast.store import Explorations, TrialStore
 
-STATE_VERSION: Final = 3
 #: Seconds that a run costs beside its own time: round trips, and ourselves.
 RUN_OVERHEAD_S: Final = 0.002
 #: Asking what could be tried may take this share of what the baselines have left of the budget.
 ASKING_SHARE: Final = 0.25
-#: Seconds between two saves, where trials are shorter, and at least so many times what one takes.
-SAVE_EVERY_S: Final = 0.25
-SAVE_TIMES: Final = 40.0
 #: The survey may take this share of one run of the workload.
 SURVEY_SHARE: Final = 0.08
 #: What is being done, seconds spent, the budget in seconds, and the workload's time now over the default's.
@@ -112,9 +108,6 @@ class LiveExploration:
         self._backend = backend
         self._progress = progress or (lambda what, spent, budget, ratio: None)
         self._clock = clock
-        self._saved: SavedExploration | None = None
-        self._saved_at = -math.inf
-        self._save_s = 0.0
         self._baselines: dict[int, Baseline] = {}
         self._explorer: Explorer | None = None
         self._arms: list[str] = [DEFAULT_ARM]
@@ -141,15 +134,11 @@ class LiveExploration:
             learns=self._shown.learn,
         )
         self._noted = None if trials is None else NotedRuns(trials, engine.name, self.database)
-        self._key = self._named()
-        if records is not None:
-            self._saved = records.saved(self._key) if resume else None
-            if self._saved is None:
-                self._saved = records.begin(self._key, self._state())
-            else:
-                self._restore(self._saved.state)
-        elif resume:
-            raise InvalidInput("nothing is kept without a store, so there is nothing to resume")
+        key = key_of(engine.name, self.database, self._queries)
+        along = None if self._noted is None else self._noted.save
+        self._saving = Saving(records, key, self._state, resume=resume, along=along)
+        if self._saving.resumed and self._saving.last is not None:
+            self._restore(self._saving.last)
 
     def run(self, budget: Budget) -> ExplorationReport:
         """Explore until the budget is spent or nothing is worth a run.
@@ -172,18 +161,18 @@ class LiveExploration:
         except KeyboardInterrupt:
             interrupted = True
         except ConnectionFailed as error:
-            self._save()
+            self._saving.save()
             if self._records is None:
                 raise
             raise ConnectionFailed(f"{error}; what was found is kept: resume goes on with it") from error
         try:
             self._forget_refuted()
-            self._save()
+            self._saving.save()
         except KeyboardInterrupt:
             # One that comes at the very end; another one after it is obeyed at once.
             interrupted = True
             self._forget_refuted()
-            self._save()
+            self._saving.save()
         return self._report(budget, interrupted)
 
     # -- baselines and candidates -------------------------------------------------------------------
@@ -200,7 +189,7 @@ class LiveExploration:
                 return
             self._progress(f"default of {subject.query.name}", 0.0, math.inf, 1.0)
             self._baselines[number] = self._executor.baseline(number)
-            self._save(spare=True)
+            self._saving.save(spare=True)
 
     def _prepare(self, budget: Budget) -> None:
         """Triage, candidates, and the explorer over them."""
@@ -225,9 +214,10 @@ class LiveExploration:
             weight=[weights[number] for number in self._chosen],
             groups=classes(subjects),
         )
-        state = self._saved.state.get("explorer") if self._saved is not None else None
+        saved = self._saving.last or {}
+        state = saved.get("explorer")
         spent = self._baselines_s()
-        if state is not None and self._saved is not None and self._saved.state["digests"] != digests:
+        if state is not None and saved["digests"] != digests:
             self.notes.append("plans have changed since the exploration was saved: their runs begin anew")
             spent = float(state["spent_s"])
             state = None
@@ -249,7 +239,7 @@ class LiveExploration:
             for subject, entries, baseline in zip(subjects, found, defaults, strict=True):
                 own = entries[DEFAULT_ARM]
                 self._noted.tried(subject, own, own, Run(baseline.seconds, censored=baseline.unfinished))
-        self._save()
+        self._saving.save()
         explorer.charge(self._own_s + time.perf_counter() - begun)
         self._own_s = 0.0
         if state is None:
@@ -262,7 +252,7 @@ class LiveExploration:
         """
         begun = time.perf_counter()
         most_s = ASKING_SHARE * (self._budget_s - self._baselines_s() - self._own_s)
-        before = self._saved.state["digests"] if self._saved is not None else ()
+        before = (self._saving.last or {}).get("digests", ())
         found: list[dict[str, Candidate]] = []
         for number in self._chosen:
             if len(found) == len(before) if before else found and time.perf_counter() - begun >= most_s:
@@ -333,16 +323,16 @@ class LiveExploration:
             except ConnectionFailed as error:
                 # It may have been this plan that took the server down: it is not asked for again.
                 explorer.record(trial, Run(time.perf_counter() - begun, failed=True))
-                self._save()
+                self._saving.save()
                 name = self._executor.subjects[trial.query].query.name
                 raise ConnectionFailed(f"{error} (while {name} ran under {self._arms[trial.arm]})") from error
             except BaseException:
                 explorer.charge(time.perf_counter() - begun)
-                self._save()
+                self._saving.save()
                 raise
             if run.failed and self._now(self._executor.subjects[trial.query]) is None:
                 explorer.charge(run.seconds)
-                self._save()
+                self._saving.save()
                 raise EngineError(
                     "tables or views have changed since the exploration began; what was proved before is "
                     "kept, start another one"
@@ -352,7 +342,7 @@ class LiveExploration:
                 subject, found = self._executor.subjects[trial.query], self._candidates[trial.query]
                 self._noted.tried(subject, found.get(self._arms[trial.arm]), found[DEFAULT_ARM], run)
             self._note_promotions(explorer)
-            self._save(spare=True)
+            self._saving.save(spare=True)
             # Choosing, comparing and keeping are charged as well.
             explorer.charge(max(0.0, time.perf_counter() - begun - run.seconds - RUN_OVERHEAD_S))
 
@@ -412,12 +402,6 @@ class LiveExploration:
 
     # -- what is kept -------------------------------------------------------------------------------
 
-    def _named(self) -> str:
-        hashed = hashlib.blake2b(digest_size=12)
-        for query in self._queries:
-            hashed.update(repr((query.sql, query.params, query.weight)).encode())
-        return f"{self.engine.name} {self.database} {hashed.hexdigest()}"
-
     def _state(self) -> dict[str, Any]:
         return {
             "version": STATE_VERSION,
@@ -427,27 +411,6 @@ class LiveExploration:
             "digests": self._digests,
             "explorer": None if self._explorer is None else self._explorer.to_dict(),
         }
-
-    def _save(self, *, spare: bool = False) -> None:
-        """Keep the state; with ``spare``, not if that was done a moment ago."""
-        now = time.perf_counter()
-        if spare and now - self._saved_at < max(SAVE_EVERY_S, SAVE_TIMES * self._save_s):
-            return
-        if self._noted is not None:
-            self._noted.save()
-        if self._records is None or self._saved is None:
-            return
-        before = self._saved
-        try:
-            self._saved = self._records.save(before, self._state())
-        except KeyboardInterrupt:
-            # It may have come after the state was written; nobody else goes on with it in this moment.
-            found = self._records.saved(self._key)
-            if found is not None and (found.run, found.revision) == (before.run, before.revision + 1):
-                self._saved = found
-            raise
-        self._saved_at = time.perf_counter()
-        self._save_s = self._saved_at - now
 
     def _restore(self, state: dict[str, Any]) -> None:
         if state.get("version") != STATE_VERSION:

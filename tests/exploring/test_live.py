@@ -100,8 +100,8 @@ def test_ctrl_c_right_after_the_state_was_written(least_s, skewed, records, monk
         return found
 
     monkeypatch.setattr(Explorations, "save", interrupted)
-    monkeypatch.setattr("godb_fast.exploring.live.SAVE_EVERY_S", 0.0)
-    monkeypatch.setattr("godb_fast.exploring.live.SAVE_TIMES", 0.0)
+    monkeypatch.setattr("godb_fast.exploring.saving.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("godb_fast.exploring.saving.SAVE_TIMES", 0.0)
     with open_engine(skewed, read_only=True) as engine:
         report = LiveExploration(engine, [SKEWED, COUNTED], LiveSettings(cap_s=10.0), records=records).run(
             Budget(seconds=2.0)
