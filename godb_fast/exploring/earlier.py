@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from godb_fast.core import Steering
+from godb_fast.exploring.candidates import Candidate
 from godb_fast.exploring.memo import MemoEntry, MemoKey
 from godb_fast.exploring.subjects import Subject, bucket_number
 from godb_fast.store import Explorations
@@ -93,13 +94,6 @@ class Earlier:
         if former is not None and default_s > SLOWER * former.seconds:
             yield former.trees, PATIENCE * former.seconds
 
-    def regression(self, subject: Subject, digest: str, default_s: float) -> FormerPlan | None:
-        """The former plan of a query, if the engine has another one now that is slower."""
-        former = self._plans.get(key_of(subject))
-        if former is None or former.digest == digest or default_s <= SLOWER * former.seconds:
-            return None
-        return former
-
     def entry(self, subject: Subject) -> MemoEntry | None:
         """What was proved of a query."""
         return self._entries.get(key_of(subject))
@@ -110,8 +104,28 @@ class Earlier:
         if self._records is not None:
             self._records.forget(*self._where, entry.to_dict())
 
-    def keep_plans(self, plans: Sequence[tuple[Subject, FormerPlan]]) -> None:
-        """Note the engine's own plans; the faster one, where it has had several."""
+    def note_plans(
+        self, subjects: Sequence[Subject], own: Sequence[Candidate], took_s: Sequence[float], at_s: float
+    ) -> list[str]:
+        """Keep the engine's own plans as they are now; says where they are others than before, and slower."""
+        plans = [
+            (subject, FormerPlan(entry.digest, seconds, entry.trees, at_s))
+            for subject, entry, seconds in zip(subjects, own, took_s, strict=True)
+        ]
+        worse = []
+        for subject, plan in plans:
+            former = self._plans.get(key_of(subject))
+            if former is None or former.digest == plan.digest or plan.seconds <= SLOWER * former.seconds:
+                continue
+            worse.append(
+                f"{subject.query.name}: the engine's own plan has changed, and takes {plan.seconds:.3g} s "
+                f"instead of {former.seconds:.3g} s; the former one is tried"
+            )
+        self._keep_plans(plans)
+        return worse
+
+    def _keep_plans(self, plans: Sequence[tuple[Subject, FormerPlan]]) -> None:
+        """Of a query whose plan has changed, the faster one."""
         if self._records is None:
             return
         kept: list[tuple[str, str, dict[str, Any]]] = []

@@ -9,30 +9,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 from godb_fast.engines.base import Engine
-from godb_fast.engines.dependencies import Dependencies, TellsDependencies
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
 from godb_fast.exploring.budget import Budget
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.choice import ChoiceSettings
-from godb_fast.exploring.earlier import Earlier, FormerPlan
-from godb_fast.exploring.entries import entry_of, rows_of
-from godb_fast.exploring.explorer import Explorer, ExplorerSettings, Promotion, Run
-from godb_fast.exploring.memo import MemoEntry
+from godb_fast.exploring.earlier import Earlier
+from godb_fast.exploring.explorer import Explorer, ExplorerSettings, Run
 from godb_fast.exploring.noting import NotedRuns
-from godb_fast.exploring.openings import arm_of, openings
-from godb_fast.exploring.outcome import ExplorationReport, QueryOutcome
+from godb_fast.exploring.openings import openings
+from godb_fast.exploring.outcome import ExplorationReport, QueryOutcome, outcome_of
+from godb_fast.exploring.proofs import Proofs
 from godb_fast.exploring.saving import STATE_VERSION, Saving, key_of
 from godb_fast.exploring.shown import ShownRows, Teaches
 from godb_fast.exploring.space import PlanSpace
 from godb_fast.exploring.subjects import Broken, LiveQuery, Subject, examine
 from godb_fast.exploring.survey import SurveySettings
-from godb_fast.exploring.triage import classes, triage
+from godb_fast.exploring.triage import classes, triage, weights_of
 from godb_fast.exploring.trials import MOST_ROWS, Baseline, LiveExecutor
 from godb_fast.store import Explorations, TrialStore
 
@@ -116,10 +114,10 @@ class LiveExploration:
         #: Queries for which the budget has no time.
         self._beyond: frozenset[int] = frozenset()
         self._candidates: list[dict[str, Candidate]] = []
-        self._entries: dict[int, tuple[int, MemoEntry]] = {}
         self._budget_s = self._prepared_s = 0.0
         self._exhausted = False
         self._earlier = Earlier(records, engine.name, self.database)
+        self._proofs = Proofs(engine, records, self.database, self.epoch, self._earlier, clock)
         begun = time.perf_counter()
         self._examined = [examine(engine, query, backend) for query in self._queries]
         #: Seconds that we took ourselves and that are not charged yet.
@@ -202,7 +200,7 @@ class LiveExploration:
             self.notes.append(raised)
         if any(subject.query.weight != 1.0 for subject in self._subjects):
             self.notes.append("a query counts as often as it is called, beside what one run of it takes")
-        begun, weights = time.perf_counter(), self._weights()
+        begun, weights = time.perf_counter(), weights_of(self._baselines, self._subjects)
         found = self._all_candidates()
         arms = list(dict.fromkeys(arm for entry in found for arm in entry))
         digests = [[entry.get(arm, entry[DEFAULT_ARM]).digest for arm in arms] for entry in found]
@@ -231,10 +229,12 @@ class LiveExploration:
         if state is None:
             explorer.charge(spent)
             explorer.suggest(list(openings(subjects, found, arms, defaults, space, self._earlier)))
-            self._note_default_plans(subjects, found, defaults)
+            own = [entries[DEFAULT_ARM] for entries in found]
+            took = [baseline.seconds for baseline in defaults]
+            self.notes += self._earlier.note_plans(subjects, own, took, self._clock())
         self._executor = self._executor.narrowed(self._chosen, subjects, found, arms)
         self._explorer = explorer
-        self._note_promotions(explorer)
+        self._note_proofs(explorer)
         if self._noted is not None:
             for subject, entries, baseline in zip(subjects, found, defaults, strict=True):
                 own = entries[DEFAULT_ARM]
@@ -268,40 +268,12 @@ class LiveExploration:
         more = partial(self._earlier.steerings, subject)
         return candidates(self.engine, subject, more, self._shown.feedback(number))
 
-    def _note_default_plans(
-        self,
-        subjects: Sequence[Subject],
-        found: Sequence[Mapping[str, Candidate]],
-        defaults: Sequence[Baseline],
-    ) -> None:
-        """Say where the engine's own plans got worse since they were last seen, and keep those of now."""
-        plans = []
-        for subject, entries, baseline in zip(subjects, found, defaults, strict=True):
-            default = entries[DEFAULT_ARM]
-            former = self._earlier.regression(subject, default.digest, baseline.seconds)
-            if former is not None:
-                self.notes.append(
-                    f"{subject.query.name}: the engine's own plan has changed, and takes "
-                    f"{baseline.seconds:.3g} s instead of {former.seconds:.3g} s; the former one is tried"
-                )
-            now = FormerPlan(default.digest, baseline.seconds, default.trees, self._clock())
-            plans.append((subject, now))
-        self._earlier.keep_plans(plans)
-
     def _baselines_s(self) -> float:
         return sum(entry.spent_s for entry in self._baselines.values())
 
     def _workload_s(self) -> float:
         """What one run of each query takes."""
         return sum(entry.seconds for entry in self._baselines.values())
-
-    def _weights(self) -> list[float]:
-        """What each query counts: its calls, scaled so that all together take what one run of each does."""
-        counted = sum(
-            entry.seconds * self._subjects[number].query.weight for number, entry in self._baselines.items()
-        )
-        scale = self._workload_s() / counted if counted > 0.0 else 1.0
-        return [subject.query.weight * scale for subject in self._subjects]
 
     # -- trials -------------------------------------------------------------------------------------
 
@@ -330,7 +302,7 @@ class LiveExploration:
                 explorer.charge(time.perf_counter() - begun)
                 self._saving.save()
                 raise
-            if run.failed and self._now(self._executor.subjects[trial.query]) is None:
+            if run.failed and self._proofs.now(self._executor.subjects[trial.query]) is None:
                 explorer.charge(run.seconds)
                 self._saving.save()
                 raise EngineError(
@@ -341,64 +313,18 @@ class LiveExploration:
             if self._noted is not None:
                 subject, found = self._executor.subjects[trial.query], self._candidates[trial.query]
                 self._noted.tried(subject, found.get(self._arms[trial.arm]), found[DEFAULT_ARM], run)
-            self._note_promotions(explorer)
+            self._note_proofs(explorer)
             self._saving.save(spare=True)
             # Choosing, comparing and keeping are charged as well.
             explorer.charge(max(0.0, time.perf_counter() - begun - run.seconds - RUN_OVERHEAD_S))
 
-    def _note_promotions(self, explorer: Explorer) -> None:
-        """Keep what was proved since the last look."""
-        for promotion in explorer.promotions():
-            known = self._entries.get(promotion.query)
-            if known is not None and known[0] == promotion.plan:
-                continue
-            now = self._now(self._executor.subjects[promotion.query])
-            if now is None:
-                # Proved of tables that are no more.
-                continue
-            entry = self._entry(promotion, *now)
-            self._entries[promotion.query] = (promotion.plan, entry)
-            if self._records is not None:
-                self._records.remember(self.engine.name, self.database, entry.to_dict())
-
-    def _now(self, subject: Subject) -> tuple[str, Dependencies | None] | None:
-        """The epoch, and what a query uses; None if that is not what it was when the exploration began."""
-        before, epoch = subject.dependencies, self.engine.schema_epoch()
-        if before is None or not isinstance(self.engine, TellsDependencies):
-            return (epoch, None) if epoch == self.epoch else None
-        now = self.engine.dependencies(subject.query.sql)
-        return None if now is None or now.digest != before.digest else (epoch, now)
+    def _note_proofs(self, explorer: Explorer) -> None:
+        baselines = [self._baselines[number] for number in self._chosen]
+        self._proofs.note(explorer, self._executor, baselines)
 
     def _forget_refuted(self) -> None:
-        """What was proved earlier, and lost now, steers nothing any more."""
-        if self._explorer is None:
-            return
-        refused = self._explorer.refused()
-        for row, subject in enumerate(self._executor.subjects):
-            entry = self._earlier.entry(subject)
-            if entry is None or row in self._entries:
-                continue
-            arm = arm_of(self._candidates[row].values(), entry.steering)
-            if arm is not None and (row, self._arms.index(arm)) in refused:
-                self._earlier.forget(entry)
-                self.notes.append(
-                    f"{subject.query.name}: what was proved earlier ({arm}) does not hold any more"
-                )
-
-    def _entry(self, promotion: Promotion, epoch: str, uses: Dependencies | None) -> MemoEntry:
-        subject = self._executor.subjects[promotion.query]
-        candidate = self._candidates[promotion.query][self._arms[promotion.arm]]
-        return entry_of(
-            promotion,
-            subject,
-            candidate,
-            self._baselines[self._chosen[promotion.query]],
-            epoch=epoch,
-            at_s=self._clock(),
-            compared=self._executor.parts.get((promotion.query, candidate.arm)),
-            rows=rows_of(self.engine, subject, uses),
-            uses=uses,
-        )
+        if self._explorer is not None:
+            self.notes += self._proofs.forget_refuted(self._explorer, self._executor)
 
     # -- what is kept -------------------------------------------------------------------------------
 
@@ -424,7 +350,7 @@ class LiveExploration:
         self._shown.restore(state["shown"])
 
     def _report(self, budget: Budget, interrupted: bool) -> ExplorationReport:
-        explorer, weights = self._explorer, self._weights()
+        explorer, weights = self._explorer, weights_of(self._baselines, self._subjects)
         place = {number: row for row, number in enumerate(self._chosen)} if explorer is not None else {}
         outcomes: list[QueryOutcome] = []
         number = -1
@@ -454,26 +380,19 @@ class LiveExploration:
         )
 
     def _outcome(self, number: int, row: int | None, query: LiveQuery) -> QueryOutcome:
-        baseline = self._baselines.get(number)
-        if baseline is None:
-            return QueryOutcome(query.name, reason="not reached")
-        outcome = QueryOutcome(query.name, baseline.seconds, baseline.unfinished)
-        if baseline.problem is not None:
-            why = f"left alone: {baseline.problem}"
-            return replace(outcome, reason=why, failed=baseline.failed)
-        if number in self._beyond:
-            return replace(outcome, reason="left alone: the budget did not reach it")
+        baseline, explorer = self._baselines.get(number), self._explorer
+        reached = number not in self._beyond
         if row is None:
-            return replace(outcome, reason="left alone: too little of the workload's time")
-        outcome = replace(outcome, plans=len(self._candidates[row]))
-        if self._explorer is not None:
-            ratio = math.exp(min(0.0, float(self._explorer.seen.best_log_ratio[row])))
-            outcome = replace(outcome, best_s=ratio * baseline.seconds)
-        known = self._entries.get(row)
-        if known is None:
-            return replace(outcome, reason="nothing better was proved")
-        entry = known[1]
-        return replace(outcome, arm=entry.evidence.note.partition(";")[0], entry=entry)
+            return outcome_of(query.name, baseline, reached=reached)
+        best = 0.0 if explorer is None else min(0.0, float(explorer.seen.best_log_ratio[row]))
+        return outcome_of(
+            query.name,
+            baseline,
+            reached=reached,
+            plans=len(self._candidates[row]),
+            best_ratio=None if explorer is None else math.exp(best),
+            entry=self._proofs.entry(row),
+        )
 
 
 __all__ = ["ExplorationReport", "LiveExploration", "LiveSettings", "Progress", "QueryOutcome"]

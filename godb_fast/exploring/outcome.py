@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from godb_fast.exploring.memo import MemoEntry
-from godb_fast.exploring.trials import Refusal
+from godb_fast.exploring.trials import Baseline, Refusal
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,46 @@ class QueryOutcome:
             "weight": self.weight,
             "promoted": None if self.entry is None else self.entry.to_dict(),
         }
+
+
+def outcome_of(
+    name: str,
+    baseline: Baseline | None,
+    *,
+    reached: bool = True,
+    plans: int | None = None,
+    best_ratio: float | None = None,
+    entry: MemoEntry | None = None,
+) -> QueryOutcome:
+    """What exploration came to for a query.
+
+    Parameters
+    ----------
+    baseline : Baseline or None
+        None where not even the engine's own plan was run.
+    reached : bool
+        Whether the budget had time for its candidates.
+    plans : int or None
+        Its candidates; None where they were not worth looking for.
+    best_ratio : float or None
+        The best time that any of them was seen to take, over that of the engine's own plan.
+    entry : MemoEntry or None
+        What was proved.
+    """
+    if baseline is None:
+        return QueryOutcome(name, reason="not reached")
+    outcome = QueryOutcome(name, baseline.seconds, baseline.unfinished)
+    if baseline.problem is not None:
+        return replace(outcome, reason=f"left alone: {baseline.problem}", failed=baseline.failed)
+    if not reached:
+        return replace(outcome, reason="left alone: the budget did not reach it")
+    if plans is None:
+        return replace(outcome, reason="left alone: too little of the workload's time")
+    best_s = None if best_ratio is None else best_ratio * baseline.seconds
+    outcome = replace(outcome, plans=plans, best_s=best_s)
+    if entry is None:
+        return replace(outcome, reason="nothing better was proved")
+    return replace(outcome, arm=entry.evidence.note.partition(";")[0], entry=entry)
 
 
 @dataclass

@@ -37,3 +37,11 @@ def classes(subjects: Sequence[Subject]) -> list[int]:
     """Templates with several queries are classes of their own; all others are one."""
     prints = [subject.template.fingerprint for subject in subjects]
     return [found if prints.count(found) >= LEAST_CLASS else 0 for found in prints]
+
+
+def weights_of(baselines: Mapping[int, Baseline], subjects: Sequence[Subject]) -> list[float]:
+    """What each query counts: its calls, scaled so that all together take what one run of each does."""
+    workload = sum(entry.seconds for entry in baselines.values())
+    counted = sum(entry.seconds * subjects[number].query.weight for number, entry in baselines.items())
+    scale = workload / counted if counted > 0.0 else 1.0
+    return [subject.query.weight * scale for subject in subjects]
