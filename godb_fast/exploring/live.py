@@ -229,9 +229,9 @@ class LiveExploration:
         if state is None:
             explorer.charge(spent)
             explorer.suggest(list(openings(subjects, found, arms, defaults, space, self._earlier)))
-            own = [entries[DEFAULT_ARM] for entries in found]
+            plans = [entries[DEFAULT_ARM] for entries in found]
             took = [baseline.seconds for baseline in defaults]
-            self.notes += self._earlier.note_plans(subjects, own, took, self._clock())
+            self.notes += self._earlier.note_plans(subjects, plans, took, self._clock())
         self._executor = self._executor.narrowed(self._chosen, subjects, found, arms)
         self._explorer = explorer
         self._note_proofs(explorer)
