@@ -32,7 +32,6 @@ from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.subjects import LiveQuery, Subject, examine
 from godb_fast.learning.describing import PlanDescriber
 from godb_fast.learning.features import FEATURES_VERSION
-from godb_fast.learning.physical import plan_vector
 from godb_fast.store import PlanRun, SqliteStore
 
 WORKLOADS = ("demo-full", "tpch", "tpcds")
@@ -116,10 +115,9 @@ class Trials:
 
     def ran(self, subject: Subject, entry: Candidate, seconds: float, *, cut: bool = False) -> None:
         """Note a run."""
-        assert entry.plan is not None
         key = "" if entry.arm == DEFAULT_ARM else entry.steering.key
-        template, vector = subject.template.fingerprint, plan_vector(entry.plan)
-        self.runs.append(PlanRun(*self._where, template, key, vector, seconds, cut, datetime.now(UTC)))
+        template = subject.template.fingerprint
+        self.runs.append(PlanRun(*self._where, template, key, entry.vector, seconds, cut, datetime.now(UTC)))
 
 
 def _runs(

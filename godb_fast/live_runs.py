@@ -10,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from godb_fast.core import PhysicalPlan
 from godb_fast.engines.base import Parameters
 from godb_fast.knowledge import KnownTemplate, Scope
 from godb_fast.learning.features import FEATURES_VERSION
-from godb_fast.learning.physical import plan_vector
 from godb_fast.store import PlanRun, TrialStore
+
+Floats = NDArray[np.float64]
 
 #: Runs of one choice that are kept.
 MOST_RUNS: Final = 3
@@ -28,25 +28,23 @@ class LiveRuns:
 
     def __init__(self) -> None:
         #: Per choice of this process the query that it was made for, the plan's vector, and its runs so far.
-        self._plans: dict[tuple[int, bytes, str], tuple[str, NDArray[np.float64], int]] = {}
+        self._plans: dict[tuple[int, bytes, str], tuple[str, Floats, int]] = {}
         self._runs: list[PlanRun] = []
         self._lock = threading.Lock()
 
     def default(
-        self, scope: Scope, known: KnownTemplate, query: str, plan: PhysicalPlan, ms: float, *, cut: bool
+        self, scope: Scope, known: KnownTemplate, query: str, vector: Floats, ms: float, *, cut: bool
     ) -> None:
-        """A run of the engine's own plan."""
+        """A run of the engine's own plan, described by its vector."""
         if ms > 0.0:
-            run = _run(scope, known, query, "", plan_vector(plan), ms, cut)
+            run = _run(scope, known, query, "", vector, ms, cut)
             with self._lock:
                 self._runs.append(run)
 
-    def chose(
-        self, known: KnownTemplate, region: bytes, steering: str, query: str, plan: PhysicalPlan
-    ) -> None:
+    def chose(self, known: KnownTemplate, region: bytes, steering: str, query: str, vector: Floats) -> None:
         """A plan was chosen for a region, for this query: its runs are worth keeping."""
         with self._lock:
-            self._plans[known.template.fingerprint, region, steering] = query, plan_vector(plan), 0
+            self._plans[known.template.fingerprint, region, steering] = query, vector, 0
             while len(self._plans) > _MOST_PLANS:
                 del self._plans[next(iter(self._plans))]
 
@@ -95,7 +93,7 @@ def _run(
     known: KnownTemplate,
     query: str,
     steering: str,
-    vector: NDArray[np.float64],
+    vector: Floats,
     ms: float,
     cut: bool,
 ) -> PlanRun:

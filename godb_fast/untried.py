@@ -211,11 +211,10 @@ class Untried:
         found = candidates(engine, subject, feedback=known.feedback or None)
         default = found.pop(DEFAULT_ARM)
         others = [entry for entry in found.values() if self._allows(known, entry)]
-        assert default.plan is not None
         known.cluster = self.gates.cluster(engine.name, scope.environment, known.template)
         choice = gate.choose(
-            default.plan,
-            [entry.plan for entry in others if entry.plan is not None],
+            default.vector,
+            [entry.vector for entry in others],
             slow.default_ms,
             overhead_ms=OVERHEAD_MS,
             fingerprint=hexed(known),
@@ -243,9 +242,9 @@ class Untried:
             dependencies="" if uses is None else uses.digest,
         )
         told = query_of(known, slow.literals, slow.params)
-        self._runs.default(scope, known, told, default.plan, slow.default_ms, cut=slow.cut)
-        if choice.candidate and chosen.plan is not None:
-            self._runs.chose(known, region, chosen.steering.key, told, chosen.plan)
+        self._runs.default(scope, known, told, default.vector, slow.default_ms, cut=slow.cut)
+        if choice.candidate:
+            self._runs.chose(known, region, chosen.steering.key, told, chosen.vector)
         return RegionChoice(entry, choice, identity(gate.model.card))
 
     def _allows(self, known: KnownTemplate, entry: Candidate) -> bool:

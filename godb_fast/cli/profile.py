@@ -149,7 +149,7 @@ def _gate(session: Session, known: list[tuple[LiveQuery, Decision]], laps: Laps)
         rows = rank_vectors(pair_vectors(np.tile(vector, (_CANDIDATES, 1)), vector))
         gate.model.predict(rows)
         clock.append(time.perf_counter_ns())
-        gate.choose(plan, [plan], 1e3)
+        gate.choose(vector, [vector], 1e3)
         clock.append(time.perf_counter_ns())
         for name, before, after in zip(
             ("features of a plan", f"inference, {_CANDIDATES} plans", "gate"),

@@ -37,6 +37,8 @@ class Capabilities:
     whole : bool
         Where join trees are imposed on one block, the joins of all others are taken as they are written: a
         steering has to name them all.
+    estimates_imposed : bool
+        EXPLAIN estimates a plan whose join trees were imposed as it does the engine's own.
     fetch : tuple of str
         Forms that ``run(…, fetch=)`` takes; an engine that knows ``rows`` alone has no such argument.
     """
@@ -49,6 +51,7 @@ class Capabilities:
     savepoints: bool = False
     widest_join: int = 64
     whole: bool = False
+    estimates_imposed: bool = True
     fetch: tuple[str, ...] = ("rows",)
 
 

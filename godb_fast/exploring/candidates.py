@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from godb_fast.core import NO_STEERING, PhysicalPlan, Plan, Steering
 from godb_fast.engines.base import Engine, ExplainsSteered, HasArms, KeepsComments, Rendered, offers
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
 from godb_fast.exploring.subjects import Subject
 from godb_fast.feedback import TemplateFeedback
+from godb_fast.learning.physical import plan_vector
+from godb_fast.learning.reordered import Joins, reordered
 from godb_fast.rewriting import rewrites
 from godb_fast.sql.cut import widened
 
@@ -33,7 +39,7 @@ class Candidate:
     ``cost`` is the engine's own estimate; between candidates under other settings it says nothing. ``rows``
     are estimated to be handed on by the operators of its plan, for engines that tell no cost. ``first`` says
     that it is worth a run before anything is known. ``trees`` asks for the join trees of the default.
-    ``plan`` is the engine's, as explained.
+    ``plan`` is the engine's, as explained; ``described`` its vector where EXPLAIN does not tell it.
     """
 
     arm: str
@@ -45,6 +51,15 @@ class Candidate:
     first: bool = False
     trees: Steering = NO_STEERING
     plan: PhysicalPlan | None = None
+    described: NDArray[np.float64] | None = None
+
+    @cached_property
+    def vector(self) -> NDArray[np.float64]:
+        """What a ranker reads of it (:mod:`godb_fast.learning.physical`)."""
+        if self.described is not None:
+            return self.described
+        assert self.plan is not None
+        return plan_vector(self.plan)
 
     @property
     def rewritten(self) -> bool:
@@ -117,10 +132,11 @@ def candidates(
     others = [(arm, steering, "", False) for arm, steering in more(digest)] if more is not None else []
     asked = [Steering()]
     proposed = _proposed(engine, subject, plan, feedback)
+    joins = None if engine.capabilities.estimates_imposed else _Joined(engine, subject, feedback)
     for arm, steering, at_run_time, first in chain(proposed, others):
         if steering not in asked:
             asked.append(steering)
-            _add(found, engine, subject, arm, steering, at_run_time, first)
+            _add(found, engine, subject, arm, steering, at_run_time, first, joins)
     for arm, steering in _combined(engine, plan, found):
         if steering not in asked:
             _add(found, engine, subject, arm, steering)
@@ -135,6 +151,7 @@ def _add(
     steering: Steering,
     at_run_time: str = "",
     first: bool = False,
+    joined: _Joined | None = None,
 ) -> None:
     """Add a candidate, unless another one has its plan, or it cannot be asked for here."""
     try:
@@ -153,7 +170,45 @@ def _add(
     ):
         return
     cost, rows = planned.total_cost, planned.handed_on()
-    found[arm] = Candidate(arm, steering, sent, digest, cost, rows, first, plan=planned)
+    own, described = found[DEFAULT_ARM], None
+    if joined is not None and steering.join_trees and own.plan is not None:
+        described = reordered(own.vector, joined.by(own.plan), joined.by(planned))
+    found[arm] = Candidate(arm, steering, sent, digest, cost, rows, first, plan=planned, described=described)
+
+
+class _Joined:
+    """Our estimates of the joins of whole plans of one query, by the rows that executions showed."""
+
+    def __init__(self, engine: Engine, subject: Subject, feedback: TemplateFeedback | None) -> None:
+        self._engine = engine
+        self._subject = subject
+        self._feedback = feedback
+        self._known: dict[str, Joins] = {}
+
+    def by(self, plan: PhysicalPlan) -> Joins:
+        """The joins of a plan, of the blocks where it tells its join tree."""
+        digest = plan.digest()
+        found = self._known.get(digest)
+        if found is None:
+            found = self._known[digest] = self._estimated(plan)
+        return found
+
+    def _estimated(self, plan: PhysicalPlan) -> Joins:
+        subject, planner = self._subject, self._subject.planner
+        if planner is None:
+            return {}
+        literals, params = subject.literals, subject.query.params
+        trees = self._engine.default_trees(subject.template, plan, literals)
+        corrected = {}
+        if self._feedback is not None:
+            corrected = self._feedback.corrected(literals, params, planner.own_plans(trees))
+        proposal = planner.propose(literals, params, trees, corrected=corrected)
+        assessed = {block.index: block.assessment for block in proposal.blocks}
+        return {
+            index: assessment.plans[assessment.which[-1]]
+            for index, assessment in assessed.items()
+            if assessment.which[-1] >= 0
+        }
 
 
 def _combined(

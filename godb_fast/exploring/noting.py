@@ -5,16 +5,12 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
-import numpy as np
-from numpy.typing import NDArray
-
 from godb_fast.core.identity import random_id
 from godb_fast.errors import StoreError
 from godb_fast.exploring.candidates import Candidate
 from godb_fast.exploring.explorer import Run
 from godb_fast.exploring.subjects import Subject
 from godb_fast.learning.features import FEATURES_VERSION
-from godb_fast.learning.physical import plan_vector
 from godb_fast.store import PlanRun, TrialStore
 
 log = logging.getLogger("godb_fast")
@@ -30,7 +26,6 @@ class NotedRuns:
         self._trials: TrialStore | None = trials
         self._where = engine, database
         self._exploration = random_id()
-        self._vectors: dict[tuple[int, str], NDArray[np.float64]] = {}
         self._runs: list[PlanRun] = []
 
     def tried(self, subject: Subject, candidate: Candidate | None, default: Candidate, run: Run) -> None:
@@ -38,17 +33,13 @@ class NotedRuns:
         entry = default if candidate is None else candidate
         if self._trials is None or run.failed or entry.plan is None or not run.seconds > 0.0:
             return
-        place = id(subject), entry.digest
-        vector = self._vectors.get(place)
-        if vector is None:
-            vector = self._vectors[place] = plan_vector(entry.plan)
         self._runs.append(
             PlanRun(
                 *self._where,
                 f"{self._exploration}:{subject.query.name}",
                 subject.template.fingerprint,
                 "" if entry is default else entry.steering.key,
-                vector,
+                entry.vector,
                 run.seconds,
                 run.censored,
                 datetime.now(UTC),

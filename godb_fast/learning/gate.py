@@ -16,7 +16,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from godb_fast.core import PhysicalPlan
 from godb_fast.errors import ModelRefused
 from godb_fast.evidence.conformal import ConformalBounds
 from godb_fast.learning.choosing import Choice, Chooser, ChoosingPolicy
@@ -28,7 +27,6 @@ from godb_fast.learning.physical import (
     SIZES,
     cost_says,
     pair_vectors,
-    plan_vector,
     rank_vectors,
 )
 from godb_fast.learning.support import RangeTest
@@ -78,8 +76,8 @@ class Gate:
 
     def choose(
         self,
-        default: PhysicalPlan,
-        plans: Sequence[PhysicalPlan],
+        default: Floats,
+        plans: Sequence[Floats],
         default_ms: float,
         *,
         overhead_ms: float = 0.0,
@@ -91,6 +89,10 @@ class Gate:
 
         Parameters
         ----------
+        default : float64 array, shape (C,)
+            Vector of the engine's own plan (:func:`~godb_fast.learning.physical.plan_vector`).
+        plans : sequence of float64 arrays, shape (C,)
+            Those of the others.
         default_ms : float
             What the engine's own plan was seen to take at least.
         overhead_ms : float
@@ -105,11 +107,10 @@ class Gate:
         InvalidInput
             If there are other numbers of names than of plans.
         """
-        own = plan_vector(default)
-        support = self._own.verdict(own)
+        support = self._own.verdict(default)
         means = np.zeros(1 + len(plans))
         if plans:
-            vectors = pair_vectors(np.array([plan_vector(plan) for plan in plans]), own)
+            vectors = pair_vectors(np.array(plans), default)
             means[1:] = log_ratios(self.model, vectors)
             # Of plans unlike all that was seen nothing is predicted, nor of those that look like the default.
             unlike = self._support.distances(vectors) > self._support.allowed + 1e-9

@@ -5,6 +5,8 @@ read is what EXPLAIN tells, so that training sees what serving sees. What an est
 nested loop is cheap as long as its outer side has as few rows as were guessed, so the *exposure* of a plan
 says what one more outer row costs (Leis et al., "How good are query optimizers, really?", VLDB 2015, show
 that such joins are where underestimates hurt).
+
+An engine that tells no costs (DuckDB) gets those that join orders are searched by, over its estimated rows.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from godb_fast.core import PhysicalNode, PhysicalPlan
 from godb_fast.learning.features import Feature
+from godb_fast.planning.calibration import DUCKDB
 
 Floats = NDArray[np.float64]
 
@@ -24,6 +27,8 @@ _LOG: Final = 700.0
 _COUNT: Final = 1e6
 #: Estimates beyond this are no rows, and no cost.
 _MOST: Final = 1e18
+#: What handing a row on costs an engine that tells no costs, in ns: filters, projections.
+_PASSED: Final = 2.0
 #: An outer side of at most so many estimated rows is a guess.
 _FEW: Final = 10.0
 
@@ -64,10 +69,7 @@ SIZES: Final = slice(len(_COUNTS), len(_COUNTS) + len(_ROWS) + len(_COSTS))
 
 
 def plan_vector(plan: PhysicalPlan) -> Floats:
-    """A plan as numbers, shape (C,), in the order of ``PHYSICAL_COLUMNS``.
-
-    An engine that tells no costs gives zeros for them.
-    """
+    """A plan as numbers, shape (C,), in the order of ``PHYSICAL_COLUMNS``."""
     reader = _Reader(plan.root)
     found = np.array([reader.values.get(feature.name, 0.0) for feature in PHYSICAL_COLUMNS])
     found[SIZES] = np.log1p(np.minimum(found[SIZES], _MOST))
@@ -112,8 +114,10 @@ class _Reader:
     """Walks a plan, and adds up."""
 
     def __init__(self, root: PhysicalNode) -> None:
+        #: Whether costs are what the engine estimates, or what we make of its rows.
+        self._told = "Total Cost" in root.extra
         self.values: dict[str, float] = {
-            "cost": _number(root, "Total Cost"),
+            "cost": _cost(root),
             "startup_cost": _number(root, "Startup Cost"),
             "returned_rows": _rows(root),
             "compiled": float("JIT" in root.extra),
@@ -141,6 +145,8 @@ class _Reader:
 
     def _node(self, node: PhysicalNode, loops: int, times: float) -> None:
         operator, rows = node.operator.lower(), _rows(node)
+        if not self._told:
+            self._add("cost", _work(node))
         self.values["largest_rows"] = max(self.values.get("largest_rows", 0.0), rows)
         workers = node.extra.get("Workers Planned")
         if isinstance(workers, int | float):
@@ -162,7 +168,7 @@ class _Reader:
         elif node.kind == "sort":
             self._add("sorts")
             self._add("sorted_rows", rows * times)
-            self._add("sort_cost", _own_cost(node) * times)
+            self._add("sort_cost", self._own_cost(node) * times)
         elif node.kind in ("cte", "set_operation"):
             self._add("common_tables" if node.kind == "cte" else "set_operations")
         elif operator == "memoize":
@@ -185,18 +191,23 @@ class _Reader:
             self._add("blind_loops", float(first <= _FEW))
             self._add("looped_rows", _rows(node))
             self._add("outer_rows", first)
-            self._add("loop_cost", _own_cost(node))
+            self._add("loop_cost", self._own_cost(node))
             if inputs:
                 self._expose(_cost(inputs[-1]))
         elif "merge" in operator:
             self._add("merge_joins")
             self._add("merged_rows", first + last)
-            self._add("merge_cost", _own_cost(node))
+            self._add("merge_cost", self._own_cost(node))
         else:
             self._add("hash_joins")
             self._add("built_rows", last)
             self._add("probed_rows", first)
-            self._add("hash_cost", _own_cost(node))
+            self._add("hash_cost", self._own_cost(node))
+
+    def _own_cost(self, node: PhysicalNode) -> float:
+        if not self._told:
+            return _work(node)
+        return max(_cost(node) - sum(map(_cost, _inputs(node))), 0.0)
 
     def _expose(self, cost: float) -> None:
         """One more row above costs so much."""
@@ -234,5 +245,17 @@ def _cost(node: PhysicalNode) -> float:
     return _number(node, "Total Cost")
 
 
-def _own_cost(node: PhysicalNode) -> float:
-    return max(_cost(node) - sum(map(_cost, _inputs(node))), 0.0)
+def _work(node: PhysicalNode) -> float:
+    """What an operator costs by its estimated rows, in ns of a hash-join engine in memory."""
+    rows, inputs = _rows(node), [_rows(child) for child in _inputs(node)]
+    first, last = (inputs[0], inputs[-1]) if inputs else (0.0, 0.0)
+    if node.kind == "scan":
+        return DUCKDB.scan * rows
+    if _loops(node):
+        return min(DUCKDB.probe * first * max(last, 1.0) + DUCKDB.output * rows, _MOST)
+    if node.kind == "join":
+        return DUCKDB.probe * first + DUCKDB.build * last + DUCKDB.output * rows
+    if node.kind in ("aggregate", "sort", "cte") or "window" in node.operator.lower():
+        # Rows enter a table of their own, and leave it.
+        return DUCKDB.build * sum(inputs) + DUCKDB.output * rows
+    return _PASSED * rows

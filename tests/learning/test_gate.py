@@ -40,6 +40,10 @@ def plan(root: PhysicalNode) -> PhysicalPlan:
     return PhysicalPlan(root, "postgresql", "explain")
 
 
+def vector(root: PhysicalNode) -> np.ndarray:
+    return plan_vector(plan(root))
+
+
 def values(root: PhysicalNode) -> dict[str, float]:
     return dict(zip(NAMES, plan_vector(plan(root)).tolist(), strict=True))
 
@@ -90,7 +94,7 @@ def gate(**card) -> Gate:
 
 
 def test_the_faster_plan_passes_with_its_bound_and_a_reason():
-    choice = gate().choose(plan(LOOP), [plan(HASH)], 100.0, names=["own", "no loops"])
+    choice = gate().choose(vector(LOOP), [vector(HASH)], 100.0, names=["own", "no loops"])
     assert choice.candidate == 1
     assert choice.log_ratio == pytest.approx(-1.0)
     assert choice.bound is not None
@@ -101,12 +105,12 @@ def test_the_faster_plan_passes_with_its_bound_and_a_reason():
 
 
 def test_nothing_passes_that_is_slower_alike_or_not_worth_it():
-    assert gate().choose(plan(HASH), [plan(LOOP)], 100.0).candidate == 0
-    assert gate().choose(plan(LOOP), [], 100.0).candidate == 0
-    same = gate().choose(plan(LOOP), [plan(LOOP)], 100.0)
+    assert gate().choose(vector(HASH), [vector(LOOP)], 100.0).candidate == 0
+    assert gate().choose(vector(LOOP), [], 100.0).candidate == 0
+    same = gate().choose(vector(LOOP), [vector(LOOP)], 100.0)
     assert same.candidate == 0
     assert "could not be predicted" in same.reason
-    cheap = gate().choose(plan(LOOP), [plan(HASH)], 0.1, overhead_ms=0.2)
+    cheap = gate().choose(vector(LOOP), [vector(HASH)], 0.1, overhead_ms=0.2)
     assert cheap.candidate == 0
     assert "not worth it" in cheap.reason
 
@@ -118,7 +122,7 @@ def test_nothing_passes_beyond_what_was_learned_from():
         most=near,
         calibration=ranker("joins", below=0, above=0).card.calibration | {"allowed": 0.0},
     )
-    choice = held.choose(plan(LOOP), [plan(HASH)], 100.0)
+    choice = held.choose(vector(LOOP), [vector(HASH)], 100.0)
     assert choice.candidate == 0
 
 
@@ -139,7 +143,7 @@ def test_data_may_have_grown_tenfold_since_training(times, inside):
         **{name: dict(zip(PAIR_COLUMNS, row.tolist(), strict=True)) for name, row in names.items()},
     )
     loop, hashed = larger(100.0 * times)
-    choice = held.choose(plan(loop), [plan(hashed)], 100.0)
+    choice = held.choose(vector(loop), [vector(hashed)], 100.0)
     assert choice.support is not None
     assert choice.support.inside is inside
     assert (choice.candidate == 1) is inside
@@ -147,14 +151,14 @@ def test_data_may_have_grown_tenfold_since_training(times, inside):
 
 def test_broken_bounds_close_the_gate_and_kept_ones_open_it_again():
     held = gate()
-    choice = held.choose(plan(LOOP), [plan(HASH)], 100.0)
+    choice = held.choose(vector(LOOP), [vector(HASH)], 100.0)
     assert not held.observe(choice, 1.5)
     for _ in range(15):
         held.observe(choice, 1.5)
-    assert held.choose(plan(LOOP), [plan(HASH)], 100.0).candidate == 0
+    assert held.choose(vector(LOOP), [vector(HASH)], 100.0).candidate == 0
     for _ in range(400):
         held.observe(choice, -1.0)
-    assert held.choose(plan(LOOP), [plan(HASH)], 100.0).candidate == 1
+    assert held.choose(vector(LOOP), [vector(HASH)], 100.0).candidate == 1
     assert not held.observe(choice, 0.2, cut=True)
 
 

@@ -238,6 +238,7 @@ class DuckDBEngine:
                 cancel=True,
                 reason=reason,
                 widest_join=self._widest_join,
+                estimates_imposed=False,
                 fetch=("rows", "arrow", "df"),
             )
         return self._capabilities
