@@ -5,11 +5,15 @@ engine's own plan, under join trees of ours, in other words and, on PostgreSQL, 
 turns in random order. The store keeps each execution with its plan, each plan's time beside the engine's own,
 and, where the query has one block to plan, the vector of the plan that really ran. Nothing else is read: no
 published evaluation data but the texts of the queries.
+
+With ``--repeats`` plans that were not clearly slower than the best run again, in turns: what
+``python -m benchmarks.selection`` judges choices by.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import sys
@@ -26,6 +30,7 @@ from benchmarks.loading import TUNED, tell
 from benchmarks.workloads import Loaded, Wanted, load
 from godb_fast.core import Decision, JoinTree, Observation
 from godb_fast.engines.base import Engine
+from godb_fast.engines.duckdb.engine import DuckDBEngine
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import EngineError, GodbError, QueryTimeout
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
@@ -35,10 +40,13 @@ from godb_fast.learning.features import FEATURES_VERSION
 from godb_fast.store import PlanRun, SqliteStore
 
 WORKLOADS = ("demo-full", "tpch", "tpcds")
+SITE = "demo"
 #: Candidates of a query that run, the engine's own plan apart.
 MOST_CANDIDATES = 12
 #: A plan may take so many times the engine's own, and a moment.
 ALLOWANCE, LEAST_S = 6.0, 0.3
+#: Plans that took so many times the fastest are not repeated: nobody will mistake them for the best.
+CLEARLY = 1.5
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,11 @@ class Settings:
     limit_s: float
     cap_s: float
     only: frozenset[str] = frozenset()
+    most: int = MOST_CANDIDATES
+    repeats: int = 1
+    threads: int | None = None
+    processor: bool = False
+    share: float | None = None
 
 
 def collect(settings: Settings, options: Options) -> int:
@@ -62,7 +75,7 @@ def collect(settings: Settings, options: Options) -> int:
     for workload in settings.workloads:
         for draw in range(settings.rounds):
             drawn = Options(options.data, None, options.seed + draw)
-            wanted = Wanted(engine=settings.engine, workload=workload, scale=settings.scale)
+            wanted = Wanted(settings.engine, workload, settings.scale, share=settings.share)
             with ExitStack() as stack:
                 try:
                     loaded = load(stack, wanted, drawn, TUNED)
@@ -78,7 +91,7 @@ def collect(settings: Settings, options: Options) -> int:
 def _workload(
     workload: str, loaded: Loaded, store: SqliteStore, settings: Settings, seed: int, *, first: bool
 ) -> int:
-    """Every query once per plan, and the engine's own plan twice."""
+    """Every query once per plan and pass, and the engine's own plan twice."""
     queries = [*(loaded.explored if first else ())]
     queries += [LiveQuery(query.name, query.sql) for query in loaded.measured]
     queries = [query for query in queries if not settings.only or query.name in settings.only]
@@ -87,12 +100,13 @@ def _workload(
     source.shuffle(queries)
     engine = open_engine(loaded.url)
     try:
+        _limit(engine, settings.threads)
         for number, query in enumerate(queries):
             if time.monotonic() > end:
                 tell(f"the time of {settings.limit_s:.0f} s is over; queries that did not run are left out")
                 break
             trials = Trials(engine, f"{workload} {query.name} {seed}-{number}")
-            for observation, vector in _runs(engine, query, source, settings.cap_s, trials):
+            for observation, vector in _runs(engine, query, source, settings, trials):
                 store.record(Decision(observation.fingerprint, "", engine=engine.name), observation)
                 if vector is not None:
                     # Described before anything ran, kept as of then.
@@ -104,6 +118,15 @@ def _workload(
     if not store.flush(60.0):
         raise GodbError(f"the store took no executions: {store.health().reason}")
     return recorded
+
+
+def _limit(engine: Engine, threads: int | None) -> None:
+    """How many threads an engine in this process may use."""
+    if threads is None:
+        return
+    if not isinstance(engine, DuckDBEngine):
+        raise GodbError("--threads is for DuckDB; of PostgreSQL the server decides")
+    engine.call(lambda: engine.driver_connection.execute(f"SET threads = {int(threads)}"))
 
 
 class Trials:
@@ -119,9 +142,17 @@ class Trials:
         template = subject.template.fingerprint
         self.runs.append(PlanRun(*self._where, template, key, entry.vector, seconds, cut, datetime.now(UTC)))
 
+    def fastest(self) -> dict[str, float]:
+        """Seconds of the fastest complete run of each plan, by its steering."""
+        found: dict[str, float] = {}
+        for run in self.runs:
+            if not run.cut:
+                found[run.steering] = min(run.seconds, found.get(run.steering, math.inf))
+        return found
+
 
 def _runs(
-    engine: Engine, query: LiveQuery, source: random.Random, cap_s: float, trials: Trials
+    engine: Engine, query: LiveQuery, source: random.Random, settings: Settings, trials: Trials
 ) -> Iterator[tuple[Observation, Any]]:
     subject = examine(engine, query)
     if not isinstance(subject, Subject):
@@ -131,6 +162,7 @@ def _runs(
     except EngineError as error:
         tell(f"{query.name} left out: {error}")
         return
+    cap_s = settings.cap_s
     own_s, unfinished = cap_s, False
     try:
         # Once for the caches, and to know what a candidate may take.
@@ -143,15 +175,31 @@ def _runs(
         return
     others = [entry for arm, entry in found.items() if arm != DEFAULT_ARM]
     source.shuffle(others)
-    turns = others[:MOST_CANDIDATES] + ([] if unfinished else [found[DEFAULT_ARM]] * 2)
-    source.shuffle(turns)
+    own = [] if unfinished else [found[DEFAULT_ARM]] * 2
+    plans = others[: settings.most]
+    if settings.repeats > 1 and not plans:
+        # Nothing to choose from.
+        return
     describe = _Describer(engine, subject)
-    for entry in turns:
-        yield from _run(engine, subject, entry, describe, min(cap_s, ALLOWANCE * own_s + LEAST_S), trials)
+    for _ in range(settings.repeats):
+        turns = plans + own
+        source.shuffle(turns)
+        for entry in turns:
+            timeout_s = min(cap_s, ALLOWANCE * own_s + LEAST_S)
+            yield from _run(engine, subject, entry, describe, timeout_s, settings.processor, trials)
+        took = trials.fastest()
+        best_s = min(took.values(), default=0.0)
+        plans = [entry for entry in plans if took.get(entry.steering.key, math.inf) <= CLEARLY * best_s]
 
 
 def _run(
-    engine: Engine, subject: Subject, entry: Candidate, describe: _Describer, timeout_s: float, trials: Trials
+    engine: Engine,
+    subject: Subject,
+    entry: Candidate,
+    describe: _Describer,
+    timeout_s: float,
+    processor: bool,
+    trials: Trials,
 ) -> Iterator[tuple[Observation, Any]]:
     common: dict[str, Any] = {
         "steered": entry.arm != DEFAULT_ARM,
@@ -160,6 +208,7 @@ def _run(
         "engine_version": engine.version,
         "database": engine.environment(),
     }
+    begun = time.process_time()
     try:
         result = engine.run(entry.rendered, timeout_s=timeout_s, profile=True)
     except QueryTimeout:
@@ -168,7 +217,8 @@ def _run(
         return
     except EngineError:
         return
-    trials.ran(subject, entry, max(result.latency_ms, 1e-3) / 1e3)
+    taken_s = time.process_time() - begun if processor else result.latency_ms / 1e3
+    trials.ran(subject, entry, max(taken_s, 1e-6))
     plan = result.plan
     vector = (
         None if plan is None else describe(engine.default_trees(subject.template, plan, subject.literals))
@@ -218,19 +268,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.collecting", description=collect.__doc__)
     parser.add_argument("store", type=Path, metavar="STORE", help="the store's file; what it holds is kept")
     parser.add_argument("--engine", choices=("duckdb", "postgres"), default="duckdb")
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument(
+        "--workloads",
+        nargs="+",
+        choices=(*WORKLOADS, SITE),
+        default=list(WORKLOADS),
+        help="(the first three)",
+    )
     parser.add_argument("--scale", type=float, default=0.1, help="of all workloads (0.1)")
     parser.add_argument("--rounds", type=int, default=2, help="draws of literals per query (2)")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds per workload and draw (600)")
     parser.add_argument("--cap", type=float, default=10.0, help="seconds that a run may take (10)")
     parser.add_argument("--only", metavar="NAMES", default="", help="only statements of these names: q1,q6")
+    parser.add_argument(
+        "--repeats", type=int, default=1, help="passes over the plans that are not clearly slower (1)"
+    )
+    parser.add_argument(
+        "--most", type=int, default=MOST_CANDIDATES, help=f"plans beside the engine's own ({MOST_CANDIDATES})"
+    )
+    parser.add_argument("--threads", type=int, help="of DuckDB")
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="what plans take is processor time of this process, for DuckDB on a busy machine",
+    )
+    parser.add_argument("--share", type=float, help="of the heaviest account of the demo's site")
     parser.add_argument("--data", type=Path, metavar="DIR", help="default: GODB_FAST_BENCH_DATA")
     parser.add_argument("--seed", type=int, default=1)
     parsed = parser.parse_args(arguments)
+    if parsed.processor_time and parsed.engine != "duckdb":
+        parser.error("--processor-time is for DuckDB: PostgreSQL works in processes of its own")
     named = parsed.data or os.environ.get("GODB_FAST_BENCH_DATA") or None
     settings = Settings(
         parsed.store, parsed.engine, parsed.workloads, parsed.scale, parsed.rounds, parsed.limit, parsed.cap,
-        frozenset(name for name in parsed.only.split(",") if name),
+        frozenset(name for name in parsed.only.split(",") if name), parsed.most, parsed.repeats,
+        parsed.threads, parsed.processor_time, parsed.share,
     )  # fmt: skip
     try:
         count = collect(settings, Options(Path(named) if named else None, None, parsed.seed))

@@ -35,6 +35,8 @@ class Wanted:
         A database that is loaded already.
     measure
         Other statements to measure than those to explore, for a file of statements.
+    share
+        Of the comments, that the heaviest account of the demo's site wrote (that of ``godb-fast demo``).
     """
 
     engine: str = "duckdb"
@@ -43,6 +45,7 @@ class Wanted:
     url: str | None = None
     measure: str | None = None
     cache: Path | None = None
+    share: float | None = None
 
 
 @dataclass
@@ -124,6 +127,7 @@ def _site(stack: ExitStack, wanted: Wanted, options: Options) -> Loaded:
     from godb_fast.demo.site import HEAVY_SHARE, QUERIES, load_site, load_site_postgres
 
     scale = min(wanted.scale, QUICK_SITE_SCALE) if options.quick else wanted.scale
+    share = HEAVY_SHARE if wanted.share is None else wanted.share
     rng = random.Random(options.seed)
     explored = [LiveQuery(name, text.strip()) for name, text in QUERIES.items()]
     measured, redrawn = [], 0
@@ -144,14 +148,14 @@ def _site(stack: ExitStack, wanted: Wanted, options: Options) -> Loaded:
 
         url = stack.enter_context(running_server(settings=TUNED)).url
         with psycopg.connect(url, autocommit=True) as connection:
-            load_site_postgres(connection, HEAVY_SHARE, scale)
+            load_site_postgres(connection, share, scale)
     else:
         import duckdb
 
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="godb_fast-steering-"))
         url = str(Path(folder) / "site.duckdb")
         with duckdb.connect(url) as connection:
-            load_site(connection, HEAVY_SHARE, scale)
+            load_site(connection, share, scale)
     return Loaded(url, explored, measured, notes)
 
 

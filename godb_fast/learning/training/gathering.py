@@ -31,6 +31,7 @@ MOST_TRIALS: Final = 50_000
 MOST_MS: Final = 86_400_000.0
 #: What a statement takes at least.
 LEAST_MS: Final = 1e-3
+_COST: Final = [feature.name for feature in PHYSICAL_COLUMNS].index("cost")
 #: What follows the database in an environment.
 _SETTINGS: Final = re.compile(" (?:role|search_path)=")
 
@@ -75,6 +76,8 @@ class Pairs:
         The plan's run was stopped: its ratio is at least so much.
     default_s : float64 array, shape (N,)
     queries, templates : int64 arrays, shape (N,)
+    steerings : str array, shape (N,)
+        What was asked for.
     """
 
     vectors: Floats
@@ -83,6 +86,7 @@ class Pairs:
     default_s: Floats
     queries: Integers
     templates: Integers
+    steerings: NDArray[np.str_]
 
     def only(self, rows: NDArray[np.bool_]) -> Pairs:
         """Some of them."""
@@ -169,7 +173,7 @@ def gather(
         engine,
         _cut(kept),
         served,
-        _pairs(trials),
+        pairs_of(trials),
         min(moments, default=""),
         max(moments, default=""),
         dropped,
@@ -209,6 +213,9 @@ def _trials(
         why = "of another database" if foreign else _absurd(run.seconds * 1e3)
         if why is None and len(run.vector) != len(PHYSICAL_COLUMNS):
             why = "of another number of features"
+        if why is None and run.vector[_COST] == 0.0:
+            # By a version that had no costs of engines that tell none, nor sound rows of imposed joins.
+            why = "described without costs"
         if why is None:
             kept.append(run)
         else:
@@ -297,27 +304,28 @@ class _Query:
     others: dict[str, list[PlanRun]] = field(default_factory=dict)
 
 
-def _pairs(kept: Iterable[PlanRun]) -> Pairs:
+def pairs_of(kept: Iterable[PlanRun]) -> Pairs:
     """Plans against the engine's own plan of the same query."""
     queries: dict[tuple[str, str], _Query] = {}
     for run in kept:
         query = queries.setdefault((run.database, run.query), _Query(run.fingerprint))
         (query.others.setdefault(run.steering, []) if run.steering else query.own).append(run)
-    rows: list[tuple[Floats, float, bool, float, int, int]] = []
+    rows: list[tuple[Floats, float, bool, float, int, int, str]] = []
     for number, query in enumerate(queries.values()):
         if not query.own:
             continue
         own_s, unfinished = _seconds(query.own)
         own = query.own[-1].vector
-        for runs in query.others.values():
+        for steering, runs in query.others.items():
             took, cut = _seconds(runs)
             # Plans that differ in nothing that is described differ by chance; where both were cut, nothing
             # is known.
             if np.array_equal(runs[-1].vector, own) or (cut and unfinished):
                 continue
             pair = pair_vectors(runs[-1].vector[None, :], own)[0]
-            rows.append((pair, math.log(took / own_s), cut, own_s, number, query.template))
-    vectors, ratios, cuts, defaults, numbers, templates = zip(*rows, strict=True) if rows else ((),) * 6
+            rows.append((pair, math.log(took / own_s), cut, own_s, number, query.template, steering))
+    columns = zip(*rows, strict=True) if rows else ((),) * 7
+    vectors, ratios, cuts, defaults, numbers, templates, steerings = columns
     return Pairs(
         np.array(vectors, np.float64).reshape(len(rows), len(PAIR_COLUMNS)),
         np.array(ratios, np.float64),
@@ -325,6 +333,7 @@ def _pairs(kept: Iterable[PlanRun]) -> Pairs:
         np.array(defaults, np.float64),
         np.array(numbers, np.int64),
         np.array(templates, np.int64),
+        np.array(steerings, np.str_),
     )
 
 

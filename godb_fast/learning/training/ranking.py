@@ -12,6 +12,7 @@ at which few enough queries of unseen templates came to harm (:mod:`godb_fast.ev
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -62,6 +63,66 @@ LEVELS: Final = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.875, 0.9, 0.92, 0.94, 0.95, 
 POINTS: Final = 101
 
 
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Predictions of templates that were left out, and the rule that they let pass.
+
+    Attributes
+    ----------
+    pairs : Pairs
+        Of queries that took long enough.
+    predicted : float64 array, shape (N,)
+    dear : bool array, shape (N,)
+        Queries that are acted on, runs that tell something.
+    judged : Judged
+        Of the dear pairs.
+    harm : float64 array, shape (levels, q)
+        Which queries get slower at which of ``LEVELS``.
+    boldest : int or None
+        The level that is safe.
+    """
+
+    pairs: Pairs
+    predicted: Floats
+    dear: Flags
+    judged: Judged
+    harm: Floats
+    boldest: int | None
+
+    @property
+    def acting(self) -> Integers:
+        """The pair of ``judged.pairs`` that runs for each query behind the gate, or -1."""
+        if self.boldest is None:
+            return np.full_like(self.judged.preferred, -1)
+        return self.judged.acting(LEVELS[self.boldest])
+
+
+def held_out_choices(pairs: Pairs, watch: Watch, seed: int) -> HeldOut:
+    """What would be chosen for each query by models that saw nothing of its template.
+
+    Raises
+    ------
+    ValueError
+        If no query that took long enough has a complete run of another plan.
+    """
+    pairs = pairs.only(pairs.default_s >= LEAST_S)
+    dear = _told(pairs) & (pairs.default_s >= LEAST_ACTED_S)
+    if not dear.any():
+        raise ValueError(
+            f"no query whose own plan takes {LEAST_ACTED_S * 1e3:g} ms or more has a complete run of another "
+            "plan"
+        )
+    vectors = rank_vectors(pairs.vectors)
+    predicted = np.zeros(len(vectors))
+    for test in held_out(pairs.templates, seed, ROUNDS):
+        predicted[test] = _ensemble(pairs, ~test, watch, seed).predict(vectors[test])
+    predicted += cost_says(pairs.vectors, SHARE)
+    judged = Judged.of(pairs.only(dear), predicted[dear])
+    harm = np.array([judged.harmed(judged.acting(level)) for level in LEVELS], np.float64)
+    boldest = boldest_setting(harm, judged.templates, HARMED, confidence=CONFIDENCE)
+    return HeldOut(pairs, predicted, dear, judged, harm, boldest)
+
+
 def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
     """ln(time of a plan / time of the engine's own plan), from their difference.
 
@@ -70,35 +131,13 @@ def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
     ValueError
         If no query that took long enough has a complete run of another plan.
     """
-    pairs = pairs.only(pairs.default_s >= LEAST_S)
-    # A run that was stopped early says neither that its plan is better nor that it is worse.
-    told = ~pairs.cut | (pairs.log_ratio > math.log(BUDGET))
-    dear = told & (pairs.default_s >= LEAST_ACTED_S)
-    if not dear.any():
-        raise ValueError(
-            f"no query whose own plan takes {LEAST_ACTED_S * 1e3:g} ms or more has a complete run of another "
-            "plan"
-        )
-    target = np.clip(pairs.log_ratio, -MOST_RATIO, WORST_RATIO)
-    every = np.ones(len(target), np.bool_)
-    vectors = rank_vectors(pairs.vectors)
-
-    def fit(rows: Flags) -> Ensemble:
-        return _together(
-            _fit(pairs, target, rows, watch, seed), _fit_plans(pairs, rows & told, rows, watch, seed)
-        )
-
-    predicted = np.zeros(len(target))
-    for test in held_out(pairs.templates, seed, ROUNDS):
-        predicted[test] = fit(~test).predict(vectors[test])
-    predicted += cost_says(pairs.vectors, SHARE)
-    judged = Judged.of(pairs.only(dear), predicted[dear])
-    harm = np.array([judged.harmed(judged.acting(level)) for level in LEVELS], np.float64)
-    boldest = boldest_setting(harm, judged.templates, HARMED, confidence=CONFIDENCE)
+    found = held_out_choices(pairs, watch, seed)
+    pairs, judged, harm, boldest = found.pairs, found.judged, found.harm, found.boldest
+    target = _target(pairs)
     cost = pairs.vectors[:, PAIR_COLUMNS.index("delta_cost")]
-    by_cost = Judged.of(pairs.only(dear), cost[dear])
+    by_cost = Judged.of(pairs.only(found.dear), cost[found.dear])
     metrics = {
-        "rank_correlation": rank_correlation(predicted, target),
+        "rank_correlation": rank_correlation(found.predicted, target),
         "cost_rank_correlation": rank_correlation(cost, target),
         "r_oracle": judged.ratio(judged.fastest),
         "r_preferred": judged.ratio(judged.preferred),
@@ -111,7 +150,7 @@ def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
     }
     calibration: dict[str, float] = {}
     if boldest is not None:
-        acting = judged.acting(LEVELS[boldest])
+        acting = found.acting
         metrics["r_chosen"] = judged.ratio(acting)
         metrics["acted"] = float((acting >= 0).mean())
         metrics["harmed"] = float(harm[boldest].mean())
@@ -126,8 +165,8 @@ def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
     calibration["allowed"] = support.allowed
     return Fitted(
         "ranker",
-        fit(every),
-        vectors,
+        _ensemble(pairs, np.ones(len(target), np.bool_), watch, seed),
+        rank_vectors(pairs.vectors),
         RANK_COLUMNS,
         len(target),
         len(np.unique(pairs.templates)),
@@ -136,6 +175,25 @@ def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
         refused=_refusal(metrics, boldest),
         least=dict(zip(PAIR_COLUMNS, support.least.tolist(), strict=True)),
         most=dict(zip(PAIR_COLUMNS, support.most.tolist(), strict=True)),
+    )
+
+
+def _target(pairs: Pairs) -> Floats:
+    target: Floats = np.clip(pairs.log_ratio, -MOST_RATIO, WORST_RATIO)
+    return target
+
+
+def _told(pairs: Pairs) -> Flags:
+    """A run that was stopped early says neither that its plan is better nor that it is worse."""
+    told: Flags = ~pairs.cut | (pairs.log_ratio > math.log(BUDGET))
+    return told
+
+
+def _ensemble(pairs: Pairs, rows: Flags, watch: Watch, seed: int) -> Ensemble:
+    """Fitted on some of the pairs."""
+    return _together(
+        _fit(pairs, _target(pairs), rows, watch, seed),
+        _fit_plans(pairs, rows & _told(pairs), rows, watch, seed),
     )
 
 
@@ -205,6 +263,7 @@ class Judged:
 
     Attributes
     ----------
+    pairs : Pairs
     preferred, fastest : int64 arrays, shape (q,)
         The pair that is predicted to be fastest, and the one that is; -1 where that is the engine's own plan.
     scores : float64 array, shape (q,)
@@ -213,7 +272,7 @@ class Judged:
     """
 
     def __init__(self, pairs: Pairs, predicted: Floats, members: list[Integers]) -> None:
-        self._pairs, self._predicted, self._members = pairs, predicted, members
+        self.pairs, self._predicted = pairs, predicted
         firsts = np.array([own[predicted[own].argmin()] for own in members], np.int64)
         self._firsts = firsts
         self.templates = pairs.templates[firsts]
@@ -247,19 +306,19 @@ class Judged:
 
     def harmed(self, chosen: Integers) -> Flags:
         """Which queries get slower than the budget allows."""
-        ratio = np.where(chosen >= 0, self._pairs.log_ratio[chosen], 0.0)
+        ratio = np.where(chosen >= 0, self.pairs.log_ratio[chosen], 0.0)
         lost_s = self.default_s * np.expm1(ratio)
         beyond: Flags = (ratio > math.log(BUDGET)) & (lost_s > NOTICED_S)
         return beyond
 
     def within(self, chosen: Integers, factor: float) -> Flags:
         """Which queries take at most so many times what their fastest plan takes, noise and all."""
-        taken = np.where(chosen >= 0, self._pairs.log_ratio[chosen], 0.0)
-        best = np.where(self.fastest >= 0, self._pairs.log_ratio[self.fastest], 0.0)
+        taken = np.where(chosen >= 0, self.pairs.log_ratio[chosen], 0.0)
+        best = np.where(self.fastest >= 0, self.pairs.log_ratio[self.fastest], 0.0)
         near: Flags = taken <= best + math.log(factor)
         return near
 
     def ratio(self, chosen: Integers) -> float:
         """Σ time over that of the engine's own plans."""
-        ratio = np.exp(np.where(chosen >= 0, self._pairs.log_ratio[chosen], 0.0))
+        ratio = np.exp(np.where(chosen >= 0, self.pairs.log_ratio[chosen], 0.0))
         return float((self.default_s * ratio).sum() / self.default_s.sum())

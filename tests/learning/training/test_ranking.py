@@ -21,6 +21,7 @@ def judged(log_ratios: list[list[float]], predicted: list[list[float]]) -> Judge
         np.ones(len(ratio)),
         queries,
         queries,
+        np.array([f"plan {number}" for number in range(len(ratio))]),
     )
     return Judged.of(pairs, np.concatenate([np.array(own) for own in predicted]))
 

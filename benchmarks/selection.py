@@ -1,0 +1,227 @@
+"""How near the chosen plan is to the best: held-out templates, judged by medians of repeated runs.
+
+Run ``python -m benchmarks.collecting STORE --repeats 4 --most 40`` first, then
+``python -m benchmarks.selection STORE``. Rankers choose for templates that they were trained without, as
+``godb-fast train`` judges them; ``--learn STORE`` adds runs to train on, of the same templates or others.
+
+The best of thirty plans by one run each is the luckiest, so that no choice could be near it: each plan's
+first run names the best, and all *later* runs, of which medians are taken, judge. Beside that stand the best
+by the later medians themselves (lucky, too, but less) and A/A: the engine's own plan against itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import MissingData, Options, Report
+from benchmarks.workloads import live_main
+from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.physical import PAIR_COLUMNS
+from godb_fast.learning.training.gathering import pairs_of
+from godb_fast.learning.training.ranking import LEAST_ACTED_S, HeldOut, Judged, held_out_choices
+from godb_fast.learning.training.trainers import Watch
+from godb_fast.store import PlanRun, SqliteStore
+
+#: The chosen plan takes at most so many times the best one's time, for at least this share of the queries.
+NEAR, SHARE = 1.1, 0.9
+OWN = ""
+
+
+@dataclass
+class Settings:
+    """What the command line says beside the common options."""
+
+    store: Path = Path()
+    learn: tuple[Path, ...] = ()
+    engine: str = "postgresql"
+
+
+SETTINGS = Settings()
+
+
+@dataclass(eq=False)
+class Repeated:
+    """The runs of one query's plans, each plan's in the order of time; a run that was cut is endless."""
+
+    runs: dict[str, list[float]] = field(default_factory=dict)
+
+    def first_s(self, plan: str) -> float:
+        """Its first run."""
+        return self.runs[plan][0]
+
+    def later_s(self, plan: str, *, again: bool = False) -> float:
+        """The median of its later runs; of what was clearly slower there are none, and the first one counts.
+
+        The engine's own plan runs twice in each pass, and ``again`` takes the second ones.
+        """
+        runs = self.runs[plan]
+        if plan == OWN:
+            runs = runs[again::2]
+        return statistics.median(runs[1:]) if len(runs) > 1 else runs[0]
+
+    @property
+    def known(self) -> bool:
+        """Whether there is something to choose from, and later runs to judge it by."""
+        return len(self.runs) > 1 and len(self.runs.get(OWN, ())) >= 4 and math.isfinite(self.later_s(OWN))
+
+    def fastest(self, *, later: bool) -> str:
+        """The plan that was fastest in its first run, or in the later ones."""
+        return min(self.runs, key=self.later_s if later else self.first_s)
+
+
+def run(options: Options, report: Report) -> None:
+    """Share of held-out queries whose chosen plan is within a tenth of the best, by choice."""
+    settings = SETTINGS
+    judged_runs = _read(settings.store, settings.engine)
+    runs = judged_runs + [each for path in settings.learn for each in _read(path, settings.engine)]
+    report.settings.update(
+        store=str(settings.store), learn=list(map(str, settings.learn)), engine=settings.engine
+    )
+    queries = repeated(judged_runs)
+    known = {name: query for name, query in queries.items() if query.known}
+    if not known:
+        raise MissingData(
+            f"{settings.store} holds no repeated runs of {settings.engine}: collect with --repeats"
+        )
+    names = list(dict.fromkeys((each.database, each.query) for each in runs))
+    choices: dict[str, list[dict[tuple[str, str], str]]] = {}
+    for seed in range(1 if options.quick else 3):
+        found = held_out_choices(pairs_of(runs), Watch(), seed)
+        for choice, chosen in _choices(found, names):
+            choices.setdefault(choice, []).append(chosen)
+    for title, least_s in (
+        (f"own plan of {LEAST_ACTED_S * 1e3:.0f} ms or more", LEAST_ACTED_S),
+        ("all queries", 0.0),
+    ):
+        part = {name: query for name, query in known.items() if query.later_s(OWN) >= least_s}
+        if part:
+            shares = _table(report, f"{settings.engine}, {title}: {len(part)} queries", part, choices)
+            report.floor(
+                f"{title}: gated choice within a tenth of the best",
+                shares["ensemble, gated"],
+                SHARE,
+                at_least=True,
+            )
+    report.note(
+        "queries with nothing to choose from are not among these; of those below 50 ms the gate chooses none"
+    )
+
+
+def repeated(runs: Sequence[PlanRun]) -> dict[tuple[str, str], Repeated]:
+    """The runs by query and plan; queries by their database and name."""
+    found: dict[tuple[str, str], Repeated] = {}
+    for each in runs:
+        query = found.setdefault((each.database, each.query), Repeated())
+        query.runs.setdefault(each.steering, []).append(math.inf if each.cut else each.seconds)
+    return found
+
+
+def _read(path: Path, engine: str) -> list[PlanRun]:
+    if not path.exists():
+        raise MissingData(f"there is no store {path}: python -m benchmarks.collecting {path} --repeats 4")
+    store = SqliteStore(path)
+    try:
+        return sorted(store.trials.runs(FEATURES_VERSION, engine, datetime.now(UTC)), key=lambda run: run.at)
+    finally:
+        store.close()
+
+
+def _choices(
+    found: HeldOut, names: Sequence[tuple[str, str]]
+) -> Iterator[tuple[str, dict[tuple[str, str], str]]]:
+    """What each way to choose chooses, by query; queries that are not named keep the engine's own plan."""
+    pairs = found.pairs.only(found.dear)
+    cost = pairs.vectors[:, PAIR_COLUMNS.index("delta_cost")]
+    by_cost = Judged.of(pairs, cost)
+    for name, judged, chosen in (
+        ("estimated cost", by_cost, by_cost.preferred),
+        ("ensemble", found.judged, found.judged.preferred),
+        ("ensemble, gated", found.judged, found.acting),
+    ):
+        yield (
+            name,
+            {names[judged.pairs.queries[at]]: str(judged.pairs.steerings[at]) for at in chosen[chosen >= 0]},
+        )
+
+
+def _table(
+    report: Report,
+    title: str,
+    queries: dict[tuple[str, str], Repeated],
+    choices: dict[str, list[dict[tuple[str, str], str]]],
+) -> dict[str, float]:
+    """One row for each way to choose; the share that is near the plan that was fastest in its first run."""
+    nothing: dict[tuple[str, str], str] = {}
+    rows: dict[str, list[dict[tuple[str, str], str]]] = {
+        "engine's own plan": [nothing],
+        **choices,
+        "fastest in its first run": [{name: query.fastest(later=False) for name, query in queries.items()}],
+        "fastest in the later runs": [{name: query.fastest(later=True) for name, query in queries.items()}],
+    }
+    shares = {}
+    for name, variants in rows.items():
+        columns: dict[str, list[float]] = {}
+        for chosen in variants:
+            for column, value in _figures(queries, chosen).items():
+                columns.setdefault(column, []).append(value)
+        means = {column: float(np.mean(values)) for column, values in columns.items()}
+        shares[name] = means["within_a_tenth"]
+        report.row(title, choice=name, **means)
+    again = [query.later_s(OWN, again=True) / query.later_s(OWN) for query in queries.values()]
+    near = float(np.mean([ratio <= NEAR for ratio in again]))
+    total = sum(query.later_s(OWN, again=True) for query in queries.values())
+    columns = dict.fromkeys(("of_best_later", "by_one_run"), math.nan)
+    ratio = total / sum(query.later_s(OWN) for query in queries.values())
+    report.row(
+        title, choice="A/A: own plan, beside itself", within_a_tenth=near, **columns, R=ratio, chosen=math.nan
+    )
+    return shares
+
+
+def _figures(
+    queries: dict[tuple[str, str], Repeated], chosen: dict[tuple[str, str], str]
+) -> dict[str, float]:
+    near, nearest, once, taken, own = [], [], [], 0.0, 0.0
+    for name, query in queries.items():
+        plan = chosen.get(name, OWN)
+        first, later = query.fastest(later=False), query.fastest(later=True)
+        near.append(query.later_s(plan) <= NEAR * query.later_s(first))
+        nearest.append(query.later_s(plan) <= NEAR * query.later_s(later))
+        once.append(query.first_s(plan) <= NEAR * query.first_s(first))
+        taken += query.later_s(plan)
+        own += query.later_s(OWN)
+    return {
+        "within_a_tenth": float(np.mean(near)),
+        "of_best_later": float(np.mean(nearest)),
+        "by_one_run": float(np.mean(once)),
+        "R": taken / own,
+        "chosen": float(np.mean([name in chosen and chosen[name] != OWN for name in queries])),
+    }
+
+
+def _extend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=Path, metavar="STORE", help="what benchmarks.collecting --repeats kept")
+    parser.add_argument(
+        "--learn", type=Path, action="append", default=[], metavar="STORE", help="more to train on"
+    )
+    parser.add_argument(
+        "--engine", choices=("duckdb", "postgresql"), default="postgresql", help="(postgresql)"
+    )
+
+
+def _configure(parsed: argparse.Namespace) -> None:
+    global SETTINGS
+    SETTINGS = Settings(parsed.store, tuple(parsed.learn), parsed.engine)
+
+
+if __name__ == "__main__":
+    sys.exit(live_main("selection", run, extend=_extend, configure=_configure))
