@@ -82,6 +82,9 @@ def test_without_repeated_runs_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(selection, "SETTINGS", selection.Settings(tmp_path / "store.sqlite"))
     with pytest.raises(MissingData, match=r"benchmarks\.collecting"):
         selection.run(Options(), Report("selection"))
-    SqliteStore(tmp_path / "store.sqlite").close()
+    store = SqliteStore(tmp_path / "store.sqlite")
+    now, vector = datetime.now(UTC), np.ones(len(PHYSICAL_COLUMNS))
+    store.trials.keep(FEATURES_VERSION, [PlanRun("postgresql", "d", "q", 1, "", vector, 0.1, False, now)])
+    store.close()
     with pytest.raises(MissingData, match="no repeated runs"):
         selection.run(Options(), Report("selection"))
