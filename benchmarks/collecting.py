@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.clocks import ProcessorClock, WallClock, alone
 from benchmarks.common import MissingData, Options
 from benchmarks.loading import TUNED, tell
 from benchmarks.workloads import Loaded, Wanted, load
@@ -41,6 +42,7 @@ from godb_fast.store import PlanRun, SqliteStore
 
 WORKLOADS = ("demo-full", "tpch", "tpcds")
 SITE = "demo"
+Clock = WallClock | ProcessorClock
 #: Candidates of a query that run, the engine's own plan apart.
 MOST_CANDIDATES = 12
 #: A plan may take so many times the engine's own, and a moment.
@@ -98,15 +100,17 @@ def _workload(
     end = time.monotonic() + settings.limit_s
     source, recorded = random.Random(seed), 0
     source.shuffle(queries)
-    engine = open_engine(loaded.url)
+    postgres = settings.engine == "postgres"
+    engine = open_engine(alone(loaded.url) if postgres and settings.processor else loaded.url)
     try:
         _limit(engine, settings.threads)
+        clock = ProcessorClock(engine) if settings.processor else WallClock()
         for number, query in enumerate(queries):
             if time.monotonic() > end:
                 tell(f"the time of {settings.limit_s:.0f} s is over; queries that did not run are left out")
                 break
             trials = Trials(engine, f"{workload} {query.name} {seed}-{number}")
-            for observation, vector in _runs(engine, query, source, settings, trials):
+            for observation, vector in _runs(engine, query, source, settings, clock, trials):
                 store.record(Decision(observation.fingerprint, "", engine=engine.name), observation)
                 if vector is not None:
                     # Described before anything ran, kept as of then.
@@ -152,7 +156,12 @@ class Trials:
 
 
 def _runs(
-    engine: Engine, query: LiveQuery, source: random.Random, settings: Settings, trials: Trials
+    engine: Engine,
+    query: LiveQuery,
+    source: random.Random,
+    settings: Settings,
+    clock: Clock,
+    trials: Trials,
 ) -> Iterator[tuple[Observation, Any]]:
     subject = examine(engine, query)
     if not isinstance(subject, Subject):
@@ -186,7 +195,7 @@ def _runs(
         source.shuffle(turns)
         for entry in turns:
             timeout_s = min(cap_s, ALLOWANCE * own_s + LEAST_S)
-            yield from _run(engine, subject, entry, describe, timeout_s, settings.processor, trials)
+            yield from _run(engine, subject, entry, describe, timeout_s, clock, trials)
         took = trials.fastest()
         best_s = min(took.values(), default=0.0)
         plans = [entry for entry in plans if took.get(entry.steering.key, math.inf) <= CLEARLY * best_s]
@@ -198,7 +207,7 @@ def _run(
     entry: Candidate,
     describe: _Describer,
     timeout_s: float,
-    processor: bool,
+    clock: Clock,
     trials: Trials,
 ) -> Iterator[tuple[Observation, Any]]:
     common: dict[str, Any] = {
@@ -208,7 +217,7 @@ def _run(
         "engine_version": engine.version,
         "database": engine.environment(),
     }
-    begun = time.process_time()
+    clock.start()
     try:
         result = engine.run(entry.rendered, timeout_s=timeout_s, profile=True)
     except QueryTimeout:
@@ -217,8 +226,7 @@ def _run(
         return
     except EngineError:
         return
-    taken_s = time.process_time() - begun if processor else result.latency_ms / 1e3
-    trials.ran(subject, entry, max(taken_s, 1e-6))
+    trials.ran(subject, entry, clock.seconds(result))
     plan = result.plan
     vector = (
         None if plan is None else describe(engine.default_trees(subject.template, plan, subject.literals))
@@ -290,14 +298,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--processor-time",
         action="store_true",
-        help="what plans take is processor time of this process, for DuckDB on a busy machine",
+        help="what plans take is the processor's time, for busy machines; PostgreSQL gets no workers",
     )
     parser.add_argument("--share", type=float, help="of the heaviest account of the demo's site")
     parser.add_argument("--data", type=Path, metavar="DIR", help="default: GODB_FAST_BENCH_DATA")
     parser.add_argument("--seed", type=int, default=1)
     parsed = parser.parse_args(arguments)
-    if parsed.processor_time and parsed.engine != "duckdb":
-        parser.error("--processor-time is for DuckDB: PostgreSQL works in processes of its own")
     named = parsed.data or os.environ.get("GODB_FAST_BENCH_DATA") or None
     settings = Settings(
         parsed.store, parsed.engine, parsed.workloads, parsed.scale, parsed.rounds, parsed.limit, parsed.cap,
