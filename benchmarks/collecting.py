@@ -126,10 +126,8 @@ def _workload(
 
 def _limit(engine: Engine, threads: int | None) -> None:
     """How many threads an engine in this process may use."""
-    if threads is None:
+    if threads is None or not isinstance(engine, DuckDBEngine):
         return
-    if not isinstance(engine, DuckDBEngine):
-        raise GodbError("--threads is for DuckDB; of PostgreSQL the server decides")
     engine.call(lambda: engine.driver_connection.execute(f"SET threads = {int(threads)}"))
 
 
@@ -304,6 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, metavar="DIR", help="default: GODB_FAST_BENCH_DATA")
     parser.add_argument("--seed", type=int, default=1)
     parsed = parser.parse_args(arguments)
+    if parsed.threads is not None and parsed.engine != "duckdb":
+        parser.error("--threads is for DuckDB; of PostgreSQL the server decides")
     named = parsed.data or os.environ.get("GODB_FAST_BENCH_DATA") or None
     settings = Settings(
         parsed.store, parsed.engine, parsed.workloads, parsed.scale, parsed.rounds, parsed.limit, parsed.cap,
