@@ -116,7 +116,8 @@ def run(options: Options, report: Report) -> None:
                 at_least=True,
             )
     report.note(
-        "queries with nothing to choose from are not among these; of those below 50 ms the gate chooses none"
+        "queries with nothing to choose from are not among these; below 10 ms nothing is predicted, and of queries "
+        "whose own plan takes less than 50 ms the gate chooses none"
     )
 
 
@@ -141,12 +142,11 @@ def _read(path: Path, engine: str) -> list[PlanRun]:
 
 def _choices(found: HeldOut, names: Sequence[Name]) -> Iterator[tuple[str, dict[Name, str]]]:
     """What each way to choose chooses, by query; queries that are not named keep the engine's own plan."""
-    pairs = found.pairs.only(found.dear)
-    cost = pairs.vectors[:, PAIR_COLUMNS.index("delta_cost")]
-    by_cost = Judged.of(pairs, cost)
+    by_cost = Judged.of(found.pairs, found.pairs.vectors[:, PAIR_COLUMNS.index("delta_cost")])
+    ranked = Judged.of(found.pairs, found.predicted)
     for name, judged, chosen in (
         ("estimated cost", by_cost, by_cost.preferred),
-        ("ensemble", found.judged, found.judged.preferred),
+        ("ensemble", ranked, ranked.preferred),
         ("ensemble, gated", found.judged, found.acting),
     ):
         yield (
