@@ -116,8 +116,8 @@ def run(options: Options, report: Report) -> None:
                 at_least=True,
             )
     report.note(
-        "queries with nothing to choose from are not among these; below 10 ms nothing is predicted, and of queries "
-        "whose own plan takes less than 50 ms the gate chooses none"
+        "queries with nothing to choose from are not among these; below 10 ms nothing is predicted, and of "
+        "queries whose own plan takes less than 50 ms the gate chooses none"
     )
 
 
