@@ -27,7 +27,14 @@ from benchmarks.workloads import live_main
 from godb_fast.learning.features import FEATURES_VERSION
 from godb_fast.learning.physical import PAIR_COLUMNS
 from godb_fast.learning.training.gathering import pairs_of
-from godb_fast.learning.training.ranking import LEAST_ACTED_S, HeldOut, Judged, held_out_choices
+from godb_fast.learning.training.ranking import (
+    COST_SHARE,
+    COST_SHARES,
+    LEAST_ACTED_S,
+    HeldOut,
+    Judged,
+    held_out_choices,
+)
 from godb_fast.learning.training.trainers import Watch
 from godb_fast.store import PlanRun, SqliteStore
 
@@ -99,7 +106,8 @@ def run(options: Options, report: Report) -> None:
     names = list(dict.fromkeys((each.database, each.query) for each in runs))
     choices: dict[str, list[dict[Name, str]]] = {}
     for seed in range(1 if options.quick else 3):
-        found = held_out_choices(pairs_of(runs), Watch(), seed)
+        share = COST_SHARES.get(settings.engine, COST_SHARE)
+        found = held_out_choices(pairs_of(runs), Watch(), seed, share)
         for choice, chosen in (*_choices(found, names), *_measured(found, names, known)):
             choices.setdefault(choice, []).append(chosen)
     for title, least_s in (

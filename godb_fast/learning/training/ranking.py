@@ -1,8 +1,9 @@
 """The ranker: what a plan will take beside the engine's own, and how sure one must be to act on it.
 
 Three have an equal say: a forest that reads pairs and predicts their ratio, a forest that predicts the time
-of a plan by itself (of both plans of a pair), and the engine's estimated cost. Each errs in its own way: on
-held-out templates of PostgreSQL, the gate lets twice as many plans pass behind all three as behind the first.
+of a plan by itself (of both plans of a pair), and the engine's estimated cost, if it tells one. Each errs in
+its own way: on held-out templates of PostgreSQL, the gate lets twice as many plans pass behind all three as
+behind the first.
 
 It is judged on templates that it was fitted without. Acting means: the plan that is predicted to be fastest
 runs, if its conformal bound lies within the budget. The level at which bounds are asked for is the least one
@@ -41,8 +42,10 @@ RANKER: Final = Shape(300, 4, rate=0.03)
 PLAN: Final = Shape(200, 4, rate=0.06)
 #: Each template is held out once, however many there are: the rule is judged query by query.
 ROUNDS: Final = 4
-#: The say of each of the three.
-SHARE: Final = 1.0 / 3.0
+#: The say of estimated cost; the forests share the rest.
+COST_SHARE: Final = 1.0 / 3.0
+#: By engine, where it is another. DuckDB tells no costs: of what is made of its rows the forests know better.
+COST_SHARES: Final = {"duckdb": 0.0}
 #: Queries whose own plan takes less say more of the clock than of plans.
 LEAST_S: Final = 0.01
 #: A plan that is faster or slower by more than this log ratio is as good or bad as one by this.
@@ -97,8 +100,13 @@ class HeldOut:
         return self.judged.acting(LEVELS[self.boldest])
 
 
-def held_out_choices(pairs: Pairs, watch: Watch, seed: int) -> HeldOut:
+def held_out_choices(pairs: Pairs, watch: Watch, seed: int, cost_share: float = COST_SHARE) -> HeldOut:
     """What would be chosen for each query by models that saw nothing of its template.
+
+    Parameters
+    ----------
+    cost_share : float
+        The say of estimated cost.
 
     Raises
     ------
@@ -115,23 +123,28 @@ def held_out_choices(pairs: Pairs, watch: Watch, seed: int) -> HeldOut:
     vectors = rank_vectors(pairs.vectors)
     predicted = np.zeros(len(vectors))
     for test in held_out(pairs.templates, seed, ROUNDS):
-        predicted[test] = _ensemble(pairs, ~test, watch, seed).predict(vectors[test])
-    predicted += cost_says(pairs.vectors, SHARE)
+        predicted[test] = _ensemble(pairs, ~test, watch, seed, cost_share).predict(vectors[test])
+    predicted += cost_says(pairs.vectors, cost_share)
     judged = Judged.of(pairs.only(dear), predicted[dear])
     harm = np.array([judged.harmed(judged.acting(level)) for level in LEVELS], np.float64)
     boldest = boldest_setting(harm, judged.templates, HARMED, confidence=CONFIDENCE)
     return HeldOut(pairs, predicted, dear, judged, harm, boldest)
 
 
-def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
+def ranker(pairs: Pairs, watch: Watch, seed: int, cost_share: float = COST_SHARE) -> Fitted:
     """ln(time of a plan / time of the engine's own plan), from their difference.
+
+    Parameters
+    ----------
+    cost_share : float
+        The say of estimated cost.
 
     Raises
     ------
     ValueError
         If no query that took long enough has a complete run of another plan.
     """
-    found = held_out_choices(pairs, watch, seed)
+    found = held_out_choices(pairs, watch, seed, cost_share)
     pairs, judged, harm, boldest = found.pairs, found.judged, found.harm, found.boldest
     target = _target(pairs)
     cost = pairs.vectors[:, PAIR_COLUMNS.index("delta_cost")]
@@ -158,14 +171,14 @@ def ranker(pairs: Pairs, watch: Watch, seed: int) -> Fitted:
         calibration = {
             "level": LEVELS[boldest],
             "scores": float(len(judged.scores)),
-            "cost_share": SHARE,
+            "cost_share": cost_share,
         }
         calibration |= {f"score_{at:03d}": value for at, value in enumerate(grid)}
     support = RangeTest.of(pairs.vectors, pairs.templates)
     calibration["allowed"] = support.allowed
     return Fitted(
         "ranker",
-        _ensemble(pairs, np.ones(len(target), np.bool_), watch, seed),
+        _ensemble(pairs, np.ones(len(target), np.bool_), watch, seed, cost_share),
         rank_vectors(pairs.vectors),
         RANK_COLUMNS,
         len(target),
@@ -189,11 +202,12 @@ def _told(pairs: Pairs) -> Flags:
     return told
 
 
-def _ensemble(pairs: Pairs, rows: Flags, watch: Watch, seed: int) -> Ensemble:
+def _ensemble(pairs: Pairs, rows: Flags, watch: Watch, seed: int, cost_share: float) -> Ensemble:
     """Fitted on some of the pairs."""
     return _together(
         _fit(pairs, _target(pairs), rows, watch, seed),
         _fit_plans(pairs, rows & _told(pairs), rows, watch, seed),
+        (1.0 - cost_share) / 2.0,
     )
 
 
@@ -247,13 +261,13 @@ def _fit_plans(pairs: Pairs, told: Flags, rows: Flags, watch: Watch, seed: int) 
     )
 
 
-def _together(of_pairs: Any, of_plans: Any) -> Ensemble:
+def _together(of_pairs: Any, of_plans: Any, share: float) -> Ensemble:
     count = len(PHYSICAL_COLUMNS)
     return Ensemble(
         (
-            Member(of_pairs, 0, 2 * count, SHARE),
-            Member(of_plans, 2 * count, count, SHARE),
-            Member(of_plans, count, count, -SHARE),
+            Member(of_pairs, 0, 2 * count, share),
+            Member(of_plans, 2 * count, count, share),
+            Member(of_plans, count, count, -share),
         )
     )
 

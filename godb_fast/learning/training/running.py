@@ -227,6 +227,7 @@ class _Job:
 
 def _jobs(found: Gathered, watch: Watch, seed: int) -> list[_Job]:
     runs, pairs, served = found.runs, found.pairs, found.served
+    share = ranking.COST_SHARES.get(found.engine, ranking.COST_SHARE)
     complete = served.fingerprints[~served.censored]
     return [
         _Job(
@@ -245,7 +246,7 @@ def _jobs(found: Gathered, watch: Watch, seed: int) -> list[_Job]:
             trainers.LEAST_PAIRS,
             ranking.RANKER.trees + ranking.PLAN.trees,
             ranking.ROUNDS,
-            partial(ranking.ranker, pairs, watch, seed),
+            partial(ranking.ranker, pairs, watch, seed, share),
         ),
         *(
             _Job(
