@@ -11,6 +11,7 @@ import pytest
 from correlated import QUERY, SKEWED, filled, skewed
 from learning.rankers import ranker
 
+from godb_fast.demo.site import QUERIES, load_site
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import InvalidInput, QueryTimeout
 from godb_fast.learning.models import ModelFolder
@@ -177,3 +178,22 @@ def test_duckdb_is_steered_to_another_join_order(tmp_path):
 def test_a_policy_names_what_there_is():
     with pytest.raises(InvalidInput, match="off, plans, rewrites"):
         Policy(untried="everything")
+
+
+def test_the_ranker_that_ships_finds_duckdb_s_rows_that_multiply(tmp_path):
+    import duckdb
+
+    path = tmp_path / "site.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        load_site(connection, share=0.01, scale=0.3, seed=7)
+    store = SqliteStore(tmp_path / "store.sqlite")
+    found = {}
+    with session(str(path), store, untried="rewrites", allowance=50.0) as steering:
+        for name in ("top users", "busiest posts", "active users by level"):
+            rows = [steering.execute(QUERIES[name]).fetchall() for _ in range(3)]
+            assert rows[1:] == rows[:1] * 2
+            found[name] = steering.optimize(QUERIES[name])
+    chosen = [decision for decision in found.values() if decision.steering.rewrites]
+    assert chosen
+    assert all(decision.models == ("duckdb-ranker/1",) for decision in chosen)
+    assert all(decision.reason.startswith("not verified: rewrite") for decision in chosen)
