@@ -40,6 +40,7 @@ from godb_fast.errors import (
 from godb_fast.knowledge import MAX_EXACT_LENGTH
 from godb_fast.optimizer import Optimizer, Policy, Prepared, pass_through
 from godb_fast.policy import check_mode
+from godb_fast.readiness import make_ready
 from godb_fast.result import Result
 from godb_fast.sql import fingerprint
 from godb_fast.steered import Steerer, ran_out_of_time
@@ -85,6 +86,8 @@ class Session(Steerer):
         self.mode = check_mode(mode or os.environ.get("GODB_FAST_MODE") or optimizer.policy.mode)
         self.timeout_s = _checked_timeout(timeout_s)
         self._closed = False
+        if self.mode in ("advise", "steer"):
+            make_ready(engine, optimizer.policy, optimizer.backend)
 
     # -- planning -----------------------------------------------------------------------------------
 

@@ -396,6 +396,21 @@ class KeepsComments(Protocol):
 
 
 @runtime_checkable
+class GetsReady(Protocol):
+    """An engine that loads something for its first statement, and can do so before."""
+
+    def get_ready(self) -> None:
+        """Load it; nothing is asked of a connection that is the caller's.
+
+        Raises
+        ------
+        EngineError
+            If the database cannot be asked.
+        """
+        ...
+
+
+@runtime_checkable
 class ChecksStatements(Protocol):
     """An engine that can also judge statements of which it gives no plan."""
 

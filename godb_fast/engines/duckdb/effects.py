@@ -125,6 +125,10 @@ class Judge:
             # A Python function under a built-in name is listed as internal.
             raise _Impure(f"{name}() has been replaced or extended on this connection")
 
+    def get_ready(self) -> None:
+        """Read which functions there are."""
+        self._overloads()
+
     def _overloads(self) -> dict[str, tuple[int, bool]]:
         instance = self._connection.instance
         stamp = None if instance is None else instance.catalog_changes

@@ -25,6 +25,7 @@ from godb_fast.engines.dependencies import Dependencies
 from godb_fast.engines.duckdb import effects, plans, quirks, trees
 from godb_fast.engines.duckdb.connection import Connection, kind_of_statement
 from godb_fast.engines.duckdb.dependencies import dependencies
+from godb_fast.engines.duckdb.functions import built_in_functions
 from godb_fast.engines.duckdb.instance import (
     JOIN_TREE_SETTINGS,
     TEMPORARY_FILES,
@@ -313,6 +314,15 @@ class DuckDBEngine:
         if self._statistics is None or self._statistics.schema is not schema:
             self._statistics = DuckDBStatistics(self._connection, schema, self._statistics)
         return self._statistics
+
+    def get_ready(self) -> None:
+        """Load DuckDB's list of functions, and a file's catalogue."""
+        built_in_functions()
+        # A database in memory has tables only after the first statement.
+        if self._connection.instance is not None and self._path != ":memory:":
+            self.schema()
+            self.environment()
+            self._effects.get_ready()
 
     def effects(self, sql: str) -> Effects:
         """Whether a statement only reads, and whether its answer is the same under every plan."""
