@@ -243,6 +243,8 @@ class Experience(Trying):
                     self.log_once("not_recorded", str(error))
         if self._untried is not None:
             self._untried.save()
+        if self._live is not None:
+            self._live.save()
 
     def _learn_costs(self, scope: Scope, observation: Observation) -> None:
         """Learn from an execution what its operators cost, if it was measured; takes some milliseconds."""

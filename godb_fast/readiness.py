@@ -14,14 +14,16 @@ from godb_fast.engines.base import Engine, GetsReady
 from godb_fast.policy import Policy
 from godb_fast.sql.parsing import parse_statement
 
-#: Kernels from a text to a decision.
+#: Kernels from a text to a decision, and those that learn from what came of it.
 _TOPICS: Final = (
     "assessment",
     "cardinality",
     "columns",
     "costing",
+    "drift",
     "enumeration",
     "extraction",
+    "features",
     "filters",
     "lexer",
     "plain",
@@ -32,6 +34,7 @@ _TOPICS: Final = (
 )
 _MODULES: Final = (
     "godb_fast.lessons",
+    "godb_fast.live_features",
     "godb_fast.recall",
     "godb_fast.rewriting",
     "godb_fast.sql.guards",
@@ -72,6 +75,7 @@ def make_ready(engine: Engine, policy: Policy, backend: str | None = None) -> No
         kernels(topic, backend)
     if policy.untried != "off":
         import_module("godb_fast.untried")
+        kernels("ensemble", backend)
         kernels("forest", backend)
     # The parser loads a dialect when it meets its first text.
     parse_statement("SELECT 1", engine.dialect)

@@ -43,11 +43,12 @@ from godb_fast.policy import check_mode
 from godb_fast.readiness import make_ready
 from godb_fast.result import Result
 from godb_fast.sql import fingerprint
-from godb_fast.steered import Steerer, ran_out_of_time
+from godb_fast.steered import Outlook, Steerer, ran_out_of_time
 
 if TYPE_CHECKING:
     from godb_fast.exploring.live import ExplorationReport
     from godb_fast.exploring.subjects import Subject
+    from godb_fast.live_features import Begun, LiveFeatures
     from godb_fast.logged import LearnedFromLog
 
 __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
@@ -86,8 +87,11 @@ class Session(Steerer):
         self.mode = check_mode(mode or os.environ.get("GODB_FAST_MODE") or optimizer.policy.mode)
         self.timeout_s = _checked_timeout(timeout_s)
         self._closed = False
+        self._live: LiveFeatures | None = None
         if self.mode in ("advise", "steer"):
             make_ready(engine, optimizer.policy, optimizer.backend)
+            # It reads the workload's history, so that this is known when statements come.
+            self._live = optimizer.live
 
     # -- planning -----------------------------------------------------------------------------------
 
@@ -186,35 +190,55 @@ class Session(Steerer):
                 result = self._run_default(prepared, sql, params, limit, cancel, form)
                 return self._finish(prepared, mode, result)
             outlook = self._outlook(sql, params, limit, mode == "steer")
-            prepared, fell_back, wasted_ms = outlook.prepared, outlook.refused, 0.0
-            if mode == "steer" and outlook.steers:
-                begun = time.perf_counter()
-                try:
-                    steered, fell_back = self._try_steered(outlook, limit, cancel, form)
-                except SchemaChanged as changed:
-                    self.optimizer.count("outdated")
-                    outlook = self._anew(sql, params, limit)
-                    prepared = outlook.prepared
-                    steered, fell_back = self._once_more(outlook, changed, limit, cancel, form)
-                if steered is not None:
-                    self.optimizer.count("steered")
-                    finished = self._finish(prepared, mode, steered, steered=True)
-                    if prepared.served is not None and prepared.served.choice is not None:
-                        self._consider(prepared, sql, steered.latency_ms, steered=True)
-                    return finished
-                wasted_ms = (time.perf_counter() - begun) * 1e3
-            begun = time.perf_counter()
+            live = self._live = self._live or self.optimizer.live
+            begun = None if live is None else live.begin(outlook.prepared)
             try:
-                result = self._run_default(prepared, sql, params, limit, cancel, form)
-            except QueryTimeout:
-                if mode == "steer":
-                    self._consider(prepared, sql, (time.perf_counter() - begun) * 1e3, cut=True)
-                raise
-            self.optimizer.saw_default(prepared, result)
-            finished = self._finish(prepared, mode, result, fell_back=fell_back, wasted_ms=wasted_ms)
+                return self._executed(outlook, begun, sql, params, mode, limit, cancel, form)
+            finally:
+                if live is not None:
+                    live.end(begun)
+
+    def _executed(
+        self,
+        outlook: Outlook,
+        begun: Begun | None,
+        sql: str,
+        params: Parameters,
+        mode: str,
+        limit: float | None,
+        cancel: CancelToken | None,
+        form: dict[str, Any],
+    ) -> Result:
+        """Run a statement as was decided: steered, if that may be, else under the engine's own plan."""
+        prepared, fell_back, wasted_ms = outlook.prepared, outlook.refused, 0.0
+        if mode == "steer" and outlook.steers:
+            started = time.perf_counter()
+            try:
+                steered, fell_back = self._try_steered(outlook, limit, cancel, form)
+            except SchemaChanged as changed:
+                self.optimizer.count("outdated")
+                outlook = self._anew(sql, params, limit)
+                prepared = outlook.prepared
+                steered, fell_back = self._once_more(outlook, changed, limit, cancel, form)
+            if steered is not None:
+                self.optimizer.count("steered")
+                finished = self._finish(prepared, mode, steered, begun, steered=True)
+                if prepared.served is not None and prepared.served.choice is not None:
+                    self._consider(prepared, sql, steered.latency_ms, steered=True)
+                return finished
+            wasted_ms = (time.perf_counter() - started) * 1e3
+        started = time.perf_counter()
+        try:
+            result = self._run_default(prepared, sql, params, limit, cancel, form)
+        except QueryTimeout:
             if mode == "steer":
-                self._consider(prepared, sql, result.latency_ms)
-            return finished
+                self._consider(prepared, sql, (time.perf_counter() - started) * 1e3, cut=True)
+            raise
+        self.optimizer.saw_default(prepared, result)
+        finished = self._finish(prepared, mode, result, begun, fell_back=fell_back, wasted_ms=wasted_ms)
+        if mode == "steer":
+            self._consider(prepared, sql, result.latency_ms)
+        return finished
 
     def run_default(
         self,
@@ -446,6 +470,7 @@ class Session(Steerer):
         prepared: Prepared,
         mode: str,
         result: EngineResult,
+        begun: Begun | None = None,
         *,
         steered: bool = False,
         fell_back: str | None = None,
@@ -472,6 +497,8 @@ class Session(Steerer):
         )
         if mode != "off":
             self._record(prepared, observation)
+            if self._live is not None and prepared.known is not None:
+                self._live.keep(self.engine, prepared, begun, observation)
             if result.latency_ms >= self.optimizer.policy.learn_from_ms and self._scope is not None:
                 self.optimizer.learn(self._scope, prepared, observation)
         return Result(result, prepared.decision if mode in ("advise", "steer") else None, observation)

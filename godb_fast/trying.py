@@ -14,7 +14,9 @@ from godb_fast.sql import fingerprint
 
 if TYPE_CHECKING:
     from godb_fast.background import Worker
+    from godb_fast.core import Template
     from godb_fast.learning.retraining import Retrainer
+    from godb_fast.live_features import LiveFeatures
     from godb_fast.store import Store
     from godb_fast.untried import Untried
 
@@ -35,6 +37,7 @@ class Trying:
         self._logged: set[str] = set()
         self._counters: dict[str, int] = {}
         self._untried: Untried | None = None
+        self._live: LiveFeatures | None = None
         self._retrainer = self._retraining() if self.policy.retrains else None
 
     # -- what nobody has tried ----------------------------------------------------------------------
@@ -102,6 +105,28 @@ class Trying:
             with self._lock:
                 self._untried = self._untried or made
         return self._untried
+
+    @property
+    def live(self) -> LiveFeatures | None:
+        """Describes statements as they run, for training; None without a store that keeps that."""
+        if self._live is None and self.store is not None:
+            self._live = self._describing()
+        return self._live
+
+    def _describing(self) -> LiveFeatures | None:
+        from godb_fast.live_features import LiveFeatures
+        from godb_fast.store import SqliteStore
+
+        if not isinstance(self.store, SqliteStore):
+            return None
+        worker = self.worker if self.policy.background else None
+        least_ms = self.policy.learn_from_ms
+        made = LiveFeatures(self.store, worker, least_ms, self._cluster, self.log_once, self.backend)
+        with self._lock:
+            return self._live or made
+
+    def _cluster(self, engine: Engine, template: Template) -> str | None:
+        return self.untried.gates.cluster(engine.name, engine.environment(), template)
 
     def _chosen(self, scope: Scope) -> frozenset[str]:
         """Templates for which models chose here, in whatever process."""

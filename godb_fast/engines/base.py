@@ -346,6 +346,21 @@ class TellsFacts(Protocol):
 
 
 @runtime_checkable
+class TellsLoad(Protocol):
+    """An engine whose server tells what it does now."""
+
+    def load(self) -> tuple[float | None, float | None]:
+        """The share of blocks that its cache held of late, and how many statements run; None: not told.
+
+        Raises
+        ------
+        EngineError
+            If the server cannot be asked.
+        """
+        ...
+
+
+@runtime_checkable
 class LooksFirst(Protocol):
     """An engine on which asking the server may get in the way of what its user is about to do."""
 

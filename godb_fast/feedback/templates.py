@@ -102,6 +102,15 @@ class TemplateFeedback:
             found[block.index] = np.exp(np.clip(lanes, 0.0, 600.0))
         return found
 
+    def told(self, literals: Sequence[Any], params: Parameters) -> dict[int, tuple[Floats, Floats]]:
+        """By how much each sub-plan of a block is corrected (ln), and how much evidence there is of it."""
+        found = {}
+        for block, _, query, log_rows in self._asked(literals, params):
+            estimated = np.ascontiguousarray(log_rows[:, 0])
+            corrected = self._corrections.correct(query, estimated)
+            found[block.index] = (corrected.log_rows - estimated, corrected.support)
+        return found
+
     def learn(self, observation: Observation, literals: Sequence[Any], params: Parameters) -> int:
         """Learn from one execution of the template; of how many sub-plans it showed the rows."""
         return self.teach(self.read(observation), literals, params)

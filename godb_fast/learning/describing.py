@@ -50,6 +50,7 @@ class PlanDescriber:
         plans: NDArray[np.void],
         estimates: RowEstimates,
         context: tuple[Floats, Floats, Floats] | None = None,
+        corrected: tuple[Floats, Floats] | None = None,
     ) -> Floats:
         """One row per plan, in the order of ``FEATURES``.
 
@@ -60,13 +61,15 @@ class PlanDescriber:
             Of the query; lane 0 is read.
         context : three float64 arrays, optional
             Features of sources ``system``, ``history`` and ``workload``; zeros without.
+        corrected : two float64 arrays, shape (S,), optional
+            By how much cardinality feedback corrects each sub-plan (ln), and how much evidence there is.
         """
         log_rows = estimates.log_rows[:, 0]
         log_table = self._log_table
         if self._any_derived:
             log_table = np.where(self._derived, log_rows, log_table)
         described = estimate_features(
-            np.minimum(log_rows - log_table, 0.0), log_table, estimates.log_distinct[:, 0]
+            np.minimum(log_rows - log_table, 0.0), log_table, estimates.log_distinct[:, 0], *(corrected or ())
         )
         return self._extractor.extract(plans, described, context)
 

@@ -62,13 +62,19 @@ class WorkloadHistory:
 
     def add(self, observation: Observation) -> bool:
         """Take in an execution; False if it says nothing."""
-        latency_ms = observation.latency_ms
-        if observation.outcome != "ok" or not math.isfinite(latency_ms) or latency_ms < 0:
+        if observation.outcome != "ok":
             return False
         at_s = observation.at.timestamp()
-        self._touch(self._queries, observation.fingerprint).add(math.log1p(latency_ms), at_s)
-        if observation.cluster is not None:
-            self._touch(self._clusters, observation.cluster).add(math.log1p(latency_ms), at_s)
+        return self.note(observation.fingerprint, observation.cluster, observation.latency_ms, at_s)
+
+    def note(self, fingerprint: int, cluster: str | None, latency_ms: float, at_s: float) -> bool:
+        """Take in a complete run, after all that came before it; False if its time is absurd."""
+        if not math.isfinite(latency_ms) or latency_ms < 0:
+            return False
+        log_ms = math.log1p(latency_ms)
+        self._touch(self._queries, fingerprint).add(log_ms, at_s)
+        if cluster is not None:
+            self._touch(self._clusters, cluster).add(log_ms, at_s)
         return True
 
     def _touch(self, entries: OrderedDict[Key, _Entry], key: Key) -> _Entry:

@@ -7,6 +7,7 @@ known.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -61,14 +62,25 @@ class FeatureStore(Table):
         InvalidInput
             If the vector is not one row of finite numbers, or ``at`` has no time zone.
         """
-        row = np.asarray(vector, np.float64)
-        if row.ndim != 1 or not np.isfinite(row).all():
-            raise InvalidInput(f"a feature vector is one row of finite numbers, not of shape {row.shape}")
+        self.keep_all(version, [(execution_id, at, vector)])
+
+    def keep_all(self, version: int, rows: Sequence[tuple[str, datetime, Floats]]) -> None:
+        """As :meth:`keep`, of several executions: ids, when their vectors were served, and these."""
+        written = []
+        for execution_id, at, vector in rows:
+            row = np.asarray(vector, np.float64)
+            if row.ndim != 1 or not np.isfinite(row).all():
+                raise InvalidInput(f"a feature vector is one row of finite numbers, not of shape {row.shape}")
+            written.append((execution_id, utc(at), version, row.astype(STORED).tobytes()))
+        if not written:
+            return
         with self._using() as connection:
-            connection.execute(
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(
                 "INSERT OR IGNORE INTO features (execution_id, at, version, vector) VALUES (?, ?, ?, ?)",
-                (execution_id, utc(at), version, row.astype(STORED).tobytes()),
+                written,
             )
+            connection.execute("COMMIT")
 
     def training(self, version: int, until: datetime, limit: int = -1) -> TrainingRows:
         """What could be learned from by a moment: vectors of one version whose outcomes were known by then.
@@ -104,6 +116,18 @@ class FeatureStore(Table):
             tuple(row[6] for row in rows),
             tuple(row[7] for row in rows),
         )
+
+    def past(self, limit: int) -> list[tuple[int, str | None, float, float]]:
+        """The newest complete runs, the oldest first: fingerprint, cluster, ms, seconds since 1970."""
+        if not self.path.exists():
+            return []
+        with self._using() as connection:
+            rows: list[tuple[int, str | None, float, str]] = connection.execute(
+                "SELECT fingerprint, cluster, latency_ms, at FROM observations "
+                "WHERE outcome = 'ok' AND fell_back IS NULL ORDER BY at DESC LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return [(*run, datetime.fromisoformat(at).timestamp()) for *run, at in reversed(rows)]
 
     def forget(self, before: datetime | None = None) -> int:
         """Delete vectors (those older than a moment); how many."""

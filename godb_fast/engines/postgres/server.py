@@ -13,6 +13,7 @@ from godb_fast.engines.postgres.connection import Connection
 from godb_fast.engines.postgres.dependencies import dependencies
 from godb_fast.engines.postgres.environment import SETTINGS, Environment
 from godb_fast.engines.postgres.facts import facts
+from godb_fast.engines.postgres.load import LoadProbe
 from godb_fast.engines.postgres.opening import Opener
 from godb_fast.engines.postgres.settings import SteeringSettings
 from godb_fast.engines.postgres.statements import reads
@@ -43,6 +44,7 @@ class Server:
         self._schema: tuple[str, catalogue.PostgresSchema] | None = None
         self._statistics: PostgresStatistics | None = None
         self._epochs = catalogue.Epochs()
+        self._load = LoadProbe()
         #: Round trips that the last validation of an epoch took beyond the statement's own.
         self.further_looks = 0
         # Asked for now, so that merely observing somebody's statements asks for nothing.
@@ -81,6 +83,15 @@ class Server:
         settings = self.steering_settings()
         pooled = self._opener is not None and self._opener.pooled
         return facts(self._connection.ask, settings, hints=self._hints, pooled=pooled)
+
+    def load(self) -> tuple[float | None, float | None]:
+        """Share of blocks that the cache held since the last look, and other statements that run now.
+
+        A caller's own connection is not asked.
+        """
+        if self._opener is None:
+            return None, None
+        return self._load.look(self._connection.ask)
 
     def environment(self) -> str:
         """Database, search path, role and a hash of the settings that may change results.
