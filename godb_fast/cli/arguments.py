@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from godb_fast import __version__
@@ -13,6 +14,7 @@ from godb_fast.cli.bench import bench
 from godb_fast.cli.costs import costs
 from godb_fast.cli.explore import explore
 from godb_fast.cli.export import export
+from godb_fast.cli.features import features
 from godb_fast.cli.models import models
 from godb_fast.cli.profile import profile
 from godb_fast.cli.slow import slow
@@ -44,6 +46,14 @@ def _number(kind: type, least: float, above: bool = False) -> Callable[[str], An
         return value
 
     return parse
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no moment, such as 2026-01-31T18:00") from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -395,6 +405,24 @@ def parser() -> argparse.ArgumentParser:
     )
     known.add_argument("target", metavar="STORE", nargs="?", help="a store's file (default: --store)")
     known.add_argument("--json", action="store_true", help="as JSON")
+
+    described = add(
+        "features",
+        "show whether what models of times read is sound: ranges, constant and leaking columns, drift",
+        "  godb-fast features\n  godb-fast features shop-store.sqlite --since 2026-01-31 --all\n\n"
+        "Sessions keep a vector of each statement that takes long, as it was when the statement began.\n"
+        "Exit code 1: columns are not numbers, out of their range, or leak the outcome.",
+        features,
+    )
+    described.add_argument("target", metavar="STORE", nargs="?", help="a store's file (default: --store)")
+    described.add_argument(
+        "--since",
+        type=_moment,
+        metavar="MOMENT",
+        help="compare what came since (UTC) with what came before (the newer half with the older)",
+    )
+    described.add_argument("--all", action="store_true", help="all features, with least, median and most")
+    described.add_argument("--json", action="store_true", help="as JSON")
 
     info = add(
         "info",

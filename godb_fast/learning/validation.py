@@ -17,7 +17,8 @@ Floats = NDArray[np.float64]
 DRIFTED: Final = 0.25
 #: Rank correlation with the target beyond which a single column is taken to be the target itself.
 LEAKING: Final = 0.999
-_BINS: Final = 10
+#: Deciles; each side of a comparison needs twice as many rows.
+BINS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,9 @@ def drifted_columns(before: Floats, now: Floats, limit: float = DRIFTED) -> list
     four sigma reach (one table has many columns) is noise, whatever ``limit`` says.
     """
     one, two = _checked(before), _checked(now)
-    if min(len(one), len(two)) < 2 * _BINS:
+    if min(len(one), len(two)) < 2 * BINS:
         return []
-    freedom = _BINS - 1
+    freedom = BINS - 1
     spread = 2.0 / (9.0 * freedom)
     # Wilson and Hilferty's approximation of the quantile.
     noise = (1.0 / len(one) + 1.0 / len(two)) * freedom * (1.0 - spread + 4.0 * spread**0.5) ** 3
@@ -129,7 +130,7 @@ def drifted_columns(before: Floats, now: Floats, limit: float = DRIFTED) -> list
 
 def stability_index(before: Floats, now: Floats) -> float:
     """Population stability index of two samples; 0 if they are alike."""
-    cuts = np.unique(np.quantile(before, np.linspace(0, 1, _BINS + 1)[1:-1]))
+    cuts = np.unique(np.quantile(before, np.linspace(0, 1, BINS + 1)[1:-1]))
     # Half a row in each bin, so that empty ones do not make it infinite.
     expected, actual = (
         (np.bincount(_bins(cuts, values), minlength=2 * len(cuts) + 1) + 0.5)

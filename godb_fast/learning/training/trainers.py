@@ -14,6 +14,7 @@ from godb_fast.learning.features import FEATURES
 from godb_fast.learning.pipelines import PIPELINE_COLUMN, PIPELINE_COLUMNS, plan_seconds
 from godb_fast.learning.training.gathering import PlanRuns
 from godb_fast.learning.training.splitting import out_of_fold, q_errors, rank_correlation, residuals
+from godb_fast.learning.validation import leaking_columns
 from godb_fast.store import TrainingRows
 
 Floats = NDArray[np.float64]
@@ -212,6 +213,10 @@ def quantile(rows: TrainingRows, level: float, watch: Watch, seed: int) -> Fitte
         predicted: Floats = fitted.predict(vectors[test])
         return predicted
 
+    leaks = leaking_columns(vectors, truth)
+    if leaks:
+        named = ", ".join(sorted(each.feature for each in leaks))
+        raise ValueError(f"{named} orders executions as their time does: it was not known when they began")
     judged, predicted = out_of_fold(templates, seed, len(vectors), predict)
     below = truth[judged] - predicted
     guess = truth[judged] - float(np.quantile(truth, level))

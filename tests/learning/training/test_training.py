@@ -23,7 +23,7 @@ from godb_fast.engines.base import Rendered
 from godb_fast.engines.duckdb import DuckDBEngine
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import InvalidInput, MissingDependency, ModelRefused
-from godb_fast.learning.features import FEATURES, FEATURES_VERSION
+from godb_fast.learning.features import COLUMN, FEATURES, FEATURES_VERSION
 from godb_fast.learning.models import Model, ModelFolder
 from godb_fast.learning.models import folder as folders
 from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors, rank_vectors
@@ -33,7 +33,7 @@ from godb_fast.learning.training.exporting import export
 from godb_fast.learning.training.gathering import gather, same_database
 from godb_fast.learning.training.ranking import ranker
 from godb_fast.learning.training.splitting import held_out, out_of_fold
-from godb_fast.learning.training.trainers import Watch, latency
+from godb_fast.learning.training.trainers import Watch, latency, quantile
 from godb_fast.store import SqliteStore
 
 NAMES = {"duckdb-latency", "duckdb-ranker", "duckdb-p10", "duckdb-p50", "duckdb-p90"}
@@ -153,6 +153,13 @@ def test_poisoned_executions_teach_nothing_and_are_counted(tmp_path: Path, drawn
     )
     assert same_database("h:1/d role=a search_path=x settings=2", "h:1/d role=b search_path=y settings=1")
     assert not same_database("h:1/d role=a search_path=x", "h:1/e role=a search_path=x")
+
+
+def test_a_column_that_is_the_outcome_is_not_learned_from(drawn: Path) -> None:
+    served = gather(SqliteStore(drawn), "duckdb").served
+    served.vectors[:, COLUMN["past_latency"]] = np.log1p(served.latencies_ms)
+    with pytest.raises(ValueError, match="past_latency orders executions as their time does"):
+        quantile(served, 0.5, Watch(), 0)
 
 
 def test_too_little_is_said_and_nothing_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
