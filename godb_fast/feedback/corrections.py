@@ -11,11 +11,12 @@ evidence it has (a weighted mean in which the former source counts as ``kappa`` 
    and over the share of literals in common; a broad kernel first, a narrow one on top of it;
 4. the *same literals*: what was observed then.
 
-A corrected sub-plan beside an optimistic unseen one looks dear, and the search would run into the unseen.
-:attr:`Corrected.guarded` is the answer: sub-plans without evidence are charged with the surprise that
-unsupported sub-plans of that size showed before (its mean and some standard deviations), unless the default
-plan uses them. That margin shrinks with the executions of the whole query's shape, so that its own feedback
-explores, while a query that was never seen leaves the default plan only for what is well supported.
+A corrected sub-plan beside an optimistic unseen one looks dear, and the search would run into the unseen. So
+sub-plans without evidence get half of the surprise that unsupported ones of that size showed in the mean:
+half, because plans that run are those that looked cheap, and surprise more than others would.
+:attr:`Corrected.guarded` also charges some standard deviations, unless the default plan uses the sub-plan.
+That margin shrinks with the executions of the whole query's shape, so that its own feedback explores, while
+a query that was never seen leaves the default plan only for what is well supported.
 
 Old evidence fades exponentially; a repeated sub-plan whose rows moved fourfold ages its shape at once;
 another epoch of the database forgets everything.
@@ -64,8 +65,8 @@ class Tuning:
         Standard deviations in the margin of unsupported sub-plans.
     trust : float
         Executions of a query's shape after which that margin is half.
-    least_mean : float
-        Share of the margin's mean that remains for shapes seen often.
+    mean : float
+        Share of the mean surprise by which unsupported sub-plans are corrected.
     """
 
     parent: float = 1.0
@@ -78,7 +79,7 @@ class Tuning:
     half_life: float = 20_000.0
     deviations: float = 2.0
     trust: float = 2.0
-    least_mean: float = 0.5
+    mean: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +154,8 @@ class _Remembered(NamedTuple):
     estimates: Floats
     stamp: tuple[int, ...]
     corrected: Corrected
+    #: What follows from evidence alone: surprise is what is beyond that.
+    told: Floats
 
 
 class Corrections:
@@ -191,13 +194,13 @@ class Corrections:
             Masks that the default plan joins.
         """
         with self._lock:
-            return self._correct(query, log_rows, default)
+            return self._correct(query, log_rows, default).corrected
 
     def executions(self, shape: QueryShape) -> int:
         """How many executions of a whole query's shape were observed."""
         return self._executions.get(int(shape.keys[-1]), 0)
 
-    def _correct(self, query: SubplanQuery, log_rows: Floats, default: tuple[int, ...]) -> Corrected:
+    def _correct(self, query: SubplanQuery, log_rows: Floats, default: tuple[int, ...]) -> _Remembered:
         rows, parents = self._located(query.shape)
         stamp = (
             self.evidence.generation,
@@ -208,18 +211,18 @@ class Corrections:
         key = (*query.key, default)
         found = self._known.get(key)
         if found is not None and found.stamp == stamp and np.array_equal(found.estimates, log_rows):
-            return found.corrected
+            return found
         estimates = np.array(log_rows, np.float64)
         if estimates.shape != query.shape.masks.shape or np.isnan(estimates).any():
             raise InvalidInput(
                 f"log_rows of shape {estimates.shape} for {len(query.shape.masks)} sub-plans, none may be NaN"
             )
-        corrected = self._compute(query, estimates[query.shape.given], rows, parents, default)
-        self._known[key] = _Remembered(estimates, stamp, corrected)
+        corrected, told = self._compute(query, _unfloored(query.shape, estimates), rows, parents, default)
+        found = self._known[key] = _Remembered(estimates, stamp, corrected, told)
         self._known.move_to_end(key)
         if len(self._known) > 512:
             self._known.popitem(last=False)
-        return corrected
+        return found
 
     def _located(self, shape: QueryShape) -> tuple[Ints, Ints]:
         """Rows of the evidence of each set, -1 (the last row, which a stamp may count) for none."""
@@ -241,7 +244,7 @@ class Corrections:
 
     def _compute(
         self, query: SubplanQuery, estimates: Floats, rows: Ints, parents: Ints, default: tuple[int, ...]
-    ) -> Corrected:
+    ) -> tuple[Corrected, Floats]:
         shape, tuning = query.shape, self.tuning
         count, total = shape.relations, len(shape.masks)
         # The ratio of a set is slope × (that extrapolated from smaller sets) + net × (sum of its relations'
@@ -276,18 +279,22 @@ class Corrections:
         for level in shape.levels:
             start = ((ratios[level.first] + ratios[level.second] - ratios[level.both]) * level.weight).sum(1)
             ratios[level.sets] = slope[level.sets] * start + constant[level.sets]
-        corrected = estimates + ratios[:total]
-        corrected[:count] = np.maximum(corrected[:count], 0.0)
+        told = estimates + ratios[:total]
+        told[:count] = np.maximum(told[:count], 0.0)
         # No join holds more rows than the cross product, nor a plan less than one row anywhere.
-        np.minimum(corrected, shape.inside @ corrected[:count], out=corrected)
-        np.maximum(corrected, 0.0, out=corrected)
-        guarded = corrected + (1.0 - support) * self._margins(query.shape, default)
+        most = shape.inside @ told[:count]
+        np.minimum(told, most, out=told)
+        np.maximum(told, 0.0, out=told)
+        mean, margins = self._charges(shape, default)
+        unknown = 1.0 - support
+        corrected = np.minimum(told + unknown * mean, most)
+        guarded = corrected + unknown * margins
         back = np.empty(total, np.int64)
         back[shape.given] = np.arange(total)
         result = Corrected(corrected[back], support[back], guarded[back])
         for array in result:
             array.setflags(write=False)
-        return result
+        return result, told[back]
 
     def _weigh(
         self,
@@ -324,19 +331,20 @@ class Corrections:
                 sums.append((weight.sum(axis=1), (weight * ratio).sum(axis=1)))
         return sums[0], sums[1], sums[2]
 
-    def _margins(self, shape: QueryShape, default: tuple[int, ...]) -> Floats:
+    def _charges(self, shape: QueryShape, default: tuple[int, ...]) -> tuple[Floats, Floats]:
+        """By how much unsupported sub-plans are taken to be underestimated, and the margin beyond that."""
         tuning = self.tuning
         seen = self.executions(shape)
         doubt = tuning.trust / (tuning.trust + seen)
-        # Until something is known, unsupported joins are taken to be underestimated by e, give or take e².
         number, total, squares = self._surprise.T
-        mean = (5.0 + total) / (5.0 + number)
-        deviation = np.sqrt(np.maximum((25.0 + squares) / (5.0 + number) - mean * mean, 0.0))
-        by_size = (
-            np.maximum(mean, 0.0) * max(doubt, tuning.least_mean) + tuning.deviations * doubt * deviation
-        )
-        margins: Floats = by_size[np.minimum(shape.sizes, _SIZES - 1)]
-        margins[: shape.relations] = 0.0
+        mean = total / (5.0 + number)
+        # Until something is known, unsupported joins may be underestimated by e, give or take e².
+        expected = (5.0 + total) / (5.0 + number)
+        deviation = np.sqrt(np.maximum((25.0 + squares) / (5.0 + number) - expected * expected, 0.0))
+        sizes = np.minimum(shape.sizes, _SIZES - 1)
+        means: Floats = (tuning.mean * np.maximum(mean, 0.0))[sizes]
+        margins: Floats = (tuning.deviations * doubt * deviation)[sizes]
+        means[: shape.relations] = margins[: shape.relations] = 0.0
         # All plans hold all relations.
         margins[-1] = 0.0
         if not seen:
@@ -344,7 +352,7 @@ class Corrections:
                 at = shape.position.get(mask)
                 if at is not None:
                     margins[at] = 0.0
-        return margins
+        return means, margins
 
     # -- learning ------------------------------------------------------------------------------------------
 
@@ -366,9 +374,9 @@ class Corrections:
         shape = query.shape
         with self._lock:
             before = self._correct(query, log_rows, ())
-            estimates = np.asarray(log_rows, np.float64)[shape.given]
-            guess = before.log_rows[shape.given] - estimates
-            support = before.support[shape.given]
+            estimates = _unfloored(shape, np.asarray(log_rows, np.float64))
+            guess = before.told[shape.given] - estimates
+            support = before.corrected.support[shape.given]
             seen: dict[int, float] = {}
             for mask, value in zip(masks, rows, strict=True):
                 at = shape.position.get(int(mask))
@@ -483,6 +491,27 @@ class Corrections:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InvalidInput(f"corrections are damaged ({error}); forget them") from error
         return found
+
+
+def _unfloored(shape: QueryShape, log_rows: Floats) -> Floats:
+    """Estimates in the order of the shape; those that stand at the floor of one row, as what lies below.
+
+    Estimators do not say less than a row, so that there the largest joins lose what their parts are estimated
+    by: corrections of the parts, added up, would then be too much by that. What the estimator would have said
+    follows from smaller sub-plans, as corrections do.
+    """
+    estimates = log_rows[shape.given]
+    floored = (estimates == 0.0) & (shape.sizes > 1)
+    if not floored.any():
+        return estimates
+    found = np.append(estimates, 0.0)
+    for level in shape.levels:
+        at = np.flatnonzero(floored[level.sets])
+        if at.size:
+            first, second, both = level.first[at], level.second[at], level.both[at]
+            below = ((found[first] + found[second] - found[both]) * level.weight[at]).sum(1)
+            found[level.sets.start + at] = np.minimum(below, 0.0)
+    return found[:-1]
 
 
 def _literal_keys(query: SubplanQuery, order: Ints) -> Words:

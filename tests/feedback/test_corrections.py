@@ -57,8 +57,45 @@ def test_what_was_observed_is_recalled_and_reaches_every_larger_subplan() -> Non
     # A ratio of 500; sub-plans that hold a ⋈ b have it too, others do not.
     for mask in (0b0111, 0b1111):
         assert rows(corrections, query(), mask) == pytest.approx(500 * np.exp(ESTIMATES[at(mask)]), rel=0.15)
-    for mask in (0b0001, 0b0110, 0b1100, 0b1110):
+    for mask in (0b0001, 0b0010, 0b1110):
         assert rows(corrections, query(), mask) == pytest.approx(np.exp(ESTIMATES[at(mask)]))
+    # But for half of the surprise that a join of two was once, shrunk by five others.
+    for mask in (0b0110, 0b1100):
+        moved = found.log_rows[at(mask)] - ESTIMATES[at(mask)]
+        assert moved == pytest.approx(0.5 * np.log(500.0) / 6.0, rel=0.01)
+
+
+def test_estimates_at_the_floor_of_one_row_are_what_lies_below() -> None:
+    corrections = Corrections()
+    # a ⋈ b and b ⋈ c are expected to hold e² and e¹ of b's e³ rows: with both conditions less than one is left.
+    single, joins = {1: 3.0, 2: 3.0, 4: 3.0, 8: 3.0}, {0b0011: 2.0, 0b0110: 1.0, 0b1100: 3.0}
+    estimates = np.array([(single | joins).get(mask, 0.0) for mask in SETS])
+    corrections.observe(query(), estimates, [0b0011, 0b0110], [np.exp(7.0), np.exp(5.0)])
+    found = corrections.correct(query(), estimates).log_rows
+    # Ratios of e⁵ and e⁴ on e^(2 + 1 - 3): not on one row that was said instead of e^0.
+    assert found[at(0b0111)] == pytest.approx(9.0, abs=0.3)
+    lower = np.array([(single | joins | {0b0110: 0.0}).get(mask, 0.0) for mask in SETS])
+    corrections = Corrections()
+    corrections.observe(query(), lower, [0b0011], [np.exp(7.0)])
+    found = corrections.correct(query(), lower).log_rows
+    # e^(2 + 0 - 3) before, so that e⁴ is left of e⁵.
+    assert found[at(0b0111)] == pytest.approx(4.0, abs=0.3)
+
+
+def test_joins_that_nobody_saw_share_the_mean_surprise_and_never_sink() -> None:
+    def after(ratio: float) -> np.ndarray:
+        corrections = Corrections()
+        for number in range(30):
+            shape = QueryShape.of([f"t{number}", "u"], ["", ""], [Edge(0, 1, "x", "y")], [1, 2, 3])
+            asked = SubplanQuery.of(shape, [0.0, 0.0], [[], []], ["", ""])
+            corrections.observe(asked, np.array([8.0, 8.0, 8.0]), [3], [np.exp(8.0 + ratio)])
+        return corrections.correct(query(), ESTIMATES).log_rows - ESTIMATES
+
+    larger, smaller = after(4.0), after(-4.0)
+    joined = np.bitwise_count(np.array(SETS)) == 2
+    assert larger[joined] == pytest.approx(0.5 * 4.0 * 30 / 35, rel=0.02)
+    assert not larger[~joined].any()
+    assert not smaller.any()
 
 
 def test_a_join_seen_beside_others_is_recalled_where_it_stands_alone() -> None:
