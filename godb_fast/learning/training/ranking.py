@@ -29,6 +29,7 @@ from godb_fast.learning.physical import (
     rank_vectors,
 )
 from godb_fast.learning.support import RangeTest
+from godb_fast.learning.training.coverage import clusters_of, coverage
 from godb_fast.learning.training.ensembles import Ensemble, Member
 from godb_fast.learning.training.gathering import Pairs
 from godb_fast.learning.training.splitting import held_out, rank_correlation
@@ -161,6 +162,7 @@ def ranker(pairs: Pairs, watch: Watch, seed: int, cost_share: float = COST_SHARE
         "acted": 0.0,
         "harmed": 0.0,
     }
+    metrics |= coverage(judged.scores, judged.templates, clusters_of(pairs), seed)
     calibration: dict[str, float] = {}
     if boldest is not None:
         acting = found.acting
