@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
@@ -184,27 +185,11 @@ class LiveFeatures:
         self._look(engine)
 
     def _vector(self, engine: Engine, prepared: Prepared, begun: Begun, *, steered: bool) -> Floats | None:
-        known, planner = begun.known, begun.known.planner
-        assert planner is not None
-        block = planner.blocks[0].index
+        known = begun.known
+        assert known.planner is not None
         trees = _trees(prepared, known, steered=steered)
-        if block not in trees:
-            return None
-        literals, params = prepared.literals, prepared.params
-        if len(literals) != planner.slots and params is None:
-            return None
-        estimates = planner.estimates(literals, params)
-        proposal = planner.propose(literals, params, trees, estimates=estimates)
-        (planned,) = proposal.blocks
-        own = planned.assessment.which[-1]
-        if own < 0:
-            return None
-        told = known.feedback.told(literals, params).get(block) if known.feedback else None
-        describer = self._describer(engine, known, block)
-        plans = planned.assessment.plans[own : own + 1]
-        with self._lock:
-            # It owns scratch memory.
-            return describer.vectors(plans, estimates[block], begun.context, told)[0]
+        describer = self._describer(engine, known, known.planner.blocks[0].index)
+        return vector_of(prepared, trees, describer, begun.context, self._lock)
 
     def _describer(self, engine: Engine, known: KnownTemplate, block: int) -> PlanDescriber:
         key = id(known)
@@ -250,6 +235,55 @@ class LiveFeatures:
             self._store.features.keep_all(FEATURES_VERSION, waiting)
         except StoreError as error:
             self._log_once("not_recorded", str(error))
+
+
+def expected_vector(engine: Engine, prepared: Prepared, backend: str | None = None) -> Floats | None:
+    """The features of a statement under the engine's own plan, if it ran now, by itself, for the first time.
+
+    None where it has not exactly one block to plan, or that plan's order of joins is not known.
+    """
+    known = prepared.known
+    if known is None or known.planner is None or len(known.planner.blocks) != 1:
+        return None
+    block = known.planner.blocks[0].index
+    describer = PlanDescriber(
+        known.template, known.template.blocks[block], engine.statistics(), backend=backend
+    )
+    history, workload = WorkloadHistory().features(known.template.fingerprint, datetime.now(UTC))
+    context = SystemSampler().sample(concurrency=1.0), history, workload
+    return vector_of(prepared, _trees(prepared, known, steered=False), describer, context, nullcontext())
+
+
+def vector_of(
+    prepared: Prepared,
+    trees: Mapping[int, JoinTree],
+    describer: PlanDescriber,
+    context: tuple[Floats, Floats, Floats],
+    lock: AbstractContextManager[object],
+) -> Floats | None:
+    """The features of the only block of a statement under a join tree, shape (F,); None if that is not known.
+
+    ``lock`` is held while the describer works, whose scratch memory is its own.
+    """
+    known = prepared.known
+    assert known is not None
+    planner = known.planner
+    assert planner is not None
+    block = planner.blocks[0].index
+    literals, params = prepared.literals, prepared.params
+    if block not in trees or (len(literals) != planner.slots and params is None):
+        return None
+    estimates = planner.estimates(literals, params)
+    (planned,) = planner.propose(literals, params, trees, estimates=estimates).blocks
+    own = planned.assessment.which[-1]
+    if own < 0:
+        return None
+    told = known.feedback.told(literals, params).get(block) if known.feedback else None
+    with lock:
+        found: Floats = describer.vectors(
+            planned.assessment.plans[own : own + 1], estimates[block], context, told
+        )[0]
+    return found
 
 
 def _trees(prepared: Prepared, known: KnownTemplate, *, steered: bool) -> Mapping[int, JoinTree]:

@@ -21,6 +21,7 @@ from godb_fast.errors import EngineError, GodbError, InvalidInput, SqlError
 
 if TYPE_CHECKING:
     from godb_fast.engines.base import Engine
+    from godb_fast.learning.expected import ExpectedTime
     from godb_fast.report import Comparison, Query, Settings
     from godb_fast.session import Session
 
@@ -133,8 +134,38 @@ def explain(options: argparse.Namespace) -> int:
             decision = session.optimize(sql)
         except (EngineError, SqlError) as error:
             raise located(error, sql, found[0].line) from error
-    print(decision.sql if options.format == "sql" else decision.explain(options.format))
+        expected = None if options.format == "sql" else _expected(session, sql, options)
+    if options.format == "sql":
+        print(decision.sql)
+    elif options.format == "json":
+        told = None if expected is None else expected.to_dict()
+        print(json.dumps({**decision.to_dict(), "expected": told}, indent=2))
+    else:
+        print(decision.explain())
+        if expected is not None:
+            print(f"the engine's own plan is expected to take {expected}")
     return 0
+
+
+def _expected(session: Session, sql: str, options: argparse.Namespace) -> ExpectedTime | None:
+    """How long the engine's own plan will take, where that can be told."""
+    from godb_fast.learning.expected import QuantileHeads
+    from godb_fast.live_features import expected_vector
+    from godb_fast.store import SqliteStore, open_store
+
+    engine, optimizer = session.engine, session.optimizer
+    try:
+        prepared = optimizer.decide(engine, optimizer.scope(engine), sql)
+        vector = expected_vector(engine, prepared)
+        if vector is None:
+            return None
+        store = open_store(getattr(options, "store", "default"))
+        heads = QuantileHeads.find(engine.name, store.models if isinstance(store, SqliteStore) else None)
+        return None if heads is None else heads.expect(vector)
+    except GodbError as error:
+        # What was decided is told all the same.
+        print(f"no time is expected: {error}", file=sys.stderr)
+        return None
 
 
 def info(options: argparse.Namespace) -> int:

@@ -293,6 +293,16 @@ def test_explain_says_what_and_why(shop, capsys):
     assert fast("explain", shop, sql, "--json") == 0
     raw = json.loads(capsys.readouterr().out)
     assert raw["action"] in ("default", "steer")
+    expected = raw["expected"]
+    assert 0.0 < expected["low_ms"] <= expected["ms"] <= expected["high_ms"] < 60_000.0
+    assert [name.partition("/")[0] for name in expected["models"]] == [
+        "duckdb-p10",
+        "duckdb-p50",
+        "duckdb-p90",
+    ]
+    assert "the engine's own plan is expected to take" in text
+    assert fast("explain", shop, "SELECT 42") == 0
+    assert "expected" not in capsys.readouterr().out
     assert fast("explain", shop, sql, "--format", "sql") == 0
     steered = capsys.readouterr().out
     with duckdb.connect(str(shop), read_only=True) as connection:

@@ -23,6 +23,7 @@ from godb_fast.engines.base import Rendered
 from godb_fast.engines.duckdb import DuckDBEngine
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import InvalidInput, MissingDependency, ModelRefused
+from godb_fast.learning.expected import QuantileHeads
 from godb_fast.learning.features import COLUMN, FEATURES, FEATURES_VERSION
 from godb_fast.learning.models import Model, ModelFolder
 from godb_fast.learning.models import folder as folders
@@ -98,6 +99,25 @@ def test_what_was_trained_serves(trained, drawn: Path) -> None:
         Model.newest(folder, f"duckdb-{head}").predict(found.served.vectors) for head in ("p10", "p90")
     )
     assert (low < high).mean() > 0.95
+
+
+def test_expected_times_hold_for_templates_that_the_models_never_saw(trained, tmp_path: Path) -> None:
+    heads = QuantileHeads.find("duckdb", trained[0])
+    assert heads is not None
+    store = SqliteStore(tmp_path / "others.sqlite")
+    fill(store, 300, templates=20, seed=77)
+    served = gather(store, "duckdb").served
+    expected = [heads.expect(vector) for vector in served.vectors]
+    assert all(each.low_ms <= each.ms <= each.high_ms for each in expected)
+    assert expected[0].models == ("duckdb-p10/1", "duckdb-p50/1", "duckdb-p90/1")
+    inside = [
+        each.low_ms <= took <= each.high_ms for each, took in zip(expected, served.latencies_ms, strict=True)
+    ]
+    assert 0.65 < np.mean(inside) < 0.95
+    off = np.abs(np.log([each.ms for each in expected]) - np.log(served.latencies_ms))
+    assert np.median(off) < np.median(
+        np.abs(np.log(served.latencies_ms) - np.median(np.log(served.latencies_ms)))
+    )
 
 
 def test_plans_that_nobody_timed_are_learned_from_too(tmp_path: Path) -> None:
