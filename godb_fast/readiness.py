@@ -6,13 +6,17 @@ the first statement of a process would wait for all of them: some hundred millis
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import Final
 
 from godb_fast.backend import kernels
 from godb_fast.engines.base import Engine, GetsReady
+from godb_fast.errors import EngineError
 from godb_fast.policy import Policy
 from godb_fast.sql.parsing import parse_statement
+
+log = logging.getLogger("godb_fast")
 
 #: Kernels from a text to a decision, and those that learn from what came of it.
 _TOPICS: Final = (
@@ -65,7 +69,11 @@ def make_ready(engine: Engine, policy: Policy, backend: str | None = None) -> No
         If the backend was named and cannot be loaded.
     """
     if isinstance(engine, GetsReady):
-        engine.get_ready()
+        try:
+            engine.get_ready()
+        except EngineError as error:
+            # The first statement meets it again, and tells.
+            log.debug("not ready: %s", error)
     key = (engine.dialect, backend, policy.untried != "off")
     if key in _ready:
         return
