@@ -127,7 +127,10 @@ class FeatureStore(Table):
                 "WHERE outcome = 'ok' AND fell_back IS NULL ORDER BY at DESC LIMIT ?",
                 (limit,),
             ).fetchall()
-        return [(*run, datetime.fromisoformat(at).timestamp()) for *run, at in reversed(rows)]
+        return [
+            (fingerprint, cluster, latency_ms, datetime.fromisoformat(at).timestamp())
+            for fingerprint, cluster, latency_ms, at in reversed(rows)
+        ]
 
     def forget(self, before: datetime | None = None) -> int:
         """Delete vectors (those older than a moment); how many."""
