@@ -119,7 +119,7 @@ class LiveFeatures:
         try:
             past = self._store.features.past(MOST_PAST)
         except StoreError as error:
-            self._log_once("not_recalled", str(error))
+            self._log_once("history_not_recalled", str(error))
         with self._lock:
             early, self._early = self._early or [], None
             begun_s = min((each.at.timestamp() for each in early), default=math.inf)

@@ -93,7 +93,7 @@ def test_neighbours_and_earlier_processes_count(path, store):
 def test_what_executions_corrected_is_told(path, store):
     with session(path, store) as steering:
         for _ in range(3):
-            steering.execute(SKEWED)
+            steering.execute(SKEWED, mode="advise")
     found = rows_of(store).vectors
     assert (found[0, [COLUMN["support"], COLUMN["corrected_by"]]] == 0.0).all()
     assert found[-1, COLUMN["support"]] > 0.0
