@@ -263,7 +263,9 @@ class Corrections:
         at = np.flatnonzero(rows >= 0)
         if at.size:
             literals = _literal_keys(query, shape.order[at])
-            broad, narrow, exact = self._weigh(self.evidence, rows[at], query, shape.order[at], literals)
+            broad, narrow, exact = self._weigh(
+                self.evidence, rows[at], query, shape.order[at], literals, estimates[at]
+            )
             support[at] = np.maximum(support[at], broad[0] / (tuning.shape + broad[0]))
             support[at] = np.maximum(support[at], exact[0] / (tuning.exact + exact[0]))
             steps = ((broad, tuning.shape), (narrow, tuning.narrow), (exact, tuning.exact))
@@ -303,6 +305,7 @@ class Corrections:
         query: SubplanQuery,
         order: Ints,
         literals: Words | None = None,
+        estimates: Floats | None = None,
     ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats], tuple[Floats, Floats]]:
         """Sums of weights, and of weights × ratios, under the broad, the narrow and the exact kernel."""
         tuning = self.tuning
@@ -320,16 +323,16 @@ class Corrections:
         fresh = np.exp2((evidence.seen[rows] - self.clock) / tuning.half_life)
         ratio = evidence.ratio[rows]
         sums = []
-        for weight in (
-            tuning.broad * np.exp(distance / -8.0) * fresh,
-            np.exp(-distance) * fresh,
-            fresh * (evidence.literal[rows] == literals[:, None]) if literals is not None else None,
-        ):
-            if weight is None:
-                sums.append((np.zeros(0), np.zeros(0)))
-            else:
-                sums.append((weight.sum(axis=1), (weight * ratio).sum(axis=1)))
-        return sums[0], sums[1], sums[2]
+        for weight in (tuning.broad * np.exp(distance / -8.0) * fresh, np.exp(-distance) * fresh):
+            sums.append((weight.sum(axis=1), (weight * ratio).sum(axis=1)))
+        if literals is None or estimates is None:
+            return sums[0], sums[1], (np.zeros(0), np.zeros(0))
+        # The same question has the same answer, whatever was estimated when it was asked (before ANALYZE, or
+        # beside relations whose conditions imply another one).
+        weight = fresh * (evidence.literal[rows] == literals[:, None])
+        answer = evidence.log_rows[rows] - estimates[:, None]
+        answer = np.where(np.isnan(answer), ratio, np.clip(answer, -_MOST, _MOST))
+        return sums[0], sums[1], (weight.sum(axis=1), (weight * answer).sum(axis=1))
 
     def _charges(self, shape: QueryShape, default: tuple[int, ...]) -> tuple[Floats, Floats]:
         """By how much unsupported sub-plans are taken to be underestimated, and the margin beyond that."""
@@ -378,11 +381,12 @@ class Corrections:
             guess = before.told[shape.given] - estimates
             support = before.corrected.support[shape.given]
             seen: dict[int, float] = {}
+            answers: dict[int, float] = {}
             for mask, value in zip(masks, rows, strict=True):
                 at = shape.position.get(int(mask))
                 if at is not None and np.isfinite(value) and value >= 0:
-                    ratio = float(np.log(max(value, 1.0)) - estimates[at])
-                    seen[at] = min(max(ratio, -_MOST), _MOST)
+                    answers[at] = float(np.log(max(value, 1.0)))
+                    seen[at] = min(max(answers[at] - float(estimates[at]), -_MOST), _MOST)
             if not seen:
                 return 0
             self.clock += 1
@@ -392,21 +396,21 @@ class Corrections:
                 if size > 1 and support[at] < 0.3:
                     self._surprised(min(size, _SIZES - 1), ratio - float(guess[at]))
                 if size <= MAX_WIDTH:
-                    self._learn(query, at, ratio, guess, seen)
+                    self._learn(query, at, answers[at], guess, seen)
             return len(seen)
 
     def _learn(
-        self, query: SubplanQuery, at: int, ratio: float, guess: Floats, seen: dict[int, float]
+        self, query: SubplanQuery, at: int, answer: float, guess: Floats, seen: dict[int, float]
     ) -> None:
-        shape, now = query.shape, float(self.clock)
+        shape, now, ratio = query.shape, float(self.clock), seen[at]
         members = np.flatnonzero(shape.inside[at]).tolist()
         literal = int(_literal_keys(query, shape.order[at : at + 1])[0])
         order = shape.order[at][: len(members)]
         key = int(shape.keys[at])
         former = self.evidence.add(
-            key, ratio, now, literal, query.log_selectivity[order], query.tokens[order]
+            key, ratio, now, literal, query.log_selectivity[order], query.tokens[order], answer
         )
-        if former is not None and abs(former - ratio) > np.log(4.0):
+        if former is not None and abs(former - answer) > np.log(4.0):
             # The same question has another answer: the data have changed.
             self.evidence.age(key, self.tuning.half_life, now)
         if len(members) > 1:

@@ -46,6 +46,7 @@ class Evidence:
         shape = (rows, self.per_shape)
         fresh: dict[str, NDArray[Any]] = {
             "ratio": np.zeros(shape),
+            "log_rows": np.full(shape, np.nan),
             "seen": np.full(shape, _NEVER),
             "literal": np.zeros(shape, np.uint64),
             "selectivity": np.zeros((*shape, MAX_WIDTH), np.float32),
@@ -59,6 +60,8 @@ class Evidence:
             setattr(self, name, array)
 
     ratio: Floats
+    #: ln of the observed rows; NaN where an earlier version did not keep them.
+    log_rows: Floats
     seen: Floats
     literal: Words
     selectivity: NDArray[np.float32]
@@ -79,16 +82,18 @@ class Evidence:
         literal: int,
         selectivity: Floats,
         tokens: Words,
+        log_rows: float = np.nan,
     ) -> float | None:
-        """Keep an observation; the former ratio under the same literals, which it replaces."""
+        """Keep an observation; the former ln rows under the same literals, which it replaces."""
         row = self.rows.get(key)
         if row is None:
             row = self._new_row(key)
         same = np.flatnonzero((self.literal[row] == np.uint64(literal)) & (self.seen[row] != _NEVER))
-        former = float(self.ratio[row, same[0]]) if same.size else None
+        former = float(self.log_rows[row, same[0]]) if same.size else None
         column = int(same[0]) if same.size else int(self.seen[row].argmin())
         width = len(selectivity)
         self.ratio[row, column] = ratio
+        self.log_rows[row, column] = log_rows
         self.seen[row, column] = now
         self.literal[row, column] = literal
         self.selectivity[row, column] = 0.0
@@ -138,6 +143,7 @@ class Evidence:
                         int(self.literal[row, column]),
                         [round(float(value), 4) for value in self.selectivity[row, column]],
                         self.tokens[row, column].tolist(),
+                        None if np.isnan(self.log_rows[row, column]) else float(self.log_rows[row, column]),
                     ]
                 )
             shapes.append([key, entries])
@@ -146,7 +152,7 @@ class Evidence:
     def load(self, data: dict[str, Any]) -> None:
         """What :meth:`to_dict` gave, added to what there is."""
         for key, entries in data["shapes"]:
-            for ratio, seen, literal, selectivity, tokens in entries:
+            for ratio, seen, literal, selectivity, tokens, *more in entries:
                 if not np.isfinite(ratio) or not np.isfinite(seen):
                     continue
                 self.add(
@@ -156,4 +162,5 @@ class Evidence:
                     int(literal),
                     np.array(selectivity[:MAX_WIDTH], np.float64),
                     np.array(tokens[:MAX_WIDTH], np.uint64),
+                    float(more[0]) if more and more[0] is not None else np.nan,
                 )

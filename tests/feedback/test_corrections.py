@@ -82,6 +82,29 @@ def test_estimates_at_the_floor_of_one_row_are_what_lies_below() -> None:
     assert found[at(0b0111)] == pytest.approx(4.0, abs=0.3)
 
 
+def test_the_same_question_has_the_same_answer_whatever_is_estimated_now() -> None:
+    corrections = Corrections()
+    for literal in ("1", "2", "3"):
+        corrections.observe(query(literal), ESTIMATES, [0b0011], [50_000])
+    # As after ANALYZE: what was observed stays, and what was estimated is another.
+    now = ESTIMATES.copy()
+    now[at(0b0011)] += 2.0
+    found = corrections.correct(query("1"), now).log_rows
+    assert found[at(0b0011)] == pytest.approx(np.log(50_000), rel=0.01)
+    # Nor does another estimate say that the data have changed, so that what is known would age.
+    seen = corrections.evidence.seen.copy()
+    corrections.observe(query("1"), now, [0b0011], [50_000])
+    moved = (corrections.evidence.seen != seen).sum()
+    assert moved == 1
+    # What an earlier version kept without the rows has its ratio.
+    state = corrections.to_dict()
+    for _, entries in state["evidence"]["shapes"]:
+        for entry in entries:
+            del entry[5:]
+    old = Corrections.from_dict(state).correct(query("2"), now).log_rows
+    assert old[at(0b0011)] == pytest.approx(np.log(50_000) + 2.0, rel=0.02)
+
+
 def test_joins_that_nobody_saw_share_the_mean_surprise_and_never_sink() -> None:
     def after(ratio: float) -> np.ndarray:
         corrections = Corrections()
