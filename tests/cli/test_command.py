@@ -388,7 +388,7 @@ def test_a_reader_that_goes_away_costs_no_traceback(shop, queries):
 def test_a_terminal_gets_colour_and_a_progress_bar(shop, queries):
     leader, follower = os.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "godb_fast", "run", str(shop), str(queries), "--repetitions", "1"],
+        [sys.executable, "-m", "godb_fast", "run", str(shop), str(queries), "--repetitions", "200"],
         stdin=follower, stdout=follower, stderr=follower, env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
     )  # fmt: skip
     os.close(follower)
@@ -446,16 +446,18 @@ def test_demo_on_all_templates_keeps_every_answer(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("arguments", [["--full", "--queries", "50"], ["--budget", "600s"]])
+@pytest.mark.parametrize(
+    "arguments", [["--full", "--queries", "50", "--scale", "0.02"], ["--budget", "600s", "--scale", "0.5"]]
+)
 def test_ctrl_c_reports_what_was_measured_and_leaves_nothing(arguments, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "godb_fast", "demo", "--scale", "0.02", *arguments, "--json",
+        [sys.executable, "-m", "godb_fast", "demo", *arguments, "--json",
          str(tmp_path / "demo.json")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)},
     )  # fmt: skip
     # The first line comes with the data built; then modules are loaded, and it explores, or measures.
     assert "built" in process.stdout.readline()
-    time.sleep(3)
+    time.sleep(2)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

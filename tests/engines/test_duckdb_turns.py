@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -249,6 +250,42 @@ def test_control_c_stops_a_statement_and_puts_settings_back(before: tuple[str, .
         timer.join()
         assert value(engine) == ""
         assert engine.run(Rendered("SELECT 42")).rows == [(42,)]
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["changed", "put back"])
+def test_control_c_while_settings_are_changed_is_one(engine: DuckDBEngine, at: int) -> None:
+    """The driver tells it as a RuntimeError; it may arrive within microseconds that no signal can be aimed at."""
+    instance = engine._connection.instance
+    assert instance is not None
+
+    class Interrupted:
+        """The instance's own connection, one change of settings on which meets a Ctrl-C."""
+
+        def __init__(self, control: Any) -> None:
+            self.control, self.changes = control, 0
+
+        def execute(self, statement: str) -> Any:
+            found = self.control.execute(statement)
+            if statement.startswith(("SET", "RESET")):
+                self.changes += 1
+                if self.changes == at + 1:
+                    raise RuntimeError("Query interrupted")
+            return found
+
+        def interrupt(self) -> None:
+            self.control.interrupt()
+
+    control = instance._control
+    instance._control = Interrupted(control)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(steered("SELECT 42"))
+        assert instance._control.changes > at
+    finally:
+        instance._control = control
+    assert value(engine) == ""
+    assert instance.broken is None
+    assert engine.run(steered("SELECT 42")).rows == [(42,)]
 
 
 def test_what_the_driver_makes_of_control_c_is_one(engine: DuckDBEngine) -> None:

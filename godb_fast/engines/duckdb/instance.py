@@ -150,7 +150,10 @@ class Instance:
         if not group:
             return
         assert isinstance(group, tuple)
-        if entering:
+        try:
+            if not entering:
+                self._restore()
+                return
             self._saved = []
             try:
                 for name, value in group:
@@ -158,8 +161,10 @@ class Instance:
             except BaseException:
                 self._restore()
                 raise
-        else:
-            self._restore()
+        except RuntimeError as error:
+            if quirks.was_ctrl_c(error):
+                raise KeyboardInterrupt from error
+            raise
 
     def _put(self, name: str, value: str) -> None:
         if name not in self._global:

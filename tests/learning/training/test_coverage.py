@@ -56,7 +56,13 @@ def test_templates_with_the_same_operators_are_alike():
     # What a candidate does otherwise makes no other cluster.
     vectors[:, columns[0]] = [5.0, -1.0, 0.0, 2.0]
     pairs = Pairs(
-        vectors, np.zeros(4), np.zeros(4, np.bool_), np.ones(4), np.arange(4), np.array([7, 8, 9, 7])
+        vectors,
+        np.zeros(4),
+        np.zeros(4, np.bool_),
+        np.ones(4),
+        np.arange(4),
+        np.array([7, 8, 9, 7]),
+        np.array(["a", "b", "c", "d"]),
     )
     found = clusters_of(pairs)
     assert found[7] == found[8] != found[9]
