@@ -8,7 +8,8 @@ from typing import Any, Final
 from godb_fast.core import Template
 from godb_fast.engines.base import ChecksStatements, Engine, Parameters
 from godb_fast.engines.dependencies import Dependencies, TellsDependencies
-from godb_fast.errors import EngineError, GodbError, MissingStatistics, QueryTimeout
+from godb_fast.errors import Disturbed, EngineError, GodbError, MissingStatistics, QueryTimeout
+from godb_fast.exploring.undisturbed import undisturbed
 from godb_fast.planning.calibration import cost_model
 from godb_fast.planning.proposal import TemplatePlanner
 from godb_fast.sql import beyond_limits, fingerprint, parse_template
@@ -76,10 +77,18 @@ def examine(engine: Engine, query: LiveQuery, backend: str | None = None) -> Sub
     The reason is :class:`Broken` where the statement is.
     """
     try:
+        return undisturbed(lambda: _examined(engine, query, backend))
+    except Disturbed as error:
+        # It is no fault of the statement's.
+        return str(error)
+
+
+def _examined(engine: Engine, query: LiveQuery, backend: str | None) -> Subject | str:
+    try:
         print_ = fingerprint(query.sql, engine.dialect, backend=backend)
         inside = reading_part(query.sql, engine.dialect)
         if inside is not None:
-            return examine(engine, replace(query, name=f"{query.name}, its query", sql=inside), backend)
+            return _examined(engine, replace(query, name=f"{query.name}, its query", sql=inside), backend)
         beyond = beyond_limits(print_)
         if beyond is not None:
             return beyond
@@ -95,6 +104,8 @@ def examine(engine: Engine, query: LiveQuery, backend: str | None = None) -> Sub
         planner = _planner(engine, template, backend)
         region = b"" if planner is None else planner.draft(print_.literals, query.params).bucket
         uses = engine.dependencies(query.sql) if isinstance(engine, TellsDependencies) else None
+    except Disturbed:
+        raise
     except GodbError as error:
         return Broken(f"{error}{unbound(query, engine.dialect, backend)}")
     return Subject(query, template, print_.literals, region, planner, uses)

@@ -12,7 +12,6 @@ from godb_fast.engines.base import Analyzes, Engine, EngineResult, Guards, Rende
 from godb_fast.engines.cutting import kept, uncertain
 from godb_fast.errors import (
     ConnectionFailed,
-    Disturbed,
     EngineBusy,
     EngineError,
     QueryCancelled,
@@ -24,13 +23,12 @@ from godb_fast.exploring.candidates import Candidate
 from godb_fast.exploring.explorer import Run
 from godb_fast.exploring.slices import compare_slices
 from godb_fast.exploring.subjects import Subject, unbound
+from godb_fast.exploring.undisturbed import undisturbed
 
 #: A result of more rows is not explored: both answers would have to be held to compare them.
 MOST_ROWS: Final = 1_000_000
 #: A default that takes less is run twice, and the better run counts: the first one warms the caches.
 RUN_TWICE_S: Final = 0.05
-#: How often a run is repeated that something else than its plan has ended.
-ATTEMPTS: Final = 3
 #: Times the cap of a run that comparing the parts of one query may take.
 PARTS_SHARE: Final = 1.0
 LEAST_FOR_PARTS_S: Final = 10.0
@@ -245,13 +243,9 @@ class LiveExecutor:
 
     def _undisturbed(self, sent: Rendered, timeout_s: float, *, profile: bool = False) -> EngineResult:
         """A run that neither a standby's replay nor other statements got in the way of."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return self.engine.run(sent, timeout_s=timeout_s, max_rows=self.most_rows, profile=profile)
-            except (EngineBusy, Disturbed):
-                if attempt == ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+        return undisturbed(
+            lambda: self.engine.run(sent, timeout_s=timeout_s, max_rows=self.most_rows, profile=profile)
+        )
 
     def _keep(self, query: int, result: EngineResult) -> None:
         self._answers[query] = Answer(result.columns, result.types, result.rows)
