@@ -64,7 +64,7 @@ def carried(engine: Engine, former: KnownTemplate, sql: str) -> KnownTemplate | 
 def shorten(known: KnownTemplate) -> None:
     """Make the short way of new literals to a decision out of the plans that are known."""
     planner = known.planner
-    if planner is None or known.verified or known.corrected or not known.own_plans:
+    if planner is None or known.verified or known.corrected or known.rival or not known.own_plans:
         return
     known.route = planner.route(known, known.margin)
     if known.route is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +20,8 @@ from godb_fast.trying import Trying
 if TYPE_CHECKING:
     from godb_fast.core import Observation
     from godb_fast.exploring.subjects import Subject
+    from godb_fast.feedback.costs import CostTrial
+    from godb_fast.knowledge import OnTrial
     from godb_fast.lessons import CostLessons, Lessons
     from godb_fast.store import Explorations, Store
 
@@ -205,6 +208,10 @@ class Experience(Trying):
         if known is None or known.planner is None:
             return
         try:
+            if known.rival is None and self.policy.costs == "compare" and self._trial(scope).comparison:
+                # The short way of planning knows nothing of costs on trial.
+                known.route = None
+                scope.forget_exact(prepared.decision.fingerprint)
             learned = self._lessons(scope)
             seen = learned.learn(known, observation, prepared.literals, prepared.params)
             if seen or (not known.corrected and learned.apply_to(known, prepared.bucket)):
@@ -251,8 +258,10 @@ class Experience(Trying):
         if observation.plan is None or observation.plan_source == "explain":
             return
         try:
-            learned = self._costs(scope, observation)
-            learned.learn(observation)
+            learned = self._costs(scope, observation.machine)
+            told = learned.learn(observation) is None
+            if told and self.policy.costs == "compare" and learned.try_learned():
+                self.count("cost_trials")
             learned.save()
             if self._retrainer is not None and (drift := learned.drift()) is not None:
                 self._retrainer.drifted(drift)
@@ -262,18 +271,46 @@ class Experience(Trying):
             log.debug("costs not learned", exc_info=True)
             self.log_once("costs_not_learned", f"{type(error).__name__}: {error}")
 
-    def _costs(self, scope: Scope, observation: Observation) -> CostLessons:
+    def _costs(self, scope: Scope, machine: str) -> CostLessons:
         if scope.costs is None:
             from godb_fast.feedback.costs import CostScope
             from godb_fast.lessons import CostLessons
             from godb_fast.store import KeepsCosts
 
             kept = self.store.costs if isinstance(self.store, KeepsCosts) else None
-            of = CostScope(scope.engine, scope.environment, observation.machine)
+            of = CostScope(scope.engine, scope.environment, machine)
             with scope.lock:
                 scope.costs = scope.costs or self._begun(partial(CostLessons, of), kept)
         found: CostLessons = scope.costs
         return found
+
+    def _trial(self, scope: Scope) -> CostTrial:
+        return self._costs(scope, platform.node()).trial
+
+    def compare_costs(self, scope: Scope, run: OnTrial, latency_ms: float) -> None:
+        """Take in a run of a statement that two models of costs plan differently. Nothing is raised."""
+        from godb_fast.feedback.costs import Outcome
+
+        try:
+            lessons = self._costs(scope, platform.node())
+            outcome = lessons.compare(run, latency_ms)
+            if outcome is Outcome.OPEN:
+                return
+            self.count("costs_replaced" if outcome is Outcome.CANDIDATE else "costs_kept")
+            log.info("learned costs: %s", lessons.trial.past[-1])
+            with scope.lock:
+                for _, known in scope.templates.values():
+                    known.rival = known.route = None
+                    if outcome is not Outcome.CANDIDATE:
+                        carrying.shorten(known)
+                if outcome is Outcome.CANDIDATE:
+                    scope.exact.clear()
+            lessons.save(now=True)
+        except StoreError as error:
+            self.log_once("not_recorded", str(error))
+        except Exception as error:
+            log.debug("costs not compared", exc_info=True)
+            self.log_once("costs_not_compared", f"{type(error).__name__}: {error}")
 
     def _lessons(self, scope: Scope) -> Lessons:
         if scope.lessons is None:

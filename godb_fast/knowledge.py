@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from godb_fast.background import Task
-from godb_fast.core import Decision, Template
+from godb_fast.core import CostModel, Decision, Template
 from godb_fast.engines.base import Effects, Parameters, Rendered
 from godb_fast.engines.dependencies import Dependencies
 from godb_fast.planning.proposal import OwnPlans, TemplatePlanner
@@ -22,6 +22,7 @@ from godb_fast.sql import Fingerprint, fingerprint
 
 if TYPE_CHECKING:
     from godb_fast.exploring.memo import MemoEntry
+    from godb_fast.feedback.costs import Arm
     from godb_fast.learning.choosing import Choice
 
 #: Exact texts and templates that one scope remembers; the oldest are forgotten first.
@@ -67,6 +68,8 @@ class KnownTemplate:
     template: Template
     effects: Effects
     planner: TemplatePlanner | None = None
+    #: The same by costs that are on trial.
+    rival: TemplatePlanner | None = None
     reason: str = ""
     #: It could be planned, had its statistics been loaded.
     unprepared: bool = False
@@ -135,6 +138,10 @@ class KnownTemplate:
             return f"; no plan is looked for that nobody has run: {self.unsought}", NO_MODEL
         return "", NO_MODEL
 
+    def slow(self, least_ms: float) -> bool:
+        """Whether its own plan was seen to take so long, with whatever values."""
+        return any(took >= least_ms for took in self.baseline_ms.values())
+
     def has_obeyed(self, bucket: bytes, steering_key: str) -> bool:
         """Whether the engine was seen to obey a steering of a query in a region."""
         return (bucket, steering_key) in self.obeyed or (b"", steering_key) in self.obeyed
@@ -147,7 +154,7 @@ class KnownTemplate:
             if isinstance(value, dict | set):
                 setattr(copied, each.name, value.copy())
         copied.route = copied.proved = copied.feedback = copied.preparation = None
-        copied.verified = ()
+        copied.verified, copied.rival = (), None
         copied.looking = {}
         return copied
 
@@ -191,6 +198,16 @@ class Prepared:
                 self.decision.sql, self.params, served.before, steering=served.entry.steering
             )
         return self._rendered or Rendered(self.decision.sql, self.params)
+
+
+class OnTrial(Prepared):
+    """A decision by one of two models of costs that differ; the next call may take the other's."""
+
+    __slots__ = ("arm", "candidate")
+
+    arm: Arm
+    #: What was on trial.
+    candidate: CostModel
 
 
 class Kept(Protocol):

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.feedback import Corrections, TemplateFeedback
-from godb_fast.feedback.costs import AdaptiveCostModel, CostScope, Stage
+from godb_fast.feedback.costs import AdaptiveCostModel, CostScope, CostTrial, Stage, join_costs
 from godb_fast.planning.proposal import OwnPlans, RowsBySet, TemplatePlanner
 
 if TYPE_CHECKING:
     from godb_fast.core import Observation
     from godb_fast.engines.base import Parameters
-    from godb_fast.knowledge import KnownTemplate
+    from godb_fast.feedback.costs import Outcome
+    from godb_fast.knowledge import KnownTemplate, OnTrial
     from godb_fast.store import KeptCorrections, KeptCosts
 
 #: Runs per region that are profiled at first (another one of the same plan would show the same), and one of
@@ -167,6 +168,8 @@ class CostLessons(_Saved):
         super().__init__()
         state = None if kept is None else kept.saved(scope.engine, scope.database, scope.machine)
         self.model = AdaptiveCostModel(scope) if state is None else AdaptiveCostModel.from_dict(state, scope)
+        trial = None if state is None else state.get("trial")
+        self.trial = CostTrial(scope.engine) if trial is None else CostTrial.from_dict(trial, scope.engine)
         self._told = 0
 
     def learn(self, observation: Observation) -> str | None:
@@ -175,6 +178,22 @@ class CostLessons(_Saved):
         if reason is None:
             self._changed()
         return reason
+
+    def try_learned(self) -> bool:
+        """Put what was learned on trial, if that is worth it; whether a trial began."""
+        model = self.model
+        begun = self.trial.comparison is None and self.trial.consider(
+            join_costs(model.scope.engine, model.coefficients(), model.exercised()), model.seen
+        )
+        if begun:
+            self._changed()
+        return begun
+
+    def compare(self, run: OnTrial, latency_ms: float) -> Outcome:
+        """Take in a run by one of two models of costs; where the trial stands."""
+        found = self.trial.saw(run.arm, run.candidate, run.decision.fingerprint, latency_ms)
+        self._changed()
+        return found
 
     def drift(self) -> str | None:
         """Drift of costs that was seen since this was last asked."""
@@ -185,7 +204,8 @@ class CostLessons(_Saved):
     def _keep(self) -> None:
         if self._kept is not None:
             scope = self.model.scope
-            self._kept.save(scope.engine, scope.database, scope.machine, self.model.to_dict())
+            state = self.model.to_dict() | {"trial": self.trial.to_dict()}
+            self._kept.save(scope.engine, scope.database, scope.machine, state)
 
 
 def wants_profile(known: KnownTemplate, bucket: bytes) -> bool:

@@ -35,6 +35,7 @@ from godb_fast.knowledge import (
     NO_MODEL,
     Kept,
     KnownTemplate,
+    OnTrial,
     Prepared,
     Scope,
     distance,
@@ -168,6 +169,7 @@ class Optimizer(Experience):
         *,
         limit_s: float | None = None,
         background: bool = False,
+        compares: bool = False,
     ) -> Prepared:
         """Text → fingerprint → template → estimates → candidates → decision.
 
@@ -177,6 +179,8 @@ class Optimizer(Experience):
             What loading statistics and the engine's EXPLAIN may take each, below the limits of our own.
         background : bool
             Leave the statement alone while statistics that it needs are sampled by another thread.
+        compares : bool
+            The statement runs as is decided: costs that are on trial may decide (``Policy.costs``).
 
         Raises
         ------
@@ -219,8 +223,12 @@ class Optimizer(Experience):
         elif known.planner is None:
             prepared = self._leave(scope, known, sql, params, known.reason, clock)
         else:
-            prepared = self._plan(engine, scope, known, known.planner, print_, sql, params, clock, limit_s)
-        if key is not None and not known.unprepared:
+            work = partial(self._plan, engine, scope, known, print_, sql, params, clock, limit_s)
+            if self.policy.costs == "static":
+                prepared = work(known.planner)
+            else:
+                prepared = self._compared(scope, known, work, compares)
+        if key is not None and not known.unprepared and type(prepared) is Prepared and not known.rival:
             scope.remember_exact(key, prepared)
         self.count("decisions")
         return prepared
@@ -278,12 +286,12 @@ class Optimizer(Experience):
         engine: Engine,
         scope: Scope,
         known: KnownTemplate,
-        planner: TemplatePlanner,
         print_: Fingerprint,
         sql: str,
         params: Parameters,
         clock: Clock,
         limit_s: float | None,
+        planner: TemplatePlanner,
     ) -> Prepared:
         literals = print_.literals
         draft = planner.draft(literals, params)
@@ -300,6 +308,35 @@ class Optimizer(Experience):
         draft.propose(own, known.margin, corrected)
         clock.lap("search")
         return self._decided_on(engine, scope, known, draft, sql, params, literals, clock.laps)
+
+    def _compared(
+        self, scope: Scope, known: KnownTemplate, plan: Callable[[TemplatePlanner], Prepared], runs: bool
+    ) -> Prepared:
+        """A decision by the costs that are served, or for slow statements by lot by those on trial."""
+        assert known.planner is not None
+        trial = self._trial(scope)
+        if known.planner.cost_model != trial.served:
+            known.planner = known.planner.priced(trial.served)
+            known.route = None
+            carrying.shorten(known)
+        prepared, candidate = plan(known.planner), trial.candidate
+        if candidate is None or not known.slow(self.policy.learn_from_ms):
+            return prepared
+        if known.rival is None or known.rival.cost_model != candidate:
+            known.rival, known.route = known.planner.priced(candidate), None
+        other = plan(known.rival)
+        if not runs or other.decision.steering == prepared.decision.steering:
+            return prepared
+        from godb_fast.feedback.costs import Arm
+
+        arm = trial.draw()
+        chosen = other if arm is Arm.CANDIDATE else prepared
+        drawn = OnTrial(
+            chosen.decision, chosen._rendered, known, chosen.bucket, chosen.literals, chosen.params
+        )
+        drawn.arm, drawn.candidate = arm, candidate
+        self.count("costs_compared")
+        return drawn
 
     def _routed(self, engine: Engine, scope: Scope, sql: str, planned: Any) -> Prepared:
         """The decision to steer that a route came to."""
@@ -447,7 +484,7 @@ class Optimizer(Experience):
             raise
         trees = engine.default_trees(known.template, plan, literals)
         own = known.own_plans[bucket] = planner.own_plans(trees)
-        if known.route is None and not known.verified and not known.corrected:
+        if known.route is None and not (known.verified or known.corrected or known.rival):
             known.route = planner.route(known, known.margin)
         if known.route is not None and (nodes := planner.only_own(own)) is not None:
             known.route.learn(bucket, nodes)

@@ -13,6 +13,7 @@ from godb_fast.errors import InvalidInput
 MODES: Final = ("off", "observe", "advise", "steer")
 UNTRIED: Final = ("off", "plans", "rewrites")
 RETRAIN: Final = ("off", "on")
+COSTS: Final = ("static", "compare")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Policy:
         Executions of queries whose own plan takes at least so many milliseconds teach the optimizer: some of
         them are profiled, where the engine can, and what they show corrects the estimates of such queries.
         ``inf`` learns nothing.
+    costs : str
+        What joins are ordered by: ``static`` (the coefficients that were measured for each engine; the
+        default), or ``compare``: where executions teach other ones, slow statements that the two plan
+        differently take the plan of one of them by lot, and what is found to run faster serves from then on.
     background : bool
         ``execute()`` runs the engine's own plan at once while the statistics of a new template are sampled
         on a second connection, where that takes more than a few milliseconds. Off, it waits for them.
@@ -65,6 +70,7 @@ class Policy:
     max_buffered_rows: int = 2_000_000
     untried: str = "plans"
     learn_from_ms: float = 50.0
+    costs: str = "static"
     background: bool = True
     retrain: str | None = None
     retrain_every: int = 1_000
@@ -73,6 +79,8 @@ class Policy:
         check_mode(self.mode)
         if self.untried not in UNTRIED:
             raise InvalidInput(f"untried is {self.untried!r}; it is one of {', '.join(UNTRIED)}")
+        if self.costs not in COSTS:
+            raise InvalidInput(f"costs is {self.costs!r}; it is one of {', '.join(COSTS)}")
         if self.retrain is not None and self.retrain not in RETRAIN:
             raise InvalidInput(f"retrain is {self.retrain!r}; it is one of {', '.join(RETRAIN)}, or None")
         every: object = self.retrain_every

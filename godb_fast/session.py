@@ -37,7 +37,7 @@ from godb_fast.errors import (
     SchemaChanged,
     SessionClosed,
 )
-from godb_fast.knowledge import MAX_EXACT_LENGTH
+from godb_fast.knowledge import MAX_EXACT_LENGTH, OnTrial
 from godb_fast.optimizer import Optimizer, Policy, Prepared, pass_through
 from godb_fast.policy import check_mode
 from godb_fast.readiness import make_ready
@@ -497,6 +497,9 @@ class Session(Steerer):
         )
         if mode != "off":
             self._record(prepared, observation)
+            refused = fell_back is not None and wasted_ms == 0.0
+            if type(prepared) is OnTrial and self._scope is not None and not refused:
+                self.optimizer.compare_costs(self._scope, prepared, result.latency_ms + wasted_ms)
             if self._live is not None and prepared.known is not None:
                 self._live.keep(self.engine, prepared, begun, observation)
             if result.latency_ms >= self.optimizer.policy.learn_from_ms and self._scope is not None:

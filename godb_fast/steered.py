@@ -137,7 +137,7 @@ class Steerer:
             outlook = self._left_alone(sql, params, limit)
         if outlook is not None:
             return outlook
-        outlook = self._judged(self._decide(sql, params, limit), sql, steer)
+        outlook = self._judged(self._decide(sql, params, limit, runs=steer), sql, steer)
         if self._far is not None and self._scope is not None and steer and outlook.steers:
             # It was looked at just now; what is committed until the statement is parsed counts too.
             return Outlook(outlook.prepared, self._scope.epoch)
@@ -154,7 +154,7 @@ class Steerer:
         if scope is None or scope.environment != engine.environment():
             return None
         begun = time.perf_counter()
-        prepared = self._decide_as_seen(scope, sql, params, limit)
+        prepared = self._decide_as_seen(scope, sql, params, limit, runs=steer)
         if prepared is None:
             return None
         now = time.perf_counter()
@@ -167,13 +167,13 @@ class Steerer:
         return outlook if recent and not engine.in_transaction() else None
 
     def _decide_as_seen(
-        self, scope: Scope, sql: str, params: Parameters, limit: float | None
+        self, scope: Scope, sql: str, params: Parameters, limit: float | None, *, runs: bool = False
     ) -> Prepared | None:
         """The decision at the epoch that was last seen; None if that takes more than is known."""
         try:
             if not scope.knows(sql, params, self.engine.dialect, self.optimizer.backend):
                 return None
-            return self.optimizer.decide(self.engine, scope, sql, params, limit_s=limit)
+            return self.optimizer.decide(self.engine, scope, sql, params, limit_s=limit, compares=runs)
         except Exception as error:  # noqa: BLE001 - logged; the usual way meets it again, and tells
             log.debug("not foreseen: %s: %s", type(error).__name__, error)
             return None
@@ -222,7 +222,9 @@ class Steerer:
             log.debug("the epoch cannot be told: %s", error)
             return True
 
-    def _decide(self, sql: str, params: Parameters, limit: float | None = None) -> Prepared:
+    def _decide(
+        self, sql: str, params: Parameters, limit: float | None = None, *, runs: bool = False
+    ) -> Prepared:
         """As :meth:`optimize`, but whatever goes wrong in planning, the statement goes through as it is."""
         scope: Scope | None = None
         if self._looks is not None and isinstance(sql, str) and not self._looks.may_be_planned(sql):
@@ -231,7 +233,7 @@ class Steerer:
             scope = self._valid_scope()
             background = self.optimizer.policy.background
             return self.optimizer.decide(
-                self.engine, scope, sql, params, limit_s=limit, background=background
+                self.engine, scope, sql, params, limit_s=limit, background=background, compares=runs
             )
         except UNREADABLE as error:
             reason = f"passed through: {error}"

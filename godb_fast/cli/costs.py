@@ -55,10 +55,15 @@ def costs(options: argparse.Namespace) -> int:
         proposal, why_none = _proposed(engine, seen, scope)
     finally:
         engine.close()
-    kept = isinstance(store, SqliteStore)
+    kept, standing = isinstance(store, SqliteStore), None
     if isinstance(store, SqliteStore):
-        store.costs.save(scope.engine, scope.database, scope.machine, model.to_dict())
-    facts = _facts(model, len(seen), left_out, proposal, why_none)
+        where = scope.engine, scope.database, scope.machine
+        before = store.costs.saved(*where) or {}
+        # Sessions compare costs on live traffic; how that stands is not measured here.
+        trial = {"trial": before["trial"]} if "trial" in before else {}
+        store.costs.save(*where, model.to_dict() | trial)
+        standing = trial.get("trial")
+    facts = _facts(model, len(seen), left_out, proposal, why_none) | _trial(model, standing)
     if options.json:
         print(json.dumps(facts, indent=1))
     else:
@@ -195,6 +200,27 @@ def _facts(
     return facts
 
 
+def _trial(model: AdaptiveCostModel, kept: dict[str, Any] | None) -> dict[str, Any]:
+    """What joins are ordered by in sessions that compare costs, and what this measurement would try."""
+    from dataclasses import asdict
+
+    from godb_fast.feedback.costs import CostTrial, join_costs
+
+    engine = model.scope.engine
+    trial = CostTrial(engine) if kept is None else CostTrial.from_dict(kept, engine)
+    learned = join_costs(engine, model.coefficients(), model.exercised())
+    told = {"served": trial.served, "on_trial": trial.candidate, "learned": learned}
+    facts: dict[str, Any] = {
+        name: None
+        if costs is None
+        else {field: value for field, value in asdict(costs).items() if value != math.inf}
+        for name, costs in told.items()
+    }
+    comparison = trial.comparison
+    facts["standing"] = None if comparison is None else comparison.standing.reason
+    return {"join_orders": facts | {"past": trial.past}}
+
+
 def _show(facts: dict[str, Any], stream: TextIO, *, kept: bool) -> None:
     def say(text: str = "") -> None:
         print(text, file=stream)
@@ -216,10 +242,29 @@ def _show(facts: dict[str, Any], stream: TextIO, *, kept: bool) -> None:
             f"{each['term']:<22}{each['learned_ns']:>12,.4g}{each['deviation_ns']:>10,.2g}"
             f"{each['static_ns']:>10,.4g}  {each['unit']}"
         )
+    _show_trial(facts["join_orders"], say)
     if facts["why_no_settings"]:
         say(f"\nno cost settings are proposed: {facts['why_no_settings']}")
     if facts["settings"]:
         _show_settings(facts["settings"], say)
+
+
+def _show_trial(orders: dict[str, Any], say: Any) -> None:
+    say()
+    for name, told in (
+        ("served", "join orders by"),
+        ("on_trial", "on trial"),
+        ("learned", "as learned here"),
+    ):
+        if (costs := orders[name]) is not None:
+            numbers = ", ".join(f"{key} {value:.3g}" for key, value in costs.items() if key != "name")
+            say(f"{told + ':':<17}{numbers} ns a row")
+    if orders["standing"]:
+        say(f"the trial is {orders['standing']}")
+    for reason in orders["past"]:
+        say(f"a former trial: {reason}")
+    if orders["learned"] is not None and orders["on_trial"] is None:
+        say("sessions with Policy(costs='compare') try what they learn beside what is served")
 
 
 def _show_settings(proposal: dict[str, Any], say: Any) -> None:

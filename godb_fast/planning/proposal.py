@@ -341,6 +341,8 @@ class TemplatePlanner:
         Names, in the order of each candidate's costs.
     epoch : str
         Of the statistics.
+    cost_model : CostModel
+        By which joins are ordered.
 
     Raises
     ------
@@ -362,6 +364,7 @@ class TemplatePlanner:
         lanes = Scenarios(scenarios, template.fingerprint)
         distributions = statistics if isinstance(statistics, Distributions) else Distributions(statistics)
         self.template = template
+        self.cost_model = cost_model
         self.scenarios = lanes.names
         self.epoch = distributions.epoch
         self._tolerance, self._least_gain = tolerance, least_gain
@@ -397,6 +400,18 @@ class TemplatePlanner:
             and not (self.order[0].is_read or self.order[0].binds or self.order[0].reads)
         )
         self._pool: list[list[Any]] = []
+
+    def priced(self, cost_model: CostModel) -> TemplatePlanner:
+        """Another planner of the template, of the same statistics and other costs."""
+        return TemplatePlanner(
+            self.template,
+            self._estimator.distributions,
+            cost_model=cost_model,
+            scenarios=len(self.scenarios),
+            tolerance=self._tolerance,
+            least_gain=self._least_gain,
+            backend=self._backend,
+        )
 
     def _obstacle(self, block: Block) -> str | None:
         """Why a block is never steered; None if it may be."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -10,6 +12,10 @@ import psycopg
 import pytest
 
 from godb_fast.cli import main
+from godb_fast.engines.duckdb import DuckDBEngine
+from godb_fast.feedback.costs import CostTrial
+from godb_fast.planning.calibration import DUCKDB
+from godb_fast.store import SqliteStore
 
 QUERIES = "".join(
     f"SELECT kind, sum(price) FROM orders JOIN items ON item = items.id WHERE price < {90 * n} GROUP BY kind;\n"
@@ -49,11 +55,26 @@ def test_costs_are_learned_from_a_duckdb_file_and_kept(tmp_path, queries, capsys
     assert facts["q_error_left_out"]["executed"] >= 1.0
     assert any(each["learned_ns"] != each["static_ns"] for each in terms.values())
     assert facts["settings"] is None
+    served = {"name": "duckdb", "scan": 5.0, "build": 50.0, "probe": 8.0, "output": 20.0}
+    assert facts["join_orders"]["served"] == served
+    assert facts["join_orders"]["on_trial"] is None
+    learned = facts["join_orders"]["learned"]
+    assert all(learned[name] > 0.0 for name in ("scan", "build", "probe", "output"))
+    # How sessions' trials stand is kept beside what is measured here.
+    trial = CostTrial("duckdb")
+    assert trial.consider(replace(DUCKDB, output=200.0, name="duckdb, learned"), 1000)
+    store = SqliteStore(tmp_path / "store.sqlite")
+    with DuckDBEngine.open(path, read_only=True) as engine:
+        where = "duckdb", engine.environment(), platform.node()
+    store.costs.save(*where, store.costs.saved(*where) | {"trial": trial.to_dict()})
+    store.close()
     assert main(["costs", str(path), str(queries), "--repetitions", "1"]) == 0
     text = capsys.readouterr().out
     assert "24 executions on duckdb; kept in the store" in text
     assert "writer left out" in text
     assert "build_rows" in text
+    assert "output 200 ns a row" in text
+    assert "the trial is open" in text
     with duckdb.connect(str(path)) as connection:
         assert connection.execute("SELECT count(*) FROM orders").fetchone() == (40_000,)
 
