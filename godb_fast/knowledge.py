@@ -101,6 +101,8 @@ class KnownTemplate:
     regions: dict[bytes, Any] = field(default_factory=dict)
     looking: dict[bytes, Task] = field(default_factory=dict)
     looked: dict[bytes, tuple[str | None, float]] = field(default_factory=dict)
+    #: What slow runs have taken by region since it was last looked at, in ms.
+    slow_ms: dict[bytes, float] = field(default_factory=dict)
     #: Why no such plan is looked for, where that is the connection's fault.
     unsought: str = ""
     #: The cluster of queries that it belongs to, once a model was asked.

@@ -43,6 +43,10 @@ class Policy:
         ``off`` (none), ``plans`` (other settings and join orders, which cannot change an answer; the default)
         or ``rewrites`` (other words as well, whose answers are equal by proof and were not compared). A model
         chooses them; without one there are none.
+    patience : float
+        Such a plan is looked for once the statement has taken so many times what looking takes (some 50 ms on
+        DuckDB, a few 100 ms on PostgreSQL): looking costs at most one part in so many of its time. 0: after
+        its first slow run.
     learn_from_ms : float
         Executions of queries whose own plan takes at least so many milliseconds teach the optimizer: some of
         them are profiled, where the engine can, and what they show corrects the estimates of such queries.
@@ -69,6 +73,7 @@ class Policy:
     rollout: float = 1.0
     max_buffered_rows: int = 2_000_000
     untried: str = "plans"
+    patience: float = 20.0
     learn_from_ms: float = 50.0
     costs: str = "static"
     background: bool = True
@@ -92,6 +97,7 @@ class Policy:
             "allowance_floor_ms",
             "regression_budget",
             "rollout",
+            "patience",
             "learn_from_ms",
         ):
             value: object = getattr(self, name)
@@ -110,6 +116,8 @@ class Policy:
             raise InvalidInput(f"margin {self.margin} and allowance {self.allowance} must be at least 1")
         if not self.regression_budget >= 0.0:
             raise InvalidInput(f"regression budget {self.regression_budget} is not a share of at least 0")
+        if not self.patience >= 0.0:
+            raise InvalidInput(f"patience is {self.patience}; give a number of at least 0")
         if not self.learn_from_ms >= 0.0:
             raise InvalidInput(f"learn_from_ms is {self.learn_from_ms}; give milliseconds of at least 0")
         if not 0.0 <= self.rollout <= 1.0:

@@ -1,12 +1,13 @@
 """Plans that nobody has run yet: chosen by a model for queries that were never explored.
 
-It begins with a run of the engine's own plan that took long. That run is the bound that the watchdog needs,
-and shows that looking for something better may pay. Then the same candidates that exploration would try are
-explained, a ranker tells what each will take beside the engine's own plan, and the gate
-(:mod:`godb_fast.learning.gate`) lets the best one pass if it is surely not worse. From the next call on it
-serves its region of selectivities, under the watchdog, like what was proved; but it is never applied where
-only what was proved may be (statements that write, drivers that cannot run a statement again). What was
-chosen outlives the process (:mod:`godb_fast.choices`); a region is looked at again when a newer model comes.
+It begins with runs of the engine's own plan that took long: the bound that the watchdog needs. Once they have
+taken many times what looking for something better takes (``Policy.patience``), that can lose little. Then the
+same candidates that exploration would try are explained, a ranker tells what each will take beside the
+engine's own plan, and the gate (:mod:`godb_fast.learning.gate`) lets the best one pass if it is surely not
+worse. From the next call on it serves its region of selectivities, under the watchdog, like what was proved;
+but it is never applied where only what was proved may be (statements that write, drivers that cannot run a
+statement again). What was chosen outlives the process (:mod:`godb_fast.choices`); a region is looked at again
+when a newer model comes.
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ MOST_REGIONS: Final = 16
 REFRESH_S: Final = 60.0
 #: Seconds after which it is looked whether a region in which nothing was chosen rests on what it did.
 AGAIN_S: Final = 300.0
+#: What looking takes before it was seen how long it does, in ms; how much each look moves what is expected.
+LOOK_MS: Final = 50.0
+_MOVES: Final = 0.3
 #: After so many runs of a choice it is written how they went, as after the first.
 TOLD_RUNS: Final = 3
 
@@ -102,17 +106,21 @@ class Untried:
         self._refreshed = time.monotonic()
         self._unsaved: dict[tuple[str, str, int, bytes], RegionChoice] = {}
         self._runs = LiveRuns()
+        self._look_ms: dict[str, float] = {}
         self._lock = threading.Lock()
 
     # -- looking --------------------------------------------------------------------------------------
 
     def consider(self, engine: Engine, scope: Scope, slow: Slow, *, here: bool = False) -> None:
-        """Look for a better plan, once per region and model: in the background, or now if the policy says so.
+        """Look for a better plan once it may pay, once per region and model.
+
+        That is done in the background, or now if the policy says so.
 
         In the background nothing is looked for on a connection that has no second one beside it: the caller
         would wait. ``here`` says that nobody does. Nothing is raised: the caller's statement is done.
         """
         known, region = slow.known, slow.region
+        known.slow_ms[region] = known.slow_ms.get(region, 0.0) + slow.default_ms
         if not self._may(engine, known, slow):
             return
         if here or not self._policy.background:
@@ -149,6 +157,9 @@ class Untried:
     def _may(self, engine: Engine, known: KnownTemplate, slow: Slow) -> bool:
         if self._policy.untried == "off" or slow.default_ms < self._policy.learn_from_ms:
             return False
+        look_ms = self._look_ms.get(engine.name, LOOK_MS)
+        if known.slow_ms[slow.region] < self._policy.patience * look_ms:
+            return False
         self._refresh()
         region, model = slow.region, self.gates.key(engine.name)
         task = known.looking.get(region)
@@ -180,7 +191,9 @@ class Untried:
                 if choices.holds(engine, known, before, scope.epoch):
                     return
                 before = None
+            begun = time.perf_counter()
             record = choices.settled(before, self._chosen(engine, scope, slow, gate))
+            self._took(engine.name, known, region, (time.perf_counter() - begun) * 1e3)
             self._serve(engine, scope, known, record)
         except QueryCancelled:
             # By the end of the session, or of the process: another one may look.
@@ -246,6 +259,12 @@ class Untried:
         if choice.candidate:
             self._runs.chose(known, region, chosen.steering.key, told, chosen.vector)
         return RegionChoice(entry, choice, identity(gate.model.card))
+
+    def _took(self, engine: str, known: KnownTemplate, region: bytes, ms: float) -> None:
+        """A look has taken so long: the next one is to pay anew."""
+        known.slow_ms[region] = 0.0
+        before = self._look_ms.get(engine, LOOK_MS)
+        self._look_ms[engine] = before + _MOVES * (ms - before)
 
     def _allows(self, known: KnownTemplate, entry: Candidate) -> bool:
         if entry.steering.key in known.quarantine:

@@ -43,6 +43,7 @@ def optimizer(store) -> Optimizer:
     policy = Policy(
         margin=1e9,
         learn_from_ms=1.0,
+        patience=0.0,
         allowance_floor_ms=10_000.0,
         regression_budget=math.inf,
         untried="plans",

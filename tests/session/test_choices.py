@@ -54,7 +54,7 @@ def give(store, version=1, **what):
 def session(url, store, **policy) -> Session:
     """As a new process: nothing is known but what the store keeps."""
     calm = {"allowance_floor_ms": 10_000.0, "regression_budget": math.inf}
-    values = {"background": False, "learn_from_ms": 1.0, **calm, **policy}
+    values = {"background": False, "learn_from_ms": 1.0, "patience": 0.0, **calm, **policy}
     return Session(Optimizer(policy=Policy(**values), store=store), open_engine(url), mode="steer")
 
 

@@ -14,7 +14,15 @@ from godb_fast.policy import Policy
 
 @pytest.mark.parametrize(
     "field",
-    ["margin", "allowance", "allowance_floor_ms", "regression_budget", "rollout", "learn_from_ms"],
+    [
+        "margin",
+        "allowance",
+        "allowance_floor_ms",
+        "regression_budget",
+        "rollout",
+        "patience",
+        "learn_from_ms",
+    ],
 )
 @pytest.mark.parametrize("value", ["x", None, True, math.nan, -1.0])
 def test_what_is_no_number_or_out_of_range(field: str, value: Any) -> None:

@@ -37,7 +37,7 @@ NO_LOOPS = {"column": "delta_loop_joins", "below": -1.0, "above": 0.5, "engine":
 def session(url, store, **policy) -> Session:
     # Runs of a few milliseconds on a busy machine take as long as they take: the watchdog has tests of its own.
     calm = {"allowance_floor_ms": 10_000.0, "regression_budget": math.inf}
-    values = {"background": False, "learn_from_ms": 1.0, **calm, **policy}
+    values = {"background": False, "learn_from_ms": 1.0, "patience": 0.0, **calm, **policy}
     return Session(Optimizer(policy=Policy(**values), store=store), open_engine(url), mode="steer")
 
 
@@ -66,6 +66,25 @@ def test_the_second_call_is_steered_to_a_plan_that_nobody_ran(server, tmp_path):
         assert counters.get("bounds_held", 0) + counters.get("bounds_broken", 0) >= 1
     # Nothing of it is proved, and nothing is kept as if it were.
     assert store.explorations.remembered("postgresql", first.observation.database) == []
+
+
+def test_it_is_looked_for_once_the_statement_has_taken_long_enough_for_that(server, tmp_path):
+    store = store_with(tmp_path, ranker(**NO_LOOPS))
+    with session(server, store, patience=math.inf) as steering:
+        assert not any(steering.execute(QUERY.format(3)).observation.steered for _ in range(5))
+        assert "untried" not in steering.optimizer.counters
+    with session(server, store, patience=4.0) as steering:
+        taken_ms = steering.execute(QUERY.format(3)).observation.latency_ms
+        steering.optimizer.untried._look_ms["postgresql"] = look_ms = 2.0 * taken_ms
+        while "untried" not in steering.optimizer.counters:
+            assert taken_ms < 4.0 * look_ms
+            result = steering.execute(QUERY.format(3))
+            assert not result.observation.steered
+            taken_ms += result.observation.latency_ms
+        assert taken_ms >= 4.0 * look_ms
+        assert steering.execute(QUERY.format(3)).observation.steered
+        # What it took moves what is expected of the next look.
+        assert steering.optimizer.untried._look_ms["postgresql"] != look_ms
 
 
 def test_it_is_found_on_a_second_connection_while_the_caller_goes_on(server, tmp_path):
