@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -184,6 +185,26 @@ class Experience(Trying):
         self.untried.saw(scope, prepared, latency_ms, default_ms, cut=cut)
         if self._retrainer is not None and self.untried.gates.strained(scope.engine):
             self._retrainer.drifted("the bounds of the ranker break more often than they may")
+
+    def owes_own_plan(self, prepared: Prepared) -> str | None:
+        """Why the engine's own plan has its turn, once, beside the region in which a steering was proved.
+
+        What it takes there is not known, so that a loss would not show. It is asked where a steered run took
+        more than the mean (of logs) of what it and the engine's own plan took at home.
+        """
+        known, proof = prepared.known, prepared.verified
+        if known is None or proof is None or prepared.served is None:
+            return None
+        if prepared.served.region in (b"", prepared.bucket) or prepared.bucket in known.baseline_ms:
+            return None
+        runs, best_ms = known.steered_ms.get((prepared.bucket, prepared.served.key), (0, 0.0))
+        halfway_ms = proof.evidence.default_s * 1e3 * math.sqrt(max(proof.evidence.ratio, 0.0))
+        if not runs or best_ms <= halfway_ms:
+            return None
+        return (
+            f"the engine's own plan has its turn: here, beside where it was verified, the steering took "
+            f"{best_ms:.3g} ms, and what its own takes is not known"
+        )
 
     def wants_profile(self, engine: Engine, prepared: Prepared) -> bool:
         """Whether the engine's own plan is to be profiled now, to learn from it."""

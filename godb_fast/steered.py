@@ -269,7 +269,7 @@ class Steerer:
         refused = self._why_not_steerable(prepared)
         if refused is None and self.optimizer.allowance_s(prepared) is None:
             refused = "no bound yet on the default's time: the first run takes the engine's own plan"
-        return refused or self.optimizer.over_budget(prepared)
+        return refused or self.optimizer.over_budget(prepared) or self.optimizer.owes_own_plan(prepared)
 
     def _try_steered(
         self, outlook: Outlook, limit: float | None, cancel: CancelToken | None, form: dict[str, Any]

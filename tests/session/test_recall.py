@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -230,6 +231,35 @@ def test_a_regression_is_charged_and_a_clock_that_goes_back_does_not_free_it(ser
         assert not result.observation.steered
         assert "regression budget of 5%" in str(result.observation.fell_back)
         assert result.fetchall() == list(opened.run_default(sql).rows)
+
+
+def test_beside_its_region_the_engine_s_own_plan_has_a_turn_and_shows_a_loss(server, store):
+    """Proved for few rows; beside, where it takes long, what the engine's own plan takes is found out once."""
+    home, beside = SQL.format(120), SQL.format(400)
+    prove(server, store, home, NO_HASH, ratio=0.01, low=0.009, high=0.02, default_s=0.001)
+    with session(server, store, allowance_floor_ms=10_000.0, regression_budget=math.inf) as opened:
+        assert opened.execute(beside).observation.steered
+        # Far more than 0.1 ms, halfway between what it and the engine's own plan took at home.
+        own = opened.execute(beside)
+        assert not own.observation.steered
+        assert "has its turn" in str(own.observation.fell_back)
+        (known,) = (each for _, each in opened._scope.templates.values())
+        (bucket,) = known.baseline_ms
+        assert known.baseline_ms[bucket] == own.observation.latency_ms
+        # Once; from now on a loss would show.
+        known.baseline_ms[bucket] = 0.001
+        steered = [opened.execute(beside).observation.steered for _ in range(4)]
+        assert steered == [True, True, False, False]
+        assert opened.optimizer.counters["quarantined"] == 1
+        assert opened.optimize(beside).steering != NO_HASH
+        assert opened.optimize(home).steering == NO_HASH
+
+
+def test_fast_beside_its_region_nothing_is_asked(server, store):
+    home, beside = SQL.format(120), SQL.format(400)
+    prove(server, store, home, NO_HASH, default_s=1e4)
+    with session(server, store) as opened:
+        assert all(opened.execute(beside).observation.steered for _ in range(4))
 
 
 def test_slow_beside_its_region_a_steering_is_split_off_there_alone(server, store):
