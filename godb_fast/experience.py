@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast import carrying
+from godb_fast.background import Task
 from godb_fast.engines.base import Engine, EngineResult
 from godb_fast.errors import EngineError, InvalidInput, StoreError
 from godb_fast.exploring.ledger import Ledger
@@ -218,6 +219,13 @@ class Experience(Trying):
         from godb_fast import lessons
 
         return lessons.wants_profile(known, prepared.bucket)
+
+    def learn_soon(self, scope: Scope, prepared: Prepared, observation: Observation) -> None:
+        """As :meth:`learn`; in the background, where the policy says so, so that nobody waits for it."""
+        if self.policy.background:
+            self.worker.submit(Task(self, lambda task: self.learn(scope, prepared, observation)))
+        else:
+            self.learn(scope, prepared, observation)
 
     def learn(self, scope: Scope, prepared: Prepared, observation: Observation) -> None:
         """Learn from an execution that took long; what comes of it is asked from the next decision on.

@@ -56,6 +56,8 @@ __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
 
 #: A time limit beyond this, some thirty years, is none.
 LONGEST_S: Final = 1e9
+#: How long a session's end waits for what its last runs teach.
+LESSONS_S: Final = 2.0
 _MACHINE: Final = platform.node()
 _NOTHING: Final = nullcontext()
 
@@ -503,7 +505,7 @@ class Session(Steerer):
             if self._live is not None and prepared.known is not None:
                 self._live.keep(self.engine, prepared, begun, observation)
             if result.latency_ms >= self.optimizer.policy.learn_from_ms and self._scope is not None:
-                self.optimizer.learn(self._scope, prepared, observation)
+                self.optimizer.learn_soon(self._scope, prepared, observation)
         return Result(result, prepared.decision if mode in ("advise", "steer") else None, observation)
 
     def _record(self, prepared: Prepared, observation: Observation) -> None:
@@ -525,6 +527,7 @@ class Session(Steerer):
         with self._lock:
             # Also what another thread began meanwhile; from here on nothing is begun.
             self.optimizer.worker.stop(self.engine)
+            self.optimizer.worker.wait(self.optimizer, LESSONS_S)
             self.optimizer.keep_lessons(self._scope)
             self._closed, self._scope, self._exact, self._answer = True, None, {}, None
             self.engine.close()
@@ -534,9 +537,11 @@ class Session(Steerer):
     def wait_prepared(self, timeout_s: float | None = None) -> bool:
         """Wait until what was begun in the background is done; whether it was in time.
 
-        Templates that :meth:`execute` saw for the first time are planned from then on.
+        Templates that :meth:`execute` saw for the first time are planned from then on, and what slow runs
+        taught is known.
         """
-        return self.optimizer.worker.wait(self.engine, _checked_timeout(timeout_s))
+        limit, worker = _checked_timeout(timeout_s), self.optimizer.worker
+        return worker.wait(self.engine, limit) and worker.wait(self.optimizer, limit)
 
     def _seeing(self, sql: str) -> AbstractContextManager[None]:
         """The variables that tables may be named after: those of the function that called us."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from godb_fast import Session, connect
 from godb_fast.core import Observation
 from godb_fast.errors import StoreError
+from godb_fast.experience import Experience
 from godb_fast.feedback import TemplateFeedback
 from godb_fast.lessons import EVERY, FIRST
 from godb_fast.planning.proposal import CORRECTED
@@ -62,6 +64,38 @@ def error_of(session: Session, sql: str) -> float:
         place = known.planner.blocks[0].sets.tolist().index(1)
         rows = np.log(corrected[0][place, 0])
     return float(np.exp(abs(rows - np.log(2000))))
+
+
+def test_nobody_waits_for_what_a_run_teaches(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+    learn = Experience.learn
+
+    def slowly(*given: Any) -> None:
+        begun.set()
+        assert ended.wait(30.0)
+        learn(*given)
+
+    monkeypatch.setattr(Experience, "learn", slowly)
+    store = SqliteStore(tmp_path / "store.sqlite")
+    with opened(path, store, background=True) as session:
+        session.optimize(SQL.format(20))
+        session.execute(SQL.format(20))
+        assert session.execute(SQL.format(20)).observation.plan_source == "profile"
+        assert begun.wait(30.0)
+        assert "learned" not in session.optimizer.counters
+        ended.set()
+        assert session.wait_prepared(30.0)
+        assert session.optimizer.counters["learned"] == 1
+        assert session.optimize(SQL.format(21)).reason.endswith(CORRECTED)
+        # What the last run teaches is kept, too.
+        session.execute(SQL.format(21))
+    with opened(path, store) as session:
+        session.execute(SQL.format(20))
+        session.execute(SQL.format(20))
+        assert session.optimize(SQL.format(22)).reason.endswith(CORRECTED)
+    store.close()
 
 
 def test_what_was_seen_corrects_the_next_decision_also_of_other_literals(path: str) -> None:
