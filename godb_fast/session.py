@@ -8,12 +8,10 @@ fails, disobeys or takes too long is discarded and the engine's own plan decides
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from numbers import Real
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,39 +28,36 @@ from godb_fast.engines.cutting import kept, uncertain
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import (
     EngineError,
-    GodbError,
     InvalidInput,
     QueryCancelled,
     QueryTimeout,
     SchemaChanged,
     SessionClosed,
 )
-from godb_fast.knowledge import MAX_EXACT_LENGTH, OnTrial
+from godb_fast.given import check_params, check_statement, checked_timeout, shown
+from godb_fast.knowledge import MAX_EXACT_LENGTH
 from godb_fast.optimizer import Optimizer, Policy, Prepared, pass_through
 from godb_fast.policy import check_mode
 from godb_fast.readiness import make_ready
+from godb_fast.recording import Recorder
 from godb_fast.result import Result
-from godb_fast.sql import fingerprint
-from godb_fast.steered import Outlook, Steerer, ran_out_of_time
+from godb_fast.steered import Outlook, ran_out_of_time
 
 if TYPE_CHECKING:
     from godb_fast.exploring.live import ExplorationReport
     from godb_fast.exploring.subjects import Subject
-    from godb_fast.live_features import Begun, LiveFeatures
+    from godb_fast.live_features import Begun
     from godb_fast.logged import LearnedFromLog
 
 __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
 
 
-#: A time limit beyond this, some thirty years, is none.
-LONGEST_S: Final = 1e9
 #: How long a session's end waits for what its last runs teach.
 LESSONS_S: Final = 2.0
-_MACHINE: Final = platform.node()
 _NOTHING: Final = nullcontext()
 
 
-class Session(Steerer):
+class Session(Recorder):
     """One connection, planned for by an Optimizer. Calls from several threads wait for each other.
 
     Parameters
@@ -87,9 +82,8 @@ class Session(Steerer):
     ) -> None:
         super().__init__(optimizer, engine)
         self.mode = check_mode(mode or os.environ.get("GODB_FAST_MODE") or optimizer.policy.mode)
-        self.timeout_s = _checked_timeout(timeout_s)
+        self.timeout_s = checked_timeout(timeout_s)
         self._closed = False
-        self._live: LiveFeatures | None = None
         if self.mode in ("advise", "steer"):
             make_ready(engine, optimizer.policy, optimizer.backend)
             # It reads the workload's history, so that this is known when statements come.
@@ -126,8 +120,8 @@ class Session(Steerer):
                 decision = answer(sql)
                 if decision is not None:
                     return decision
-        _check_statement(sql)
-        _check_params(params)
+        check_statement(sql)
+        check_params(params)
         with self._lock, self._seeing(sql):
             self._check_open()
             scope = self._scope or self._enter_scope(self.engine.schema_epoch())
@@ -179,9 +173,9 @@ class Session(Steerer):
             From the run of the engine's own plan; errors of a steered run are never passed on.
         """
         mode = self.mode if mode is None else check_mode(mode)
-        limit = self.timeout_s if timeout_s is None else _checked_timeout(timeout_s)
-        _check_statement(sql)
-        _check_params(params)
+        limit = self.timeout_s if timeout_s is None else checked_timeout(timeout_s)
+        check_statement(sql)
+        check_params(params)
         if fetch not in ("rows", "arrow"):
             raise InvalidInput(f"fetch is {fetch!r}; it is rows or arrow")
         with self._lock, self._seeing(sql):
@@ -251,7 +245,7 @@ class Session(Steerer):
         profile: bool = False,
     ) -> EngineResult:
         """Run a statement under the engine's own plan, with nothing around it: one arm of a comparison."""
-        _check_statement(sql)
+        check_statement(sql)
         with self._lock:
             self._check_open()
             self._about_to_run(sql)
@@ -279,7 +273,7 @@ class Session(Steerer):
         QueryTimeout, EngineError
             From the steered run itself.
         """
-        _check_statement(sql)
+        check_statement(sql)
         with self._lock:
             self._check_open()
             prepared = self.optimizer.decide(self.engine, self._valid_scope(), sql, params)
@@ -371,13 +365,13 @@ class Session(Steerer):
 
         wanted = Budget.parse(budget)
         if isinstance(queries, str | bytes) or not isinstance(queries, Iterable):
-            raise InvalidInput(f"queries is {_shown(queries)}; give a list of statements")
+            raise InvalidInput(f"queries is {shown(queries)}; give a list of statements")
         named = [
             entry if isinstance(entry, LiveQuery) else LiveQuery(f"query {number}", entry)
             for number, entry in enumerate(queries, 1)
         ]
         for query in named:
-            _check_statement(query.sql)
+            check_statement(query.sql)
         with self._lock:
             self._check_open()
             if self.engine.in_transaction():
@@ -435,87 +429,6 @@ class Session(Steerer):
         scope = self._scope or self._enter_scope(self.engine.schema_epoch())
         self.optimizer.learn_apart(scope, subject, observation)
 
-    # -- recording ----------------------------------------------------------------------------------
-
-    def _observed(self, sql: str, params: Parameters, mode: str) -> Prepared:
-        """A statement as it is; with a fingerprint, where it is recorded."""
-        if mode == "observe" and self.optimizer.store is not None:
-            try:
-                print_ = fingerprint(sql, self.engine.dialect, backend=self.optimizer.backend)
-            except GodbError:
-                # The engine itself will say what is wrong with the text.
-                pass
-            else:
-                decision = Decision(print_.hash, sql, reason="mode observe", engine=self.engine.name)
-                return Prepared(decision, params=params, text=print_.text)
-        return pass_through(self.engine, self._scope, sql, params, f"mode {mode}")
-
-    def _observation(self, prepared: Prepared, outcome: str, latency_ms: float, **more: Any) -> Observation:
-        decision = prepared.decision
-        engine = self.engine
-        more["fingerprint"] = decision.fingerprint
-        more["outcome"] = outcome
-        more["latency_ms"] = latency_ms
-        # A statement that nobody asks about is not worth an id.
-        recorded = self.optimizer.store is not None or prepared.known is not None
-        more["decision_id"] = decision.id if recorded else ""
-        more["engine"] = engine.name
-        more["engine_version"] = engine.version
-        more["database"] = self._environment()
-        more["machine"] = _MACHINE
-        if prepared.known is not None:
-            more["cluster"] = prepared.known.cluster
-        return Observation.noted(more)
-
-    def _finish(
-        self,
-        prepared: Prepared,
-        mode: str,
-        result: EngineResult,
-        begun: Begun | None = None,
-        *,
-        steered: bool = False,
-        fell_back: str | None = None,
-        wasted_ms: float = 0.0,
-    ) -> Result:
-        steering = prepared.decision.steering
-        key = steering.key if steered else None
-        known = prepared.known
-        observation = self._observation(
-            prepared,
-            "ok",
-            result.latency_ms,
-            rows=len(result.rows),
-            steered=steered,
-            steering_key=key,
-            fell_back=fell_back,
-            wasted_ms=wasted_ms,
-            obeyed=(known.has_obeyed(prepared.bucket, key) or None)
-            if known is not None and key is not None
-            else None,
-            plan=result.plan,
-            plan_source=result.plan.source if result.plan is not None else None,
-            memory_bytes=result.memory_bytes,
-        )
-        if mode != "off":
-            self._record(prepared, observation)
-            refused = fell_back is not None and wasted_ms == 0.0
-            if type(prepared) is OnTrial and self._scope is not None and not refused:
-                self.optimizer.compare_costs(self._scope, prepared, result.latency_ms + wasted_ms)
-            if self._live is not None and prepared.known is not None:
-                self._live.keep(self.engine, prepared, begun, observation)
-            if result.latency_ms >= self.optimizer.policy.learn_from_ms and self._scope is not None:
-                self.optimizer.learn_soon(self._scope, prepared, observation)
-        return Result(result, prepared.decision if mode in ("advise", "steer") else None, observation)
-
-    def _record(self, prepared: Prepared, observation: Observation) -> None:
-        store = self.optimizer.store
-        if store is not None:
-            known = prepared.known
-            text = prepared.text if known is None else known.template.text
-            store.record(prepared.decision, observation, text)
-            self.optimizer.recorded()
-
     # -- life ---------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -540,7 +453,7 @@ class Session(Steerer):
         Templates that :meth:`execute` saw for the first time are planned from then on, and what slow runs
         taught is known.
         """
-        limit, worker = _checked_timeout(timeout_s), self.optimizer.worker
+        limit, worker = checked_timeout(timeout_s), self.optimizer.worker
         return worker.wait(self.engine, limit) and worker.wait(self.optimizer, limit)
 
     def _seeing(self, sql: str) -> AbstractContextManager[None]:
@@ -566,41 +479,6 @@ class Session(Steerer):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _checked_timeout(timeout_s: float | None) -> float | None:
-    if timeout_s is None:
-        return None
-    given: Any = timeout_s
-    if isinstance(given, bool) or not isinstance(given, Real) or not float(given) > 0:
-        raise InvalidInput(f"timeout_s is {given!r}; give seconds above 0, or None for no limit")
-    # No watchdog needs to be set for longer than that.
-    return None if float(given) > LONGEST_S else float(given)
-
-
-def _check_statement(sql: Any) -> None:
-    if isinstance(sql, str):
-        return
-    if isinstance(sql, bytes | bytearray):
-        raise InvalidInput(f"a statement is a str, and this is {_shown(sql)}: decode it, as in sql.decode()")
-    raise InvalidInput(f"a statement is a str, and this is {_shown(sql)}")
-
-
-def _shown(value: Any) -> str:
-    """A wrong argument in a message, not all of a long one."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}… ({type(value).__name__})"
-
-
-def _check_params(params: Parameters) -> None:
-    given: Any = params
-    if given is None or isinstance(given, list | tuple | Mapping):
-        return
-    # Arrays and the like serve; a text would be taken for its letters.
-    if isinstance(given, str | bytes) or not (hasattr(given, "__len__") and hasattr(given, "__getitem__")):
-        raise InvalidInput(
-            f"params is {given!r}; give a sequence of values ([{given!r}] for one), or a mapping by name"
-        )
 
 
 def _open_session(
