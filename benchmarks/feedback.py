@@ -90,7 +90,10 @@ def run(options: Options, report: Report) -> None:
         **{"A/A": total["does not, again"] / total["does not"]},
         learned_from=learned,
     )
-    report.note(f"of a query's slow runs the first {FIRST} are profiled, then each {EVERY}th")
+    report.note(
+        f"of a query's slow runs the first {FIRST} are profiled, then each {EVERY}th, as far as "
+        f"{Policy().learn_share:.0%} of what slow runs take pays for it"
+    )
     if not options.quick:
         report.floor("share that learning adds", total["learns"] / base - 1.0, SHARE)
 

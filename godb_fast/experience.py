@@ -17,6 +17,7 @@ from godb_fast.errors import EngineError, InvalidInput, StoreError
 from godb_fast.exploring.ledger import Ledger
 from godb_fast.knowledge import KnownTemplate, Prepared, Scope
 from godb_fast.policy import Policy
+from godb_fast.spending import Spending
 from godb_fast.trying import Trying
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Experience(Trying):
         super().__init__(policy, store, backend)
         #: What steering has lost in the last day, by query.
         self.ledger = Ledger(policy.regression_budget)
+        #: What profiled runs, and learning from them, may take.
+        self.spending = Spending(policy.learn_share)
         self._restored = False
 
     @property
@@ -218,10 +221,11 @@ class Experience(Trying):
             return False
         from godb_fast import lessons
 
-        return lessons.wants_profile(known, prepared.bucket)
+        return lessons.wants_profile(known, prepared.bucket, self.spending)
 
     def learn_soon(self, scope: Scope, prepared: Prepared, observation: Observation) -> None:
         """As :meth:`learn`; in the background, where the policy says so, so that nobody waits for it."""
+        self.spending.earn(observation.latency_ms)
         if self.policy.background:
             self.worker.submit(Task(self, lambda task: self.learn(scope, prepared, observation)))
         else:
@@ -232,6 +236,12 @@ class Experience(Trying):
 
         Nothing is raised: the rows are the caller's, whatever goes wrong here.
         """
+        begun = time.perf_counter()
+        self._learn(scope, prepared, observation)
+        if observation.plan is not None:
+            self.spending.spend(observation.latency_ms, (time.perf_counter() - begun) * 1e3)
+
+    def _learn(self, scope: Scope, prepared: Prepared, observation: Observation) -> None:
         self._learn_costs(scope, observation)
         known = prepared.known
         if known is None or known.planner is None:
@@ -347,7 +357,8 @@ class Experience(Trying):
             from godb_fast.store import KeepsCorrections
 
             kept = self.store.corrections if isinstance(self.store, KeepsCorrections) else None
-            where = scope.engine, scope.environment, self.policy.learn_from_ms
+            policy = self.policy
+            where = scope.engine, scope.environment, policy.learn_from_ms, policy.learn_share
             with scope.lock:
                 scope.lessons = scope.lessons or self._begun(partial(Lessons, *where), kept)
         found: Lessons = scope.lessons

@@ -7,6 +7,7 @@ what was learned; of all others nothing.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Hashable, Mapping
 from copy import copy
@@ -112,7 +113,9 @@ class KnownTemplate:
     #: Its way to what executions taught (``feedback.TemplateFeedback``), and whether that changes decisions.
     feedback: Any = None
     corrected: bool = False
-    #: Runs of the default plan that took long, by bucket.
+    #: How often corrections were asked for, and the least that this took, in ms.
+    corrections_ms: tuple[int, float] = (0, math.inf)
+    #: Runs of the default plan that took long since one was profiled, by bucket.
     slow_runs: dict[bytes, int] = field(default_factory=dict)
     #: Names and types of the default plan's result.
     columns: tuple[tuple[str, ...], tuple[str, ...]] | None = None

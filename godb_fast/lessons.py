@@ -1,8 +1,9 @@
 """What executions of one database taught its optimizer, when that is asked, and when more is to be learned.
 
 Correcting the estimates of a query costs some milliseconds, and a profiled run some per cent: so both are for
-queries whose own plan was seen to take longer than ``Policy.learn_from_ms``. Of these a first few runs per
-region of selectivities are profiled, and a sample of all later ones, so that a change of the data is noticed.
+queries whose own plan was seen to take longer than ``Policy.learn_from_ms``. Of these a first run per region
+of selectivities is profiled, and a sample of all later ones, so that a change of the data is noticed; neither
+takes more than a share of their time (``Policy.learn_share``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from godb_fast.feedback import Corrections, TemplateFeedback
 from godb_fast.feedback.costs import AdaptiveCostModel, CostScope, CostTrial, Stage, join_costs
 from godb_fast.planning.proposal import OwnPlans, RowsBySet, TemplatePlanner
+from godb_fast.spending import Spending
 
 if TYPE_CHECKING:
     from godb_fast.core import Observation
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 #: how many after that.
 FIRST: Final = 1
 EVERY: Final = 50
+#: So often is it asked what was learned of a template before that may be found too dear.
+_TRIES: Final = 2
 #: In place of an epoch: what earlier versions kept knew tables by their names alone.
 TABLES_WITH_COLUMNS: Final = "tables with columns"
 #: Seconds between two writes to the store; the last one is when a session closes.
@@ -80,6 +84,8 @@ class Lessons(_Saved):
         Whose executions teach.
     least_ms : float
         What a query's own plan takes at least.
+    share : float
+        Of its time that asking for corrections may take.
     kept : KeptCorrections or None
         Where they are kept between processes.
 
@@ -92,10 +98,16 @@ class Lessons(_Saved):
     """
 
     def __init__(
-        self, engine: str, database: str, least_ms: float, kept: KeptCorrections | None = None
+        self,
+        engine: str,
+        database: str,
+        least_ms: float,
+        share: float,
+        kept: KeptCorrections | None = None,
     ) -> None:
         self._where = engine, database
         self._least_ms = least_ms
+        self._share = share
         self._kept = kept
         super().__init__()
         state = None if kept is None else kept.saved(engine, database)
@@ -116,7 +128,18 @@ class Lessons(_Saved):
     ) -> dict[int, RowsBySet]:
         """Rows by set of the blocks of which something is known, for a query in a region."""
         feedback = self._of(known) if self.apply_to(known, bucket) else None
-        return {} if feedback is None else feedback.corrected(literals, params, own)
+        if feedback is None or self._too_dear(known, bucket):
+            return {}
+        begun = time.perf_counter()
+        found = feedback.corrected(literals, params, own)
+        took_ms = (time.perf_counter() - begun) * 1e3
+        asked, best_ms = known.corrections_ms
+        known.corrections_ms = asked + 1, min(took_ms, best_ms)
+        return found
+
+    def _too_dear(self, known: KnownTemplate, bucket: bytes) -> bool:
+        asked, best_ms = known.corrections_ms
+        return asked >= _TRIES and best_ms > self._share * known.baseline_ms.get(bucket, 0.0)
 
     def learn(
         self, known: KnownTemplate, observation: Observation, literals: Sequence[Any], params: Parameters
@@ -208,7 +231,13 @@ class CostLessons(_Saved):
             self._kept.save(scope.engine, scope.database, scope.machine, state)
 
 
-def wants_profile(known: KnownTemplate, bucket: bytes) -> bool:
-    """Whether the next run of a slow query is to be profiled; counts it."""
-    runs = known.slow_runs[bucket] = known.slow_runs.get(bucket, 0) + 1
-    return runs <= FIRST or runs % EVERY == 0
+def wants_profile(known: KnownTemplate, bucket: bytes, spending: Spending) -> bool:
+    """Whether the next run of a slow query is to be profiled; counts it.
+
+    One for which there is nothing left to spend stays due.
+    """
+    runs = known.slow_runs.get(bucket, 0) + 1
+    due = runs <= FIRST or runs > EVERY
+    profiled = due and spending.affords(known.baseline_ms.get(bucket, 0.0))
+    known.slow_runs[bucket] = (FIRST if profiled else runs - 1) if due else runs
+    return profiled

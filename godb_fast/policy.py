@@ -51,6 +51,9 @@ class Policy:
         Executions of queries whose own plan takes at least so many milliseconds teach the optimizer: some of
         them are profiled, where the engine can, and what they show corrects the estimates of such queries.
         ``inf`` learns nothing.
+    learn_share : float
+        Share of these executions' time that profiling some of them, and learning from it, may take; as much
+        again of a query's time may go to asking what was learned of it. ``inf`` sets no limit.
     costs : str
         What joins are ordered by: ``static`` (the coefficients that were measured for each engine; the
         default), or ``compare``: where executions teach other ones, slow statements that the two plan
@@ -75,6 +78,7 @@ class Policy:
     untried: str = "plans"
     patience: float = 20.0
     learn_from_ms: float = 50.0
+    learn_share: float = 0.01
     costs: str = "static"
     background: bool = True
     retrain: str | None = None
@@ -99,6 +103,7 @@ class Policy:
             "rollout",
             "patience",
             "learn_from_ms",
+            "learn_share",
         ):
             value: object = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real):
@@ -118,6 +123,8 @@ class Policy:
             raise InvalidInput(f"regression budget {self.regression_budget} is not a share of at least 0")
         if not self.patience >= 0.0:
             raise InvalidInput(f"patience is {self.patience}; give a number of at least 0")
+        if not self.learn_share >= 0.0:
+            raise InvalidInput(f"learn_share is {self.learn_share}; give a share of at least 0")
         if not self.learn_from_ms >= 0.0:
             raise InvalidInput(f"learn_from_ms is {self.learn_from_ms}; give milliseconds of at least 0")
         if not 0.0 <= self.rollout <= 1.0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -83,7 +84,7 @@ def test_what_sessions_leave_is_sound(tmp_path, capsys):
     with duckdb.connect(str(path)) as connection:
         connection.execute("CREATE TABLE a AS SELECT i AS k, i % 50 AS n FROM range(3000) t(i)")
         connection.execute("CREATE TABLE b AS SELECT i AS k FROM range(2000) t(i)")
-    policy = Policy(learn_from_ms=0.001, background=False)
+    policy = Policy(learn_from_ms=0.001, learn_share=math.inf, background=False)
     with godb_fast.connect(str(path), store=tmp_path / "s.sqlite", policy=policy) as session:
         for literal in range(12):
             session.execute(f"SELECT count(*) FROM a JOIN b ON a.k = b.k WHERE a.n < {literal + 20}")

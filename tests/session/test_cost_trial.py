@@ -31,6 +31,7 @@ def opened(path, store=None, **policy) -> Session:
     values = {
         "costs": "compare",
         "learn_from_ms": 0.001,
+        "learn_share": math.inf,
         "background": False,
         "untried": "off",
         **calm,

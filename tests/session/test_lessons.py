@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def path(tmp_path: Path) -> str:
 
 
 def opened(path: str, store: Any = None, **policy: Any) -> Session:
-    settings = {"learn_from_ms": 1e-3, "background": False, **policy}
+    settings = {"learn_from_ms": 1e-3, "learn_share": math.inf, "background": False, **policy}
     return connect(path, mode="advise", policy=Policy(**settings), store=store)
 
 
@@ -199,7 +200,40 @@ def test_runs_are_profiled_at_first_and_now_and_then(path: str) -> None:
             session.execute(SQL.format(20)).observation.plan_source is not None for _ in range(EVERY + 10)
         ]
     # The first run tells that it takes long enough.
-    assert [number for number, profiled in enumerate(seen) if profiled] == [*range(1, FIRST + 1), EVERY]
+    assert [number for number, profiled in enumerate(seen) if profiled] == [*range(1, FIRST + 1), EVERY + 1]
+
+
+def test_learning_takes_no_more_than_its_share(path: str) -> None:
+    with opened(path, learn_share=0.05) as session:
+        # As if learning from a run took ten times as long as one.
+        took_ms = max(session.execute(SQL.format(20)).observation.latency_ms, 1.0)
+        session.optimizer.spending._learning_ms = 10.0 * took_ms
+        total_ms, profiled = took_ms, False
+        while not profiled:
+            assert 0.05 * total_ms < 30.0 * took_ms
+            observation = session.execute(SQL.format(20)).observation
+            profiled = observation.plan_source is not None
+            if profiled:
+                assert 0.05 * total_ms >= 9.0 * took_ms
+            total_ms += observation.latency_ms
+    with opened(path, learn_share=0.0) as session:
+        for _ in range(5):
+            assert session.execute(SQL.format(20)).observation.plan_source is None
+
+
+def test_what_was_learned_is_not_asked_where_that_takes_too_long(path: str) -> None:
+    with opened(path) as session:
+        for number in range(20, 24):
+            session.execute(SQL.format(number))
+        known = known_of(session)
+        asked, best_ms = known.corrections_ms
+        assert asked >= 2
+        assert 0.0 < best_ms < 1e3
+        assert session.optimize(SQL.format(24)).reason.endswith(CORRECTED)
+        assert known.corrections_ms[0] == asked + 1
+        session._scope.lessons._share = 0.0
+        assert CORRECTED not in session.optimize(SQL.format(25)).reason
+        assert known.corrections_ms[0] == asked + 1
 
 
 @pytest.mark.parametrize("mode", ["off", "observe"])

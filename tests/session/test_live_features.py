@@ -37,7 +37,13 @@ def store(tmp_path):
 
 
 def session(where, store, **policy) -> Session:
-    values = {"background": False, "learn_from_ms": 0.001, "untried": "off", **policy}
+    values = {
+        "background": False,
+        "learn_from_ms": 0.001,
+        "learn_share": math.inf,
+        "untried": "off",
+        **policy,
+    }
     return Session(Optimizer(policy=Policy(**values), store=store), open_engine(str(where)), mode="steer")
 
 

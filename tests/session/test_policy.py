@@ -22,6 +22,7 @@ from godb_fast.policy import Policy
         "rollout",
         "patience",
         "learn_from_ms",
+        "learn_share",
     ],
 )
 @pytest.mark.parametrize("value", ["x", None, True, math.nan, -1.0])

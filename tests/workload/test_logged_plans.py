@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def test_each_plan_is_as_explain_analyze_would_show_it(logged: Any) -> None:
 
 def test_rows_correct_decisions_and_are_kept(logged: Any, tmp_path: Path) -> None:
     url, folder = logged
-    policy = Policy(learn_from_ms=1e-3, background=False)
+    policy = Policy(learn_from_ms=1e-3, learn_share=math.inf, background=False)
     store = SqliteStore(tmp_path / "store.sqlite")
     with connect(url, mode="advise", policy=policy, store=store) as session:
         session.execute(SQL.format(20))
