@@ -113,6 +113,8 @@ class KnownTemplate:
     #: Its way to what executions taught (``feedback.TemplateFeedback``), and whether that changes decisions.
     feedback: Any = None
     corrected: bool = False
+    #: Slow runs that could be described for training.
+    described: int = 0
     #: How often corrections were asked for, and the least that this took, in ms.
     corrections_ms: tuple[int, float] = (0, math.inf)
     #: Runs of the default plan that took long since one was profiled, by bucket.

@@ -41,6 +41,10 @@ Floats = NDArray[np.float64]
 MOST_PAST: Final = 5_000
 #: Vectors that wait to be written.
 MOST_WAITING: Final = 16
+#: Of a template's slow executions the first so many are described, then one in so many: describing one takes
+#: a few tenths of a millisecond, and they are much alike.
+FIRST: Final = 4
+EVERY: Final = 8
 #: Seconds between two looks at the machine.
 SAMPLE_S: Final = 10.0
 #: Describers that are kept; templates are forgotten in the order in which they came.
@@ -155,7 +159,7 @@ class LiveFeatures:
                 self._running -= 1
 
     def keep(self, engine: Engine, prepared: Prepared, begun: Begun | None, observation: Observation) -> None:
-        """Take in an execution, and keep its vector if it took long. Nothing is raised."""
+        """Take in an execution, and keep the vectors of some of those that took long. Nothing is raised."""
         with self._lock:
             if self._early is None:
                 self._history.add(observation)
@@ -167,6 +171,9 @@ class LiveFeatures:
             or observation.latency_ms < self._least_ms
             or observation.fell_back is not None
         ):
+            return
+        begun.known.described += 1
+        if begun.known.described > FIRST and begun.known.described % EVERY:
             return
         try:
             if begun.known.cluster is None:

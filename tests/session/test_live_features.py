@@ -17,6 +17,7 @@ from godb_fast.engines.registry import open_engine
 from godb_fast.errors import EngineError
 from godb_fast.learning.features import CATEGORIES, COLUMN, FEATURES, FEATURES_VERSION
 from godb_fast.learning.validation import check_values
+from godb_fast.live_features import EVERY, FIRST
 from godb_fast.session import Optimizer, Policy, Session
 from godb_fast.store import SqliteStore
 
@@ -94,6 +95,13 @@ def test_neighbours_and_earlier_processes_count(path, store):
     # Its cluster is known from its first slow run on; the other template's second run is of it.
     assert found[4, COLUMN["neighbour_runs"]] >= math.log(2.0)
     assert found[4, COLUMN["neighbour_latency"]] > 0.0
+
+
+def test_of_many_runs_some_are_described(path, store):
+    with session(path, store) as steering:
+        for _ in range(20):
+            steering.execute(SKEWED, mode="advise")
+    assert len(rows_of(store).vectors) == FIRST + 20 // EVERY
 
 
 def test_what_executions_corrected_is_told(path, store):
