@@ -172,8 +172,9 @@ class LiveFeatures:
             or observation.fell_back is not None
         ):
             return
-        begun.known.described += 1
-        if begun.known.described > FIRST and begun.known.described % EVERY:
+        with self._lock:
+            begun.known.described = count = begun.known.described + 1
+        if count > FIRST and count % EVERY:
             return
         try:
             if begun.known.cluster is None:
