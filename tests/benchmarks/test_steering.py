@@ -72,6 +72,26 @@ def test_a_query_that_does_not_end_counts_as_the_cap_and_is_named(settings, tmp_
     assert any("a bound" in note for note in report.notes)
 
 
+@pytest.mark.parametrize(
+    ("engine", "workload", "given", "rounds"),
+    [
+        ("duckdb", "tpcds", None, 9),
+        ("postgres", "tpcds", None, 3),
+        ("duckdb", "demo", None, 3),
+        ("duckdb", "tpch", 2, 2),
+    ],
+)
+def test_short_statements_run_more_often(engine, workload, given, rounds):
+    assert steering.Settings(engine=engine, workload=workload, rounds=given).repeats == rounds
+
+
+def test_each_server_has_its_own_proofs(tmp_path):
+    settings = steering.Settings(store=tmp_path / "s.sqlite")
+    assert settings.store_of("tuned") == tmp_path / "s.sqlite"
+    assert settings.store_of("stock") == tmp_path / "s-stock.sqlite"
+    assert steering.Settings().store_of("stock") is None
+
+
 def test_without_a_database_it_says_what_is_missing(settings):
     settings.url = None
     with pytest.raises(MissingData, match="--url"):
