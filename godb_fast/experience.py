@@ -338,11 +338,15 @@ class Experience(Trying):
             self.count("costs_replaced" if outcome is Outcome.CANDIDATE else "costs_kept")
             log.info("learned costs: %s", lessons.trial.past[-1])
             with scope.lock:
+                replaced = outcome is Outcome.CANDIDATE
                 for _, known in scope.templates.values():
-                    known.rival = known.route = None
-                    if outcome is not Outcome.CANDIDATE:
+                    tried, known.rival = known.rival is not None, None
+                    if replaced:
+                        # The next decision on it has another planner made.
+                        known.route = None
+                    elif tried:
                         carrying.shorten(known)
-                if outcome is Outcome.CANDIDATE:
+                if replaced:
                     scope.exact.clear()
             lessons.save(now=True)
         except StoreError as error:
