@@ -20,6 +20,7 @@ from godb_fast.errors import GodbError, QueryTimeout
 from godb_fast.evidence.answers import Answer, difference, sort_keys
 from godb_fast.exploring.candidates import render_for
 from godb_fast.exploring.subjects import LiveQuery
+from godb_fast.sql import fingerprint
 
 if TYPE_CHECKING:
     from godb_fast.exploring.live import ExplorationReport, QueryOutcome
@@ -286,7 +287,9 @@ def _blind_ms(session: Session, row: Row, steering: Steering, cap_s: float) -> f
         return None
     template = prepared.known.template
     rewrites(template, engine.schema())
-    sent = render_for(engine, template, prepared.literals, row.sql, None, steering)
+    # Of a statement that is left alone a decision has none.
+    literals = fingerprint(row.sql, engine.dialect).literals
+    sent = render_for(engine, template, literals, row.sql, None, steering)
     times = []
     for _ in range(BLIND_RUNS):
         begun = time.perf_counter()

@@ -13,7 +13,8 @@ import pytest
 from postgres_server import PostgresServer
 
 from godb_fast.cli import main
-from godb_fast.demo.showing import show_site
+from godb_fast.core import Steering
+from godb_fast.demo.showing import Row, _blind_ms, show_site
 from godb_fast.demo.site import (
     HEAVY_SHARE,
     QUERIES,
@@ -24,7 +25,10 @@ from godb_fast.demo.site import (
 )
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import InvalidInput
+from godb_fast.exploring.outcome import QueryOutcome
+from godb_fast.rewriting import rewrites
 from godb_fast.session import Optimizer, Session
+from godb_fast.sql import fingerprint, parse_template
 from godb_fast.store import open_store
 
 
@@ -148,3 +152,19 @@ def test_an_interrupt_while_measuring_keeps_what_was_measured(tmp_path):
     assert shown.interrupted
     assert [bool(row.times_ms["ours"]) for row in shown.rows] == [True, False, False]
     assert seen == sorted(seen)
+
+
+def test_a_plan_of_the_other_site_is_run_unproved_here_also_of_a_statement_that_is_left_alone(tmp_path):
+    with duckdb.connect(str(tmp_path / "even.duckdb")) as connection:
+        load_site(connection, 0.0, 0.05)
+    sql = QUERIES["above own average"].strip()
+    with open_engine(str(tmp_path / "even.duckdb"), read_only=True) as engine:
+        template = parse_template(fingerprint(sql, "duckdb"), "duckdb", engine.schema())
+        names = [each.name for each in rewrites(template, engine.schema())]
+        rewrite = next(name for name in names if "decorrelate_aggregate" in name)
+        session = Session(Optimizer(), engine, mode="steer")
+        assert session.execute(sql).decision.reason.startswith("left alone")
+        row = Row("above own average", sql, QueryOutcome("above own average"))
+        took_ms = _blind_ms(session, row, Steering(rewrites=(rewrite,)), 20.0)
+        assert took_ms is not None
+        assert 0.0 < took_ms < 20_000.0

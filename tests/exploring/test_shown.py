@@ -93,7 +93,7 @@ def test_what_exploration_paid_for_teaches_sessions(url: str, tmp_path: Path) ->
     with optimizer.session(url) as session:
         session.explore([QUERY], 0.5)
         where = session.engine.name, session.engine.environment()
-    kept = Lessons(*where, 50.0, store.corrections)
+    kept = Lessons(*where, 50.0, 0.01, store.corrections)
     assert kept.corrections.clock == 1
     with open_engine(url) as engine:
         subject = subject_of(engine)
