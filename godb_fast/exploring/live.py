@@ -32,12 +32,15 @@ from godb_fast.exploring.subjects import Broken, LiveQuery, Subject, examine
 from godb_fast.exploring.survey import SurveySettings
 from godb_fast.exploring.triage import classes, triage, weights_of
 from godb_fast.exploring.trials import MOST_ROWS, Baseline, LiveExecutor
+from godb_fast.exploring.widening import widened
 from godb_fast.store import Explorations, TrialStore
 
 #: Seconds that a run costs beside its own time: round trips, and ourselves.
 RUN_OVERHEAD_S: Final = 0.002
 #: Asking what could be tried may take this share of what the baselines have left of the budget.
 ASKING_SHARE: Final = 0.25
+#: One that goes on with so many times the budget looks at queries that it had no time for.
+MORE: Final = 1.2
 #: The survey may take this share of one run of the workload.
 SURVEY_SHARE: Final = 0.08
 #: What is being done, seconds spent, the budget in seconds, and the workload's time now over the default's.
@@ -215,23 +218,29 @@ class LiveExploration:
         saved = self._saving.last or {}
         state = saved.get("explorer")
         spent = self._baselines_s()
-        if state is not None and saved["digests"] != digests:
-            self.notes.append("plans have changed since the exploration was saved: their runs begin anew")
-            spent = float(state["spent_s"])
-            state = None
         settings = ExplorerSettings(
             choice=ChoiceSettings(overhead_s=RUN_OVERHEAD_S),
             survey=SurveySettings(share=SURVEY_SHARE),
             seed=self.settings.seed,
         )
+        first, new = list(openings(subjects, found, arms, defaults, space, self._earlier)), 0
+        if state is not None and saved["digests"] != digests:
+            wider = widened(state, saved["digests"], digests, Explorer(space, settings), first)
+            if wider is None:
+                self.notes.append("plans have changed since the exploration was saved: their runs begin anew")
+                spent = float(state["spent_s"])
+            else:
+                new = len(saved["digests"])
+            state = wider
         self._arms, self._digests, self._candidates = arms, digests, found
         explorer = Explorer(space, settings, state=state)
         if state is None:
             explorer.charge(spent)
-            explorer.suggest(list(openings(subjects, found, arms, defaults, space, self._earlier)))
-            plans = [entries[DEFAULT_ARM] for entries in found]
-            took = [baseline.seconds for baseline in defaults]
-            self.notes += self._earlier.note_plans(subjects, plans, took, self._clock())
+            explorer.suggest(first)
+        if state is None or new:
+            plans = [entries[DEFAULT_ARM] for entries in found[new:]]
+            took = [baseline.seconds for baseline in defaults[new:]]
+            self.notes += self._earlier.note_plans(subjects[new:], plans, took, self._clock())
         self._executor = self._executor.narrowed(self._chosen, subjects, found, arms)
         self._explorer = explorer
         self._note_proofs(explorer)
@@ -248,14 +257,18 @@ class LiveExploration:
     def _all_candidates(self) -> list[dict[str, Candidate]]:
         """Candidates of the queries worth exploring, as far down as the budget has time to try them.
 
-        One that goes on finds those that it had.
+        One that goes on finds those that it had, and with more to spend others.
         """
-        begun = time.perf_counter()
-        most_s = ASKING_SHARE * (self._budget_s - self._baselines_s() - self._own_s)
-        before = (self._saving.last or {}).get("digests", ())
+        begun, saved = time.perf_counter(), self._saving.last or {}
+        before = saved.get("digests", ())
+        explorer = saved.get("explorer")
+        spent_s = self._baselines_s() + self._own_s if explorer is None else float(explorer["spent_s"])
+        most_s = ASKING_SHARE * (self._budget_s - spent_s)
+        more = not before or self._budget_s >= MORE * float(saved.get("budget_s", math.inf))
         found: list[dict[str, Candidate]] = []
         for number in self._chosen:
-            if len(found) == len(before) if before else found and time.perf_counter() - begun >= most_s:
+            late = not more or time.perf_counter() - begun >= most_s
+            if found and len(found) >= len(before) and late:
                 break
             self._progress(f"candidates of {self._subjects[number].query.name}", 0.0, math.inf, 1.0)
             found.append(self._candidates_of(number))
@@ -332,6 +345,7 @@ class LiveExploration:
         return {
             "version": STATE_VERSION,
             "cap_s": self.settings.cap_s,
+            "budget_s": self._budget_s,
             "baselines": [[number, vars(entry)] for number, entry in self._baselines.items()],
             "shown": self._shown.to_list(),
             "digests": self._digests,

@@ -13,15 +13,19 @@ import pytest
 from postgres_server import running_server
 
 from godb_fast.core import Steering
+from godb_fast.demo.site import HEAVY_SHARE, QUERIES, load_site
 from godb_fast.engines.base import HasArms, Rendered
 from godb_fast.engines.postgres.engine import PostgresEngine
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, StoreError
 from godb_fast.exploring.budget import Budget
 from godb_fast.exploring.candidates import candidates
+from godb_fast.exploring.explorer import Explorer
 from godb_fast.exploring.live import LiveExploration, LiveSettings
 from godb_fast.exploring.memo import MemoEntry
+from godb_fast.exploring.space import PlanSpace
 from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number, examine, region_of
+from godb_fast.exploring.widening import widened
 from godb_fast.session import Optimizer, Session
 from godb_fast.store import Explorations, SqliteStore
 
@@ -445,7 +449,7 @@ def test_the_temporary_files_of_a_trial_are_limited_where_the_role_may_ask(serve
 
 
 def test_queries_that_the_budget_has_no_time_for_are_not_asked_about(skewed, records, monkeypatch):
-    """Asking takes a part of what the baselines left; what was asked is what a next process goes on with."""
+    """Asking takes a part of what the baselines left; a next process goes on with that, or more if it may."""
     queries = [
         LiveQuery(f"q{n}", f"SELECT count(*) FROM a JOIN b ON a.k = b.k WHERE a.n <> {n}") for n in range(12)
     ]
@@ -456,8 +460,10 @@ def test_queries_that_the_budget_has_no_time_for_are_not_asked_about(skewed, rec
         assert [entry.plans > 0 for entry in report.queries].count(True) == 1
         assert [entry.reason for entry in report.queries].count("left alone: the budget did not reach it") > 0
         monkeypatch.setattr("godb_fast.exploring.live.ASKING_SHARE", 1.0)
-        again = LiveExploration(engine, queries, records=records, resume=True).run(Budget(seconds=60.0))
+        again = LiveExploration(engine, queries, records=records, resume=True).run(Budget(seconds=30.0))
         assert [entry.plans for entry in again.queries] == [entry.plans for entry in report.queries]
+        more = LiveExploration(engine, queries, records=records, resume=True).run(Budget(seconds=60.0))
+        assert all(entry.plans > 0 for entry in more.queries)
         assert again.spent_s > report.spent_s
         assert not again.notes
 
@@ -473,3 +479,45 @@ def test_reading_the_statements_is_charged(skewed, records, monkeypatch):
     with open_engine(skewed, read_only=True) as engine:
         report = LiveExploration(engine, [SKEWED, COUNTED], records=records).run(Budget(seconds=2.0))
     assert report.spent_s >= 0.6
+
+
+def test_with_more_to_spend_it_goes_on_over_queries_that_it_had_no_time_for(tmp_path, records):
+    with duckdb.connect(str(tmp_path / "site.duckdb")) as connection:
+        load_site(connection, HEAVY_SHARE, 0.2)
+    queries = [LiveQuery(name, sql.strip()) for name, sql in QUERIES.items()]
+    with open_engine(str(tmp_path / "site.duckdb"), read_only=True) as engine:
+        first = LiveExploration(engine, queries, records=records)
+        few = first.run(Budget(workloads=1.0))
+        asked = len(first._candidates)
+        assert asked < len(first._chosen) + len(first._beyond)
+        seen = first._explorer.seen.kind.copy()
+    with open_engine(str(tmp_path / "site.duckdb"), read_only=True) as engine:
+        # As much as before: it goes on where it was.
+        same = LiveExploration(engine, queries, records=records, resume=True)
+        same.run(Budget(seconds=few.budget_s))
+        assert len(same._candidates) == asked
+    with open_engine(str(tmp_path / "site.duckdb"), read_only=True) as engine:
+        second = LiveExploration(engine, queries, records=records, resume=True)
+        more = second.run(Budget(seconds=few.spent_s + 30.0))
+        assert len(second._candidates) > asked
+        assert not any("begin anew" in note for note in more.notes)
+        # What was seen is not asked again.
+        kept = second._explorer.seen.kind[: len(seen)]
+        assert (kept[seen != 0] == seen[seen != 0]).all()
+        assert more.runs > few.runs
+        assert len(more.promoted) > len(few.promoted)
+        assert more.now_s < 0.9 * more.workload_s
+
+
+def test_an_exploration_with_other_plans_is_not_widened():
+    space = PlanSpace.of([["a", "b"], ["c", "c"]], [1.0, 1.0])
+    state = Explorer(space).to_dict()
+    wider = PlanSpace.of([["a", "b"], ["c", "c"], ["d", "e"]], [1.0, 1.0, 2.0])
+    now = [["a", "b"], ["c", "c"], ["d", "e"]]
+    found = widened(state, now[:2], now, Explorer(wider), [(0, 1, 0.5), (2, 1, 0.5)])
+    assert found is not None
+    resumed = Explorer(wider, state=found)
+    assert resumed.workload_s == 4.0
+    assert resumed.next(100.0).query == 2
+    assert widened(state, now[:2], [["a", "x"], *now[1:]], Explorer(wider), []) is None
+    assert widened(state, now, now, Explorer(wider), []) is None
