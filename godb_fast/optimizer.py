@@ -223,11 +223,11 @@ class Optimizer(Experience):
         elif known.planner is None:
             prepared = self._leave(scope, known, sql, params, known.reason, clock)
         else:
-            work = partial(self._plan, engine, scope, known, print_, sql, params, clock, limit_s)
+            given = engine, scope, known, print_, sql, params, clock, limit_s
             if self.policy.costs == "static":
-                prepared = work(known.planner)
+                prepared = self._plan(*given, known.planner)
             else:
-                prepared = self._compared(scope, known, work, compares)
+                prepared = self._compared(scope, known, partial(self._plan, *given), compares)
         if key is not None and not known.unprepared and type(prepared) is Prepared and not known.rival:
             scope.remember_exact(key, prepared)
         self.count("decisions")
