@@ -37,7 +37,7 @@ from godb_fast.errors import EngineError, GodbError, QueryTimeout
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.subjects import LiveQuery, Subject, examine
 from godb_fast.learning.describing import PlanDescriber
-from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.features import FEATURES_VERSION, PHYSICAL_VERSION
 from godb_fast.store import PlanRun, SqliteStore
 
 WORKLOADS = ("demo-full", "tpch", "tpcds")
@@ -116,7 +116,7 @@ def _workload(
                     # Described before anything ran, kept as of then.
                     store.features.keep(observation.execution_id, observation.at, FEATURES_VERSION, vector)
                 recorded += 1
-            store.trials.keep(FEATURES_VERSION, trials.runs)
+            store.trials.keep(PHYSICAL_VERSION, trials.runs)
     finally:
         engine.close()
     if not store.flush(60.0):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from godb_fast.core import Decision, Observation, PhysicalNode, PhysicalPlan
-from godb_fast.learning.features import COLUMN, FEATURES, FEATURES_VERSION, columns
+from godb_fast.learning.features import COLUMN, FEATURES, FEATURES_VERSION, PHYSICAL_VERSION, columns
 from godb_fast.learning.physical import plan_vector
 from godb_fast.store import PlanRun, SqliteStore
 
@@ -76,7 +76,7 @@ def fill(
                 FEATURES_VERSION,
                 _vector(plan, number, query, scale),
             )
-    store.trials.keep(FEATURES_VERSION, trials)
+    store.trials.keep(PHYSICAL_VERSION, trials)
     if not store.flush(60.0):
         raise RuntimeError(f"the store did not take the executions: {store.health().reason}")
 

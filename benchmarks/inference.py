@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import Options, Report, interleave, main, percentiles, ratio
 from godb_fast import backend as backends
-from godb_fast.learning.features import FEATURES, FEATURES_VERSION
+from godb_fast.learning.features import FEATURES, PIPELINES_VERSION
 from godb_fast.learning.models import Card, Model, ModelFile, PredictionCache
 from godb_fast.learning.models.folder import sha256
 from godb_fast.learning.models.onnx_server import open_session
@@ -98,7 +98,7 @@ def model(seed: int) -> tuple[Any, ModelFile]:
         version=1,
         kind="latency",
         engine="none",
-        features_version=FEATURES_VERSION,
+        features_version=PIPELINES_VERSION,
         columns=tuple(feature.name for feature in FEATURES),
         input="features",
         output="variable",

@@ -26,7 +26,7 @@ from godb_fast.engines.registry import open_engine
 from godb_fast.errors import EngineError, InvalidInput
 from godb_fast.exploring.live import ExplorationReport
 from godb_fast.exploring.subjects import LiveQuery
-from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.features import PHYSICAL_VERSION
 from godb_fast.learning.training import TrainingReport, train
 from godb_fast.report import Comparison, Query, Settings, compare
 from godb_fast.report.comparison import Arm, Extras
@@ -142,7 +142,7 @@ def _split(loaded: Loaded, plan: Plan, part: str, raw: RawRuns | None, held_out:
             with _session(loaded.url, store, policy) as session:
                 texts = [entry.sql for entry in (*loaded.explored, *measured) if entry.name in held_out]
                 known = _without(session.engine, SqliteStore(plan.trials), texts)
-                store.trials.keep(FEATURES_VERSION, known)
+                store.trials.keep(PHYSICAL_VERSION, known)
                 trained = train(store, engine=session.engine.name, trained_from=f"{plan.trials}, {part}")
                 notes = [_told(trained, session.engine.name, known)]
                 arms: dict[str, Arm] = {}
@@ -169,7 +169,7 @@ def _split(loaded: Loaded, plan: Plan, part: str, raw: RawRuns | None, held_out:
 def _without(engine: Engine, trials: SqliteStore, texts: Sequence[str]) -> list[PlanRun]:
     """The runs of a store but those of some statements' templates."""
     hidden = {fingerprint(text, engine.dialect).hash for text in texts}
-    runs = trials.trials.runs(FEATURES_VERSION, engine.name, datetime.now(UTC))
+    runs = trials.trials.runs(PHYSICAL_VERSION, engine.name, datetime.now(UTC))
     hidden_names = {run.query.rpartition(" ")[0] for run in runs if run.fingerprint in hidden}
     # Other literals may have made another template of the same statement.
     return [run for run in runs if run.query.rpartition(" ")[0] not in hidden_names]

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.common import MissingData, Options, Report
 from benchmarks.workloads import live_main
-from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.features import PHYSICAL_VERSION
 from godb_fast.learning.physical import PAIR_COLUMNS
 from godb_fast.learning.training.gathering import pairs_of
 from godb_fast.learning.training.ranking import (
@@ -143,7 +143,7 @@ def _read(path: Path, engine: str) -> list[PlanRun]:
         raise MissingData(f"there is no store {path}: python -m benchmarks.collecting {path} --repeats 4")
     store = SqliteStore(path)
     try:
-        return sorted(store.trials.runs(FEATURES_VERSION, engine, datetime.now(UTC)), key=lambda run: run.at)
+        return sorted(store.trials.runs(PHYSICAL_VERSION, engine, datetime.now(UTC)), key=lambda run: run.at)
     finally:
         store.close()
 

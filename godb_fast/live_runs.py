@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from godb_fast.engines.base import Parameters
 from godb_fast.knowledge import KnownTemplate, Scope
-from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.features import PHYSICAL_VERSION
 from godb_fast.store import PlanRun, TrialStore
 
 Floats = NDArray[np.float64]
@@ -77,7 +77,7 @@ class LiveRuns:
         """
         with self._lock:
             runs, self._runs = self._runs, []
-        trials.keep(FEATURES_VERSION, runs)
+        trials.keep(PHYSICAL_VERSION, runs)
 
 
 def query_of(known: KnownTemplate, literals: tuple[Any, ...], params: Parameters) -> str:

@@ -73,6 +73,10 @@ class Block:
         Why this block keeps the engine's own plan.
     materialized : bool or None
         For a CTE: whether the statement says MATERIALIZED (True) or NOT MATERIALIZED (False).
+    sort_keys : int
+        Keys of ORDER BY.
+    limited : bool
+        The block has a LIMIT or OFFSET.
     """
 
     index: int
@@ -86,6 +90,8 @@ class Block:
     distinct: bool = False
     reason: str | None = None
     materialized: bool | None = None
+    sort_keys: int = 0
+    limited: bool = False
 
 
 @dataclass(frozen=True)

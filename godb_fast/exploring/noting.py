@@ -10,7 +10,7 @@ from godb_fast.errors import StoreError
 from godb_fast.exploring.candidates import Candidate
 from godb_fast.exploring.explorer import Run
 from godb_fast.exploring.subjects import Subject
-from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.features import PHYSICAL_VERSION
 from godb_fast.store import PlanRun, TrialStore
 
 log = logging.getLogger("godb_fast")
@@ -51,7 +51,7 @@ class NotedRuns:
         if self._trials is None or not self._runs:
             return
         try:
-            self._trials.keep(FEATURES_VERSION, self._runs)
+            self._trials.keep(PHYSICAL_VERSION, self._runs)
         except StoreError as error:
             log.warning("the exploration's runs are not kept for training: %s", error)
             self._trials = None

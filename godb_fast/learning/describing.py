@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from godb_fast.core import Block, RowEstimates, Statistics, Template
+from godb_fast.core import Block, ColumnStatistics, RowEstimates, Statistics, Template
 from godb_fast.errors import MissingStatistics
 from godb_fast.learning.extraction import QueryFeatureExtractor, estimate_features
+from godb_fast.planning.scenarios import BEST, INDEPENDENT, OPTIMISTIC, PESSIMISTIC
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +30,7 @@ class PlanDescriber:
     block : Block
         Of a graph.
     statistics : Statistics
-        For the rows of the tables.
+        For the rows of the tables, and for which of the joined columns are keys.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class PlanDescriber:
         #: A derived relation is as large as it is estimated.
         self._derived = np.isnan(self._log_table)
         self._any_derived = bool(self._derived.any())
+        self._keys = _key_joins(block, statistics)
 
     def vectors(
         self,
@@ -58,7 +61,7 @@ class PlanDescriber:
         ----------
         plans : PLAN_NODE array, shape (P, 2n - 1)
         estimates : RowEstimates
-            Of the query; lane 0 is read.
+            Of the query; lane 0 is what is read, the named scenarios tell how sure it is.
         context : three float64 arrays, optional
             Features of sources ``system``, ``history`` and ``workload``; zeros without.
         corrected : two float64 arrays, shape (S,), optional
@@ -68,8 +71,14 @@ class PlanDescriber:
         log_table = self._log_table
         if self._any_derived:
             log_table = np.where(self._derived, log_rows, log_table)
+        corrections, support = corrected or (None, None)
         described = estimate_features(
-            np.minimum(log_rows - log_table, 0.0), log_table, estimates.log_distinct[:, 0], *(corrected or ())
+            np.minimum(log_rows - log_table, 0.0),
+            log_table,
+            estimates.log_distinct[:, 0],
+            corrections,
+            support,
+            np.array([*_unsure(estimates), *self._keys]),
         )
         return self._extractor.extract(plans, described, context)
 
@@ -79,3 +88,51 @@ def _rows(statistics: Statistics, table: str) -> float:
         return float(statistics.rows(table))
     except MissingStatistics:
         return float("nan")
+
+
+def _unsure(estimates: RowEstimates) -> tuple[float, float, float]:
+    """How far the scenarios lie apart, as logarithms of rows: pessimistic from optimistic; filters that
+    depend on each other from independent ones; joined columns as skewed as they are from uniform ones.
+
+    Zeros where fewer scenarios were estimated than have names.
+    """
+    rows, distinct = estimates.log_rows, estimates.log_distinct
+    if rows.shape[1] <= OPTIMISTIC:
+        return 0.0, 0.0, 0.0
+    apart = (rows[:, PESSIMISTIC] - rows[:, OPTIMISTIC]).sum()
+    apart += (distinct[:, OPTIMISTIC] - distinct[:, PESSIMISTIC]).sum()
+    dependent = (rows[:, BEST] - rows[:, INDEPENDENT]).sum()
+    skewed = (distinct[:, INDEPENDENT] - distinct[:, BEST]).max(initial=0.0)
+    return float(apart), float(dependent), float(skewed)
+
+
+def _key_joins(block: Block, statistics: Statistics) -> tuple[float, float]:
+    """The share of joins by equality in which one side is a key, and the least share of a key's values that
+    the other side has (0 without keys)."""
+    graph = block.graph
+    if graph is None or not graph.class_columns:
+        return 0.0, 0.0
+    joins, keyed, covered = 0, 0, 1.0
+    for start, stop in pairwise(graph.class_start.tolist()):
+        known = []
+        for column in graph.class_columns[start:stop]:
+            table = block.relations[column.relation].table
+            found = None if table is None else _column(statistics, table, column.name)
+            if found is not None:
+                known.append(found)
+        joins += max(stop - start - 1, 0)
+        keys = [max(column.distinct, 1.0) for column in known if column.unique]
+        if keys and stop - start > 1:
+            keyed += stop - start - 1
+            others = [column.distinct for column in known if not column.unique] or keys
+            covered = min(covered, min(others) / max(keys))
+    if not keyed:
+        return 0.0, 0.0
+    return keyed / joins, min(covered, 1.0)
+
+
+def _column(statistics: Statistics, table: str, column: str) -> ColumnStatistics | None:
+    try:
+        return statistics.column(table, column)
+    except MissingStatistics:
+        return None

@@ -132,6 +132,7 @@ def estimate_features(
     log_distinct: Floats,
     corrections: Floats | None = None,
     support: Floats | None = None,
+    unsure: Floats | None = None,
 ) -> Floats:
     """The features of source ``estimates`` of one query.
 
@@ -143,6 +144,8 @@ def estimate_features(
         ln of the distinct counts of joined columns; may be empty.
     corrections, support : float64 arrays, shape (S,), optional
         By how much cardinality feedback corrected each sub-plan (ln), and how much evidence there was.
+    unsure : float64 array, shape (5,), optional
+        ``uncertainty``, ``correlation``, ``skew``, ``key_joins`` and ``key_coverage``; zeros without.
     """
     found = np.zeros(_ESTIMATES.stop - _ESTIMATES.start)
     found[0] = log_selectivity.sum()
@@ -154,6 +157,8 @@ def estimate_features(
         found[5] = corrections.mean()
     if support is not None and support.size:
         found[6], found[7] = support.mean(), support.min()
+    if unsure is not None:
+        found[8:] = unsure
     # Not np.clip: it takes longer than all of the above.
     clipped: Floats = np.minimum(np.maximum(found, _LEAST), _MOST)
     return clipped
@@ -191,6 +196,8 @@ def template_features(template: Template, block: Block) -> Floats:
             len(block.group_by),
             block.distinct,
             sum(count for count in tables.values() if count > 1),
+            block.sort_keys,
+            block.limited,
         ],
         np.float64,
     )

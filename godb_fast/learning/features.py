@@ -4,7 +4,8 @@ A row says the feature's name, unit, category, source, the version that brought 
 sound values lie. Sources: ``plan`` is computed per plan by the kernel ``features``; ``template`` once per
 block; ``estimates`` per query; ``system``, ``history`` and ``workload`` are read from what was observed
 *before* the decision. Changing a row raises :data:`FEATURES_VERSION`: models of another version are refused
-by name.
+by name. Pipelines and whole plans have tables of their own (:mod:`.pipelines`, :mod:`.physical`), with
+versions of their own, so that a new feature of queries does not end models that never read it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-#: Versions of the table as a whole.
-FEATURES_VERSION: Final = 1
+#: Version of the table as a whole.
+FEATURES_VERSION: Final = 2
+#: Of ``PIPELINE_COLUMNS``, and of ``PHYSICAL_COLUMNS``.
+PIPELINES_VERSION: Final = 1
+PHYSICAL_VERSION: Final = 1
+#: What a model of each kind reads.
+VERSIONS: Final = {"quantile": FEATURES_VERSION, "latency": PIPELINES_VERSION, "ranker": PHYSICAL_VERSION}
 
 CATEGORIES: Final = ("structure", "data", "system", "history", "workload")
 SOURCES: Final = ("plan", "template", "estimates", "system", "history", "workload")
@@ -88,6 +94,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("grouping_columns", "count", "structure", "template", 0, _COUNT),
     Feature("distinct", "flag", "structure", "template", 0, 1),
     Feature("self_joined", "relations", "structure", "template", 0, _COUNT),
+    Feature("sort_keys", "count", "structure", "template", 0, _COUNT, 2),
+    Feature("limited", "flag", "structure", "template", 0, 1, 2),
     Feature("filtered_share", "ln share", "data", "estimates", -_LOG, 0.0),
     Feature("most_filtered_share", "ln share", "data", "estimates", -_LOG, 0.0),
     Feature("table_rows", "ln rows", "data", "estimates", 0, _LOG),
@@ -96,6 +104,11 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("corrected_by", "ln rows per row", "data", "estimates", -_LOG, _LOG),
     Feature("support", "share", "data", "estimates", 0, 1),
     Feature("least_support", "share", "data", "estimates", 0, 1),
+    Feature("uncertainty", "ln rows per row", "data", "estimates", 0, _LOG, 2),
+    Feature("correlation", "ln rows per row", "data", "estimates", 0, _LOG, 2),
+    Feature("skew", "ln rows per row", "data", "estimates", 0, _LOG, 2),
+    Feature("key_joins", "share", "data", "estimates", 0, 1, 2),
+    Feature("key_coverage", "share", "data", "estimates", 0, 1, 2),
     Feature("processors", "count", "system", "system", 1, 1e5),
     Feature("load", "runnable per processor", "system", "system", 0, 1e4),
     Feature("memory", "ln bytes", "system", "system", 0, _LOG),

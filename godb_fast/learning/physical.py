@@ -46,7 +46,7 @@ _COSTS: Final = (
     "largest_exposure",
 )  # fmt: skip
 
-#: Columns of a plan; their version is that of the FEATURES table.
+#: Columns of a plan, of version ``features.PHYSICAL_VERSION``.
 PHYSICAL_COLUMNS: Final[tuple[Feature, ...]] = (
     *(Feature(name, "count", "structure", "physical", 0.0, _COUNT) for name in _COUNTS),
     *(Feature(name, "ln rows", "data", "physical", 0.0, _LOG) for name in _ROWS),

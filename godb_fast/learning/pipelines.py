@@ -32,7 +32,7 @@ def _row(name: str, unit: str, most: float, category: str = "structure") -> Feat
     return Feature(name, unit, category, "pipeline", 0.0, most)
 
 
-#: Columns of a pipeline; their version is that of the FEATURES table.
+#: Columns of a pipeline, of version ``features.PIPELINES_VERSION``.
 PIPELINE_COLUMNS: Final[tuple[Feature, ...]] = (
     _row("source_rows", "ln rows", _LOG, "data"),
     _row("source_scan", "flag", 1),

@@ -28,6 +28,8 @@ Floats = NDArray[np.float64]
 #: and eight lanes of doubles are one cache line.
 DEFAULT_SCENARIOS: Final = 8
 _NAMED: Final = ("best guess", "independent", "pessimistic", "optimistic")
+#: Their lanes.
+BEST, INDEPENDENT, PESSIMISTIC, OPTIMISTIC = range(4)
 #: Perturbations beyond this many spreads are cut off.
 _FARTHEST: Final = 2.0
 

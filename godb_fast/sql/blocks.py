@@ -162,6 +162,8 @@ class BlockReader:
             aggregated=node.args.get("group") is not None or any(map(_aggregates, _shown(node))),
             distinct=bool(node.args.get("distinct")),
             materialized=materialized,
+            sort_keys=len(order.expressions) if (order := node.args.get("order")) is not None else 0,
+            limited=any(node.args.get(part) is not None for part in ("limit", "offset", "fetch")),
         )
         if self.dialect == "duckdb" and self.places.selects > 1:
             for entry in node.expressions:

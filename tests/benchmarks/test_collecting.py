@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import collecting
 from benchmarks.selection import repeated
-from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.features import PHYSICAL_VERSION
 from godb_fast.learning.physical import PHYSICAL_COLUMNS
 from godb_fast.learning.training.gathering import gather
 from godb_fast.store import SqliteStore
@@ -36,7 +36,7 @@ def test_what_is_not_clearly_slower_is_run_again(tmp_path):
     arguments = [str(store), "--workloads", "demo", "--scale", "0.02", "--rounds", "1", "--limit", "20"]
     options = ["--repeats", "3", "--threads", "1", "--processor-time", "--share", "0.02"]
     assert collecting.main([*arguments, *options]) == 0
-    runs = SqliteStore(store).trials.runs(FEATURES_VERSION, "duckdb", datetime.now(UTC))
+    runs = SqliteStore(store).trials.runs(PHYSICAL_VERSION, "duckdb", datetime.now(UTC))
     queries = repeated(runs)
     assert len(queries) > 5
     for query in queries.values():

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import selection
 from benchmarks.common import MissingData, Options, Report
-from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.features import PHYSICAL_VERSION
 from godb_fast.learning.physical import PHYSICAL_COLUMNS
 from godb_fast.store import PlanRun, SqliteStore
 
@@ -60,7 +60,7 @@ def drawn(path, templates=48):
                         )
                     )  # fmt: skip
     store = SqliteStore(path)
-    store.trials.keep(FEATURES_VERSION, runs)
+    store.trials.keep(PHYSICAL_VERSION, runs)
     store.close()
 
 
@@ -84,7 +84,7 @@ def test_without_repeated_runs_it_says_what_to_do(tmp_path, monkeypatch):
         selection.run(Options(), Report("selection"))
     store = SqliteStore(tmp_path / "store.sqlite")
     now, vector = datetime.now(UTC), np.ones(len(PHYSICAL_COLUMNS))
-    store.trials.keep(FEATURES_VERSION, [PlanRun("postgresql", "d", "q", 1, "", vector, 0.1, False, now)])
+    store.trials.keep(PHYSICAL_VERSION, [PlanRun("postgresql", "d", "q", 1, "", vector, 0.1, False, now)])
     store.close()
     with pytest.raises(MissingData, match="no repeated runs"):
         selection.run(Options(), Report("selection"))

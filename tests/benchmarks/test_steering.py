@@ -13,7 +13,7 @@ import pytest
 from benchmarks import steering
 from benchmarks.common import MissingData, collect
 from godb_fast.errors import InvalidInput
-from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.features import PHYSICAL_VERSION
 from godb_fast.learning.physical import PHYSICAL_COLUMNS
 from godb_fast.report.comparison import ARMS
 from godb_fast.store import PlanRun, SqliteStore
@@ -124,7 +124,7 @@ def test_unseen_templates_are_measured_in_three_splits(settings, tmp_path):
     settings.trials = tmp_path / "trials.sqlite"
     now, vector = datetime.now(UTC), np.ones(len(PHYSICAL_COLUMNS))
     SqliteStore(settings.trials).trials.keep(
-        FEATURES_VERSION, [PlanRun("duckdb", "d", "w q 1-0", 5, "", vector, 0.1, False, now)]
+        PHYSICAL_VERSION, [PlanRun("duckdb", "d", "w q 1-0", 5, "", vector, 0.1, False, now)]
     )
     report = collect("steering", steering.run)
     assert sum("no ranker: too little to learn from" in note for note in report.notes) == 3

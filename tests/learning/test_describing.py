@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from godb_fast.engines.base import Rendered
+from godb_fast.engines.base import Engine, Rendered
 from godb_fast.engines.duckdb import DuckDBEngine
+from godb_fast.engines.registry import open_engine
 from godb_fast.exploring.subjects import LiveQuery, Subject, examine
 from godb_fast.learning.describing import PlanDescriber
 from godb_fast.learning.features import COLUMN, FEATURES
@@ -49,10 +50,64 @@ def test_candidates_differ_in_what_depends_on_the_plan_alone(engine: DuckDBEngin
     assert one["filtered_share"] == pytest.approx(np.log(0.01), abs=0.3)
     assert one["largest_table_rows"] == pytest.approx(np.log(50_000), abs=0.01)
     assert one["distinct_values"] > 0
+    assert one["uncertainty"] > 0
+    assert one["correlation"] == 0.0
+    # As many distinct values as rows: a key. A tenth of them are in b. The other join is with none.
+    assert one["key_joins"] == 0.5
+    assert one["key_coverage"] == pytest.approx(0.1, abs=0.02)
+    assert one["skew"] == pytest.approx(0.0, abs=1e-6)
     sound = rows.copy()
     # Nobody sampled the machine here; one processor is the least.
     sound[:, COLUMN["processors"]] = 1
     assert check_values(sound) == []
+
+
+def features_of(engine: Engine, sql: str) -> dict[str, float]:
+    """The features of a query of one block, under its first candidate."""
+    subject = examine(engine, LiveQuery("q", sql))
+    assert isinstance(subject, Subject)
+    assert subject.planner is not None
+    block = subject.planner.propose(subject.literals).blocks[0]
+    describer = PlanDescriber(subject.template, subject.template.blocks[block.index], engine.statistics())
+    estimates = subject.planner.estimates(subject.literals)[block.index]
+    row = describer.vectors(block.assessment.plans[:1], estimates)[0]
+    assert check_values(np.where(np.arange(len(row)) == COLUMN["processors"], 1.0, row)[None]) == []
+    return {feature.name: row[at] for at, feature in enumerate(FEATURES)}
+
+
+def test_the_data_s_characteristics_are_told_apart(postgres_url: str) -> None:
+    with open_engine(postgres_url) as engine:
+        for statement in (
+            "CREATE TABLE site (id int PRIMARY KEY, region int, town int)",
+            "INSERT INTO site SELECT i, i % 50, i % 50 * 2 FROM generate_series(1, 20000) i",
+            "CREATE TABLE even (site int, other int)",
+            "INSERT INTO even SELECT i % 500 + 1, i % 20 FROM generate_series(1, 20000) i",
+            "CREATE TABLE heavy (site int, other int)",
+            "INSERT INTO heavy SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE i % 500 + 1 END, i % 20 "
+            "FROM generate_series(1, 20000) i",
+            "ANALYZE site, even, heavy",
+        ):
+            engine.run(Rendered(statement))
+        keyed = features_of(
+            engine, "SELECT count(*) FROM site s JOIN even e ON e.site = s.id WHERE s.region = 3"
+        )
+        assert keyed["key_joins"] == 1.0
+        # Of twenty thousand sites five hundred have rows.
+        assert keyed["key_coverage"] == pytest.approx(0.025, abs=0.002)
+        assert keyed["skew"] == pytest.approx(0.0, abs=1e-6)
+        assert keyed["correlation"] == 0.0
+        both = "SELECT count(*) FROM site s JOIN even e ON e.site = s.id WHERE s.region = 3 AND s.town = 6"
+        # Of filters that may depend on each other, more rows are expected than of independent ones.
+        assert features_of(engine, both)["correlation"] == pytest.approx(np.log(50.0) / 2, abs=0.2)
+        assert features_of(engine, both)["uncertainty"] > keyed["uncertainty"]
+        many = "SELECT count(*) FROM even a JOIN {} b ON a.site = b.site WHERE a.other = 3"
+        assert features_of(engine, many.format("even"))["skew"] == pytest.approx(0.0, abs=0.3)
+        skewed = features_of(engine, many.replace("even a", "heavy a").format("heavy"))
+        # Half of the rows of both are of one site of 251: a quarter of the product, instead of one in 251.
+        assert skewed["skew"] == pytest.approx(np.log(251 / 4), abs=0.1)
+        assert skewed["key_joins"] == skewed["key_coverage"] == 0.0
+        mixed = "SELECT count(*) FROM site s JOIN even e ON e.site = s.id JOIN heavy h ON h.other = e.other"
+        assert features_of(engine, mixed)["key_joins"] == 0.5
 
 
 def test_the_same_query_has_the_same_vectors(engine: DuckDBEngine) -> None:

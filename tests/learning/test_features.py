@@ -136,7 +136,8 @@ def test_a_statement_s_structure() -> None:
             engine.run(Rendered(statement))
         text = (
             "SELECT x.k, count(*) FROM a x JOIN b ON x.id = b.a_id LEFT JOIN a y ON y.id = b.v "
-            "WHERE x.k = 1 AND x.t LIKE 'q%' AND (b.v > 3 OR b.v IS NULL) AND b.id IN (1, 2) GROUP BY x.k"
+            "WHERE x.k = 1 AND x.t LIKE 'q%' AND (b.v > 3 OR b.v IS NULL) AND b.id IN (1, 2) GROUP BY x.k "
+            "ORDER BY count(*), x.k LIMIT 10"
         )
         template = parse_template(fingerprint(text, "duckdb"), "duckdb", engine.schema())
     block = template.plannable[0]
@@ -150,6 +151,7 @@ def test_a_statement_s_structure() -> None:
         "relations": 3, "left_joins": 1, "semi_joins": 0, "equality_filters": 1, "pattern_filters": 1,
         "range_filters": 1, "null_filters": 1, "list_filters": 1, "disjunctions": 1, "block_depth": 0,
         "grouping_columns": 1, "aggregated": 1, "self_joined": 2, "distinct": 0,
+        "sort_keys": 2, "limited": 1,
     }  # fmt: skip
     assert {name: values[name] for name in expected} == expected
     assert values["filtered_share"] == pytest.approx(math.log(0.05))

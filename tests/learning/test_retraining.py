@@ -24,7 +24,7 @@ from godb_fast.core import PhysicalNode, PhysicalPlan
 from godb_fast.errors import InvalidInput
 from godb_fast.feedback.costs import CostScope
 from godb_fast.learning import retraining
-from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.features import PHYSICAL_VERSION
 from godb_fast.learning.models import ModelFolder, shipped
 from godb_fast.learning.models.waiting import ShadowFolder
 from godb_fast.learning.physical import plan_vector
@@ -364,7 +364,7 @@ def later(store: SqliteStore, queries: int, factor: float, *, after: float = 60.
             vector = plan_vector(plan(loops))
             name = f"query {after} {number}"
             runs.append(PlanRun("duckdb", "db", name, number, steering, vector, seconds, False, at))
-    store.trials.keep(FEATURES_VERSION, runs)
+    store.trials.keep(PHYSICAL_VERSION, runs)
 
 
 def in_shadow(store: SqliteStore, below: float, version: int = 2) -> ShadowFolder:

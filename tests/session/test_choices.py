@@ -18,7 +18,7 @@ from godb_fast.engines.registry import open_engine
 from godb_fast.errors import InvalidInput
 from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
 from godb_fast.learning.choosing import Choice
-from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.features import PHYSICAL_VERSION
 from godb_fast.learning.models import ModelFolder, shipped
 from godb_fast.session import Optimizer, Policy, Session
 from godb_fast.store import SqliteStore
@@ -288,7 +288,7 @@ def test_runs_of_a_choice_are_kept_to_train_on(server, store):
 
     give(store)
     first(server, store, runs=8)
-    runs = store.trials.runs(FEATURES_VERSION, "postgresql", datetime.now(UTC))
+    runs = store.trials.runs(PHYSICAL_VERSION, "postgresql", datetime.now(UTC))
     assert [bool(run.steering) for run in runs] == [False, True, True, True]
     assert len({run.query for run in runs}) == 1
     pairs = gather(store, "postgresql", only="ranker").pairs

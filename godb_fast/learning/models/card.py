@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from godb_fast.errors import ModelRefused
-from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.features import VERSIONS
 
 #: Of the card itself.
 FORMAT: Final = 1
@@ -40,7 +40,7 @@ class Card:
     engine : str
         The engine whose plans it knows.
     features_version : int
-        The version of the FEATURES table (which holds for columns of pipelines, too).
+        The version of the table of its columns (``learning.features.VERSIONS``).
     columns : tuple of str
         What the input's columns are, in order.
     input, output : str
@@ -119,10 +119,11 @@ class Card:
 
     def check_features(self) -> None:
         """Raise ModelRefused if the model reads features of another version than are computed here."""
-        if self.features_version != FEATURES_VERSION:
+        computed = VERSIONS[self.kind]
+        if self.features_version != computed:
             raise ModelRefused(
                 f"model {self.name!r} version {self.version} reads features of version "
-                f"{self.features_version}, this godb_fast computes version {FEATURES_VERSION}; "
+                f"{self.features_version}, this godb_fast computes version {computed}; "
                 "train it anew with 'godb-fast train'",
                 "features",
             )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.errors import ModelRefused
-from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.features import VERSIONS
 from godb_fast.learning.models import Card, Model, ModelFile
 from godb_fast.learning.models.folder import sha256
 from godb_fast.learning.training.ensembles import Ensemble, merged
@@ -80,7 +80,7 @@ def export(estimator: Any, rows: Floats, **card: Any) -> ModelFile:
     data, output = to_bytes(estimator, rows.shape[1])
     file = ModelFile.of(
         Card(
-            features_version=FEATURES_VERSION,
+            features_version=VERSIONS[card["kind"]],
             input=INPUT,
             output=output,
             sha256=sha256(data),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.core import Observation
-from godb_fast.learning.features import FEATURES, FEATURES_VERSION
+from godb_fast.learning.features import FEATURES, FEATURES_VERSION, PHYSICAL_VERSION
 from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors
 from godb_fast.learning.pipelines import PIPELINE_COLUMNS, pipelines
 from godb_fast.store import PlanRun, SqliteStore, TrainingRows
@@ -112,7 +112,7 @@ class Gathered:
 def engines_of(store: SqliteStore, database: str | None = None) -> list[str]:
     """Engines of which the store holds runs."""
     seen = {(each.engine, each.database) for each in store.template_runs()}
-    trials = store.trials.runs(FEATURES_VERSION, "", datetime.now(UTC), MOST_TRIALS)
+    trials = store.trials.runs(PHYSICAL_VERSION, "", datetime.now(UTC), MOST_TRIALS)
     seen |= {(run.engine, run.database) for run in trials}
     return sorted({engine for engine, where in seen if database is None or same_database(where, database)})
 
@@ -208,7 +208,7 @@ def _trials(
 ) -> list[PlanRun]:
     """Runs of plans, without what was poisoned."""
     kept = []
-    for run in store.trials.runs(FEATURES_VERSION, engine, until, MOST_TRIALS, since=since):
+    for run in store.trials.runs(PHYSICAL_VERSION, engine, until, MOST_TRIALS, since=since):
         foreign = database is not None and not same_database(run.database, database)
         why = "of another database" if foreign else _absurd(run.seconds * 1e3)
         if why is None and len(run.vector) != len(PHYSICAL_COLUMNS):

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from godb_fast.learning.features import FEATURES_VERSION
+from godb_fast.learning.features import VERSIONS
 from godb_fast.learning.models import Card, ModelFile
 from godb_fast.learning.models.folder import sha256
 
@@ -20,7 +20,7 @@ def card_of(data: bytes, width: int, **more: Any) -> Card:
         "version": 1,
         "kind": "latency",
         "engine": "duckdb",
-        "features_version": FEATURES_VERSION,
+        "features_version": VERSIONS[more.get("kind", "latency")],
         "columns": tuple(f"column_{number}" for number in range(width)),
         "input": "features",
         "output": "variable",
