@@ -138,7 +138,8 @@ def _split(loaded: Loaded, plan: Plan, part: str, raw: RawRuns | None, held_out:
         store = SqliteStore(Path(folder) / "store.sqlite")
         try:
             assert plan.trials is not None
-            policy = Policy(background=False, untried=plan.untried)
+            # As a service that ran each of them often enough for looking to pay.
+            policy = Policy(background=False, untried=plan.untried, patience=0.0)
             with _session(loaded.url, store, policy) as session:
                 texts = [entry.sql for entry in (*loaded.explored, *measured) if entry.name in held_out]
                 known = _without(session.engine, SqliteStore(plan.trials), texts)
