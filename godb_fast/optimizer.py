@@ -498,6 +498,9 @@ class Optimizer(Experience):
             routed = self._decided + sum(scope.routes.decided for scope in self._scopes.values())
         if routed:
             found["decisions"] = found.get("decisions", 0) + routed
+        remembered, made = self.untried.gates.predictions
+        if remembered or made:
+            found |= {"predictions_remembered": remembered, "predictions_made": made}
         return found
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from godb_fast.errors import ModelRefused
 from godb_fast.evidence.conformal import ConformalBounds
 from godb_fast.learning.choosing import Choice, Chooser, ChoosingPolicy
-from godb_fast.learning.models import Card, Model
+from godb_fast.learning.models import Card, Model, PredictionCache
 from godb_fast.learning.physical import (
     PAIR_COLUMNS,
     PHYSICAL_COLUMNS,
@@ -40,6 +40,8 @@ WINDOW: Final = 1000
 #: Data may have grown so many times since training: predicted are ratios, of which it says more where sizes
 #: stand beside each other than how large they are.
 GROWTH: Final = 10.0
+#: Plans of which a prediction is remembered.
+REMEMBERED: Final = 10_000
 #: At the clip of predictions; a run that is told to have been longer is as bad.
 _MOST_SCORE: Final = 10.0
 
@@ -53,6 +55,11 @@ class Gate:
         A ranker.
     budget : float
         How many times slower than the engine's own plan a query may get.
+
+    Attributes
+    ----------
+    predictions : PredictionCache
+        What the model said of plans: other literals of a template mostly have the plans that others had.
 
     Raises
     ------
@@ -69,6 +76,7 @@ class Gate:
                 "features",
             )
         self.model = model
+        self.predictions = PredictionCache(REMEMBERED)
         self._support, self._own = _supports(card)
         self._bounds = _bounds(card)
         self._chooser = Chooser(self._bounds, ChoosingPolicy(budget))
@@ -111,7 +119,7 @@ class Gate:
         means = np.zeros(1 + len(plans))
         if plans:
             vectors = pair_vectors(np.array(plans), default)
-            means[1:] = log_ratios(self.model, vectors)
+            means[1:] = log_ratios(self.model, vectors, self.predictions)
             # Of plans unlike all that was seen nothing is predicted, nor of those that look like the default.
             unlike = self._support.distances(vectors) > self._support.allowed + 1e-9
             alike = ~vectors[:, : len(PHYSICAL_COLUMNS)].any(axis=1)
@@ -154,15 +162,21 @@ class Gate:
             return self._bounds.scope()[1].working > 1.0 - (1.0 - self._bounds.level) / 3.0
 
 
-def log_ratios(ranker: Model, pairs: Floats) -> Floats:
+def log_ratios(ranker: Model, pairs: Floats, known: PredictionCache | None = None) -> Floats:
     """What a ranker says of plans, shape (n,): ln(time ÷ time of the engine's own plan).
 
     Parameters
     ----------
     pairs : float64 array, shape (n, D)
         In the order of ``PAIR_COLUMNS``.
+    known : PredictionCache, optional
+        Of this ranker.
     """
-    found: Floats = ranker.predict(rank_vectors(pairs))
+    rows = rank_vectors(pairs)
+    if known is None:
+        found: Floats = ranker.predict(rows)
+    else:
+        found = ranker.predict_known([hash(pair.tobytes()) for pair in pairs], rows, known)
     return found + cost_says(pairs, ranker.card.calibration.get("cost_share", 0.0))
 
 

@@ -172,6 +172,12 @@ class Gates:
             return None
         return gate.observe(choice, log_ratio, fingerprint=fingerprint, cut=cut)
 
+    @property
+    def predictions(self) -> tuple[int, int]:
+        """Predictions that were remembered, and that were made."""
+        caches = [gate.predictions for gate in self._gates.values() if gate is not None]
+        return sum(cache.hits for cache in caches), sum(cache.misses for cache in caches)
+
     def strained(self, engine: str) -> bool:
         """Whether bounds of an engine's gate break more often than they may."""
         gate = self._gates.get(engine)

@@ -104,6 +104,17 @@ def test_the_faster_plan_passes_with_its_bound_and_a_reason():
     assert choice.reason.startswith("no loops is predicted to take 0.37 ×")
 
 
+def test_the_same_plans_are_predicted_once():
+    one = gate()
+    first = one.choose(vector(LOOP), [vector(HASH)], 100.0)
+    assert (one.predictions.hits, one.predictions.misses) == (0, 1)
+    again = one.choose(vector(LOOP), [vector(HASH), vector(LOOP)], 100.0)
+    assert again.log_ratio == first.log_ratio
+    # Beside another plan of the engine's own it is another pair.
+    one.choose(vector(HASH), [vector(HASH)], 100.0)
+    assert (one.predictions.hits, one.predictions.misses) == (1, 3)
+
+
 def test_nothing_passes_that_is_slower_alike_or_not_worth_it():
     assert gate().choose(vector(HASH), [vector(LOOP)], 100.0).candidate == 0
     assert gate().choose(vector(LOOP), [], 100.0).candidate == 0
