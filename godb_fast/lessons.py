@@ -113,6 +113,8 @@ class Lessons(_Saved):
         state = None if kept is None else kept.saved(engine, database)
         self.corrections = Corrections() if state is None else Corrections.from_dict(state)
         self.corrections.enter(TABLES_WITH_COLUMNS)
+        #: How often what was learned was not asked for, since that takes too long for the query.
+        self.spared = 0
 
     def apply_to(self, known: KnownTemplate, bucket: bytes) -> bool:
         """Whether what was learned is to be asked for queries of a template in a region."""
@@ -128,7 +130,10 @@ class Lessons(_Saved):
     ) -> dict[int, RowsBySet]:
         """Rows by set of the blocks of which something is known, for a query in a region."""
         feedback = self._of(known) if self.apply_to(known, bucket) else None
-        if feedback is None or self._too_dear(known, bucket):
+        if feedback is None:
+            return {}
+        if self._too_dear(known, bucket):
+            self.spared += 1
             return {}
         begun = time.perf_counter()
         found = feedback.corrected(literals, params, own)
@@ -239,5 +244,6 @@ def wants_profile(known: KnownTemplate, bucket: bytes, spending: Spending) -> bo
     runs = known.slow_runs.get(bucket, 0) + 1
     due = runs <= FIRST or runs > EVERY
     profiled = due and spending.affords(known.baseline_ms.get(bucket, 0.0))
+    spending.put_off += due and not profiled
     known.slow_runs[bucket] = (FIRST if profiled else runs - 1) if due else runs
     return profiled

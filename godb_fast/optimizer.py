@@ -499,8 +499,14 @@ class Optimizer(Experience):
         if routed:
             found["decisions"] = found.get("decisions", 0) + routed
         remembered, made = self.untried.gates.predictions
-        if remembered or made:
-            found |= {"predictions_remembered": remembered, "predictions_made": made}
+        spared = sum(scope.lessons.spared for scope in self._scopes.values() if scope.lessons is not None)
+        more = {
+            "predictions_remembered": remembered,
+            "predictions_made": made,
+            "profiles_put_off": self.spending.put_off,
+            "corrections_spared": spared,
+        }
+        found |= {name: count for name, count in more.items() if count}
         return found
 
 

@@ -22,10 +22,16 @@ class Spending:
     ----------
     share : float
         ``inf`` sets no limit.
+
+    Attributes
+    ----------
+    put_off : int
+        Profiled runs that were due and not affordable yet.
     """
 
     def __init__(self, share: float) -> None:
         self.share = share
+        self.put_off = 0
         self._left_ms = 0.0
         self._learning_ms = LEARNING_MS
         self._lock = threading.Lock()

@@ -219,6 +219,8 @@ def test_learning_takes_no_more_than_its_share(path: str) -> None:
     with opened(path, learn_share=0.0) as session:
         for _ in range(5):
             assert session.execute(SQL.format(20)).observation.plan_source is None
+        # The first run only told that it takes long enough.
+        assert session.optimizer.counters["profiles_put_off"] == 4
 
 
 def test_what_was_learned_is_not_asked_where_that_takes_too_long(path: str) -> None:
@@ -232,8 +234,10 @@ def test_what_was_learned_is_not_asked_where_that_takes_too_long(path: str) -> N
         assert session.optimize(SQL.format(24)).reason.endswith(CORRECTED)
         assert known.corrections_ms[0] == asked + 1
         session._scope.lessons._share = 0.0
+        assert "corrections_spared" not in session.optimizer.counters
         assert CORRECTED not in session.optimize(SQL.format(25)).reason
         assert known.corrections_ms[0] == asked + 1
+        assert session.optimizer.counters["corrections_spared"] == 1
 
 
 @pytest.mark.parametrize("mode", ["off", "observe"])
