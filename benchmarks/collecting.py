@@ -6,6 +6,9 @@ turns in random order. The store keeps each execution with its plan, each plan's
 and, where the query has one block to plan, the vector of the plan that really ran. Nothing else is read: no
 published evaluation data but the texts of the queries.
 
+Vectors tell what history knew: half of the time nothing of the query itself, as if it had never run. What the
+machine did, and the workload's rhythm, are not told: a collection knows one machine, and no rhythm.
+
 With ``--repeats`` plans that were not clearly slower than the best run again, in turns: what
 ``python -m benchmarks.selection`` judges choices by.
 """
@@ -25,6 +28,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.clocks import ProcessorClock, WallClock, alone
 from benchmarks.common import MissingData, Options
 from benchmarks.loading import TUNED, tell
@@ -36,8 +41,11 @@ from godb_fast.engines.registry import open_engine
 from godb_fast.errors import EngineError, GodbError, QueryTimeout
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.subjects import LiveQuery, Subject, examine
+from godb_fast.learning.clustering import QueryClusters
 from godb_fast.learning.describing import PlanDescriber
-from godb_fast.learning.features import FEATURES_VERSION, PHYSICAL_VERSION
+from godb_fast.learning.features import FEATURES_VERSION, PHYSICAL_VERSION, columns
+from godb_fast.learning.history import WorkloadHistory
+from godb_fast.learning.terms import query_terms
 from godb_fast.store import PlanRun, SqliteStore
 
 WORKLOADS = ("demo-full", "tpch", "tpcds")
@@ -73,6 +81,7 @@ class Settings:
 def collect(settings: Settings, options: Options) -> int:
     """Run everything; how many executions were recorded."""
     store = SqliteStore(settings.store, queue_limit=100_000)
+    past = Past(options.seed)
     recorded = 0
     for workload in settings.workloads:
         for draw in range(settings.rounds):
@@ -84,14 +93,21 @@ def collect(settings: Settings, options: Options) -> int:
                 except MissingData as missing:
                     tell(f"{workload} left out: {missing}")
                     break
-                recorded += _workload(workload, loaded, store, settings, drawn.seed, first=draw == 0)
+                recorded += _workload(workload, loaded, store, settings, drawn.seed, past, first=draw == 0)
                 tell(f"{workload}, draw {draw + 1}: {recorded:,} executions so far")
     store.close()
     return recorded
 
 
 def _workload(
-    workload: str, loaded: Loaded, store: SqliteStore, settings: Settings, seed: int, *, first: bool
+    workload: str,
+    loaded: Loaded,
+    store: SqliteStore,
+    settings: Settings,
+    seed: int,
+    past: Past,
+    *,
+    first: bool,
 ) -> int:
     """Every query once per plan and pass, and the engine's own plan twice."""
     queries = [*(loaded.explored if first else ())]
@@ -110,7 +126,7 @@ def _workload(
                 tell(f"the time of {settings.limit_s:.0f} s is over; queries that did not run are left out")
                 break
             trials = Trials(engine, f"{workload} {query.name} {seed}-{number}")
-            for observation, vector in _runs(engine, query, source, settings, clock, trials):
+            for observation, vector in _runs(engine, query, source, settings, clock, trials, past):
                 store.record(Decision(observation.fingerprint, "", engine=engine.name), observation)
                 if vector is not None:
                     # Described before anything ran, kept as of then.
@@ -153,6 +169,38 @@ class Trials:
         return found
 
 
+class Past:
+    """What history knew before each run, of all that a collection ran."""
+
+    def __init__(self, seed: int) -> None:
+        self._history, self._clusters = WorkloadHistory(), QueryClusters()
+        self._source = random.Random(seed)
+        #: Of the query at hand: its cluster, and what its neighbours had taken before it first ran.
+        self._now: tuple[int, str, Any] = 0, "", None
+
+    def begin(self, subject: Subject) -> None:
+        """A query is about to run for the first time."""
+        template = subject.template
+        cluster = self._clusters.assign(query_terms(template, [""] * len(template.slots)).structure)
+        history, _ = self._history.features(template.fingerprint, datetime.now(UTC), cluster)
+        # Neighbours tell nothing of a query that is one of them.
+        self._now = template.fingerprint, cluster, None if history[0] else history
+
+    def context(self) -> tuple[Any, Any, Any]:
+        """Features of machine, history and workload of a run that begins now."""
+        fingerprint, cluster, neighbours = self._now
+        history, _ = self._history.features(fingerprint, datetime.now(UTC), cluster)
+        if self._source.random() < 0.5:
+            blank = neighbours is None or self._source.random() < 0.5
+            history = np.zeros_like(history) if blank else neighbours
+        sizes = [columns(source).stop - columns(source).start for source in ("system", "workload")]
+        return np.zeros(sizes[0]), history, np.zeros(sizes[1])
+
+    def ran(self, latency_ms: float) -> None:
+        """It took so long."""
+        self._history.note(*self._now[:2], latency_ms, time.time())
+
+
 def _runs(
     engine: Engine,
     query: LiveQuery,
@@ -160,6 +208,7 @@ def _runs(
     settings: Settings,
     clock: Clock,
     trials: Trials,
+    past: Past,
 ) -> Iterator[tuple[Observation, Any]]:
     subject = examine(engine, query)
     if not isinstance(subject, Subject):
@@ -188,12 +237,13 @@ def _runs(
         # Nothing to choose from.
         return
     describe = _Describer(engine, subject)
+    past.begin(subject)
     for _ in range(settings.repeats):
         turns = plans + own
         source.shuffle(turns)
         for entry in turns:
             timeout_s = min(cap_s, ALLOWANCE * own_s + LEAST_S)
-            yield from _run(engine, subject, entry, describe, timeout_s, clock, trials)
+            yield from _run(engine, subject, entry, describe, timeout_s, clock, trials, past)
         took = trials.fastest()
         best_s = min(took.values(), default=0.0)
         plans = [entry for entry in plans if took.get(entry.steering.key, math.inf) <= CLEARLY * best_s]
@@ -207,6 +257,7 @@ def _run(
     timeout_s: float,
     clock: Clock,
     trials: Trials,
+    past: Past,
 ) -> Iterator[tuple[Observation, Any]]:
     common: dict[str, Any] = {
         "steered": entry.arm != DEFAULT_ARM,
@@ -215,6 +266,7 @@ def _run(
         "engine_version": engine.version,
         "database": engine.environment(),
     }
+    context = past.context()
     clock.start()
     try:
         result = engine.run(entry.rendered, timeout_s=timeout_s, profile=True)
@@ -225,10 +277,10 @@ def _run(
     except EngineError:
         return
     trials.ran(subject, entry, clock.seconds(result))
+    past.ran(result.latency_ms)
     plan = result.plan
-    vector = (
-        None if plan is None else describe(engine.default_trees(subject.template, plan, subject.literals))
-    )
+    trees = {} if plan is None else engine.default_trees(subject.template, plan, subject.literals)
+    vector = describe(trees, context)
     yield (
         Observation(
             "",
@@ -257,7 +309,7 @@ class _Describer:
             self._describer = PlanDescriber(subject.template, block, engine.statistics())
             self._estimates = planner.estimates(subject.literals, subject.query.params)
 
-    def __call__(self, trees: dict[int, JoinTree]) -> Any:
+    def __call__(self, trees: dict[int, JoinTree], context: tuple[Any, Any, Any]) -> Any:
         if self._describer is None or self._planner is None or self._block not in trees:
             return None
         proposal = self._planner.propose(self._subject.literals, self._subject.query.params, trees)
@@ -266,7 +318,7 @@ class _Describer:
         if own < 0:
             return None
         plans = block.assessment.plans[own : own + 1]
-        return self._describer.vectors(plans, self._estimates[self._block])[0]
+        return self._describer.vectors(plans, self._estimates[self._block], context)[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

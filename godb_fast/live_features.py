@@ -245,10 +245,38 @@ class LiveFeatures:
             self._log_once("not_recorded", str(error))
 
 
-def expected_vector(engine: Engine, prepared: Prepared, backend: str | None = None) -> Floats | None:
-    """The features of a statement under the engine's own plan, if it ran now, by itself, for the first time.
+def history_of(store: SqliteStore) -> WorkloadHistory:
+    """What a store says of the executions that it holds.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read.
+    """
+    history = WorkloadHistory()
+    for run in store.features.past(MOST_PAST):
+        history.note(*run)
+    return history
+
+
+def expected_vector(
+    engine: Engine,
+    prepared: Prepared,
+    backend: str | None = None,
+    *,
+    history: WorkloadHistory | None = None,
+    cluster: str | None = None,
+) -> Floats | None:
+    """The features of a statement under the engine's own plan, if it ran now, by itself.
 
     None where it has not exactly one block to plan, or that plan's order of joins is not known.
+
+    Parameters
+    ----------
+    history : WorkloadHistory, optional
+        Of earlier executions; without, as if it ran for the first time.
+    cluster : str, optional
+        Whose executions are its neighbours'.
     """
     known = prepared.known
     if known is None or known.planner is None or len(known.planner.blocks) != 1:
@@ -257,8 +285,9 @@ def expected_vector(engine: Engine, prepared: Prepared, backend: str | None = No
     describer = PlanDescriber(
         known.template, known.template.blocks[block], engine.statistics(), backend=backend
     )
-    history, workload = WorkloadHistory().features(known.template.fingerprint, datetime.now(UTC))
-    context = SystemSampler().sample(concurrency=1.0), history, workload
+    told = history or WorkloadHistory()
+    past, workload = told.features(known.template.fingerprint, datetime.now(UTC), cluster)
+    context = SystemSampler().sample(concurrency=1.0), past, workload
     return vector_of(prepared, _trees(prepared, known, steered=False), describer, context, nullcontext())
 
 

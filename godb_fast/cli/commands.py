@@ -150,17 +150,19 @@ def explain(options: argparse.Namespace) -> int:
 def _expected(session: Session, sql: str, options: argparse.Namespace) -> ExpectedTime | None:
     """How long the engine's own plan will take, where that can be told."""
     from godb_fast.learning.expected import QuantileHeads
-    from godb_fast.live_features import expected_vector
+    from godb_fast.live_features import expected_vector, history_of
     from godb_fast.store import SqliteStore, open_store
 
     engine, optimizer = session.engine, session.optimizer
     try:
         prepared = optimizer.decide(engine, optimizer.scope(engine), sql)
-        vector = expected_vector(engine, prepared)
+        opened = open_store(getattr(options, "store", "default"))
+        store = opened if isinstance(opened, SqliteStore) else None
+        history = None if store is None else history_of(store)
+        vector = expected_vector(engine, prepared, history=history)
         if vector is None:
             return None
-        store = open_store(getattr(options, "store", "default"))
-        heads = QuantileHeads.find(engine.name, store.models if isinstance(store, SqliteStore) else None)
+        heads = QuantileHeads.find(engine.name, None if store is None else store.models)
         return None if heads is None else heads.expect(vector)
     except GodbError as error:
         # What was decided is told all the same.

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import collecting
 from benchmarks.selection import repeated
-from godb_fast.learning.features import PHYSICAL_VERSION
+from godb_fast.learning.features import COLUMN, PHYSICAL_VERSION, columns
 from godb_fast.learning.physical import PHYSICAL_COLUMNS
 from godb_fast.learning.training.gathering import gather
 from godb_fast.store import SqliteStore
@@ -29,6 +29,11 @@ def test_executions_of_the_demo_can_be_learned_from(tmp_path, capsys):
     assert np.isfinite(found.pairs.vectors).all()
     assert (found.pairs.vectors[:, : len(PHYSICAL_COLUMNS)] != 0).any(axis=1).all()
     assert not found.dropped
+    # Half of the time a query's own history is told; what the machine did is not.
+    own = found.served.vectors[:, COLUMN["past_runs"]] > 0
+    assert 0.2 < own.mean() < 0.7
+    assert (found.served.vectors[own, COLUMN["past_latency"]] > 0).all()
+    assert not found.served.vectors[:, columns("system")].any()
 
 
 def test_what_is_not_clearly_slower_is_run_again(tmp_path):

@@ -17,7 +17,7 @@ from godb_fast.engines.registry import open_engine
 from godb_fast.errors import EngineError
 from godb_fast.learning.features import CATEGORIES, COLUMN, FEATURES, FEATURES_VERSION
 from godb_fast.learning.validation import check_values
-from godb_fast.live_features import EVERY, FIRST
+from godb_fast.live_features import EVERY, FIRST, expected_vector, history_of
 from godb_fast.session import Optimizer, Policy, Session
 from godb_fast.store import SqliteStore
 
@@ -95,6 +95,22 @@ def test_neighbours_and_earlier_processes_count(path, store):
     # Its cluster is known from its first slow run on; the other template's second run is of it.
     assert found[4, COLUMN["neighbour_runs"]] >= math.log(2.0)
     assert found[4, COLUMN["neighbour_latency"]] > 0.0
+
+
+def test_what_is_expected_of_a_statement_knows_how_long_it_took_before(path, store):
+    with session(path, store) as steering:
+        for _ in range(2):
+            steering.execute(PAIRS.format(7))
+        assert store.flush()
+        scope = steering.optimizer.scope(steering.engine)
+        prepared = steering.optimizer.decide(steering.engine, scope, PAIRS.format(7))
+        fresh = expected_vector(steering.engine, prepared)
+        known = expected_vector(steering.engine, prepared, history=history_of(store))
+    assert fresh[COLUMN["past_runs"]] == 0.0
+    assert known[COLUMN["past_runs"]] == pytest.approx(math.log(3.0))
+    assert known[COLUMN["past_latency"]] > 0.0
+    plan = [at for at, feature in enumerate(FEATURES) if feature.source in ("plan", "template", "estimates")]
+    assert (fresh[plan] == known[plan]).all()
 
 
 def test_of_many_runs_some_are_described(path, store):
