@@ -3,7 +3,7 @@
 Run as ``python -m benchmarks.collecting STORE``, then ``godb-fast train STORE``. Each query runs under the
 engine's own plan, under join trees of ours, in other words and, on PostgreSQL, under its arms; plans take
 turns in random order. The store keeps each execution with its plan, each plan's time beside the engine's own,
-and, where the query has one block to plan, the vector of the plan that really ran. Nothing else is read: no
+and, where the query has blocks to plan, the vector of the plan that really ran. Nothing else is read: no
 published evaluation data but the texts of the queries.
 
 Vectors tell what history knew: half of the time nothing of the query itself, as if it had never run. What the
@@ -34,7 +34,7 @@ from benchmarks.clocks import ProcessorClock, WallClock, alone
 from benchmarks.common import MissingData, Options
 from benchmarks.loading import TUNED, tell
 from benchmarks.workloads import Loaded, Wanted, load
-from godb_fast.core import Decision, JoinTree, Observation
+from godb_fast.core import Decision, Observation
 from godb_fast.engines.base import Engine
 from godb_fast.engines.duckdb.engine import DuckDBEngine
 from godb_fast.engines.registry import open_engine
@@ -42,7 +42,7 @@ from godb_fast.errors import EngineError, GodbError, QueryTimeout
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.subjects import LiveQuery, Subject, examine
 from godb_fast.learning.clustering import QueryClusters
-from godb_fast.learning.describing import PlanDescriber
+from godb_fast.learning.describing import StatementDescriber
 from godb_fast.learning.features import FEATURES_VERSION, PHYSICAL_VERSION, columns
 from godb_fast.learning.history import WorkloadHistory
 from godb_fast.learning.terms import query_terms
@@ -236,14 +236,15 @@ def _runs(
     if settings.repeats > 1 and not plans:
         # Nothing to choose from.
         return
-    describe = _Describer(engine, subject)
+    planner = subject.planner
+    describer = StatementDescriber(planner, engine.statistics()) if planner and planner.blocks else None
     past.begin(subject)
     for _ in range(settings.repeats):
         turns = plans + own
         source.shuffle(turns)
         for entry in turns:
             timeout_s = min(cap_s, ALLOWANCE * own_s + LEAST_S)
-            yield from _run(engine, subject, entry, describe, timeout_s, clock, trials, past)
+            yield from _run(engine, subject, entry, describer, timeout_s, clock, trials, past)
         took = trials.fastest()
         best_s = min(took.values(), default=0.0)
         plans = [entry for entry in plans if took.get(entry.steering.key, math.inf) <= CLEARLY * best_s]
@@ -253,7 +254,7 @@ def _run(
     engine: Engine,
     subject: Subject,
     entry: Candidate,
-    describe: _Describer,
+    describer: StatementDescriber | None,
     timeout_s: float,
     clock: Clock,
     trials: Trials,
@@ -279,8 +280,11 @@ def _run(
     trials.ran(subject, entry, clock.seconds(result))
     past.ran(result.latency_ms)
     plan = result.plan
-    trees = {} if plan is None else engine.default_trees(subject.template, plan, subject.literals)
-    vector = describe(trees, context)
+    vector = None
+    if plan is not None and describer is not None:
+        trees = engine.default_trees(subject.template, plan, subject.literals)
+        if trees:
+            vector = describer.vector(subject.literals, subject.query.params, trees, context)
     yield (
         Observation(
             "",
@@ -294,31 +298,6 @@ def _run(
         ),
         vector,
     )
-
-
-class _Describer:
-    """The vector of whatever join tree ran, of a query with one block to plan."""
-
-    def __init__(self, engine: Engine, subject: Subject) -> None:
-        self._planner = planner = subject.planner
-        self._subject = subject
-        self._describer: PlanDescriber | None = None
-        if planner is not None and len(planner.blocks) == 1:
-            self._block = planner.blocks[0].index
-            block = subject.template.blocks[self._block]
-            self._describer = PlanDescriber(subject.template, block, engine.statistics())
-            self._estimates = planner.estimates(subject.literals, subject.query.params)
-
-    def __call__(self, trees: dict[int, JoinTree], context: tuple[Any, Any, Any]) -> Any:
-        if self._describer is None or self._planner is None or self._block not in trees:
-            return None
-        proposal = self._planner.propose(self._subject.literals, self._subject.query.params, trees)
-        (block,) = proposal.blocks
-        own = block.assessment.which[-1]
-        if own < 0:
-            return None
-        plans = block.assessment.plans[own : own + 1]
-        return self._describer.vectors(plans, self._estimates[self._block], context)[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,7 +27,7 @@ from godb_fast.core import JoinTree, Observation, Template
 from godb_fast.engines.base import Engine, TellsLoad, offers
 from godb_fast.errors import EngineError, GodbError, StoreError
 from godb_fast.knowledge import KnownTemplate, Prepared
-from godb_fast.learning.describing import PlanDescriber
+from godb_fast.learning.describing import StatementDescriber
 from godb_fast.learning.features import FEATURES_VERSION
 from godb_fast.learning.history import WorkloadHistory
 from godb_fast.learning.system import SystemSampler
@@ -96,7 +96,7 @@ class LiveFeatures:
         self._backend = backend
         self._system = SystemSampler(SAMPLE_S)
         self._history = WorkloadHistory()
-        self._describers: dict[int, tuple[KnownTemplate, int, PlanDescriber]] = {}
+        self._describers: dict[int, tuple[KnownTemplate, StatementDescriber]] = {}
         self._waiting: list[tuple[str, datetime, Floats]] = []
         self._running = 0
         self._looked_at = -SAMPLE_S
@@ -137,7 +137,7 @@ class LiveFeatures:
     def begin(self, prepared: Prepared) -> Begun | None:
         """Note what is known of a statement that runs now; None of one that is known to be fast."""
         known = prepared.known
-        if known is None or known.planner is None or len(known.planner.blocks) != 1:
+        if known is None or known.planner is None or not known.planner.blocks:
             return None
         if known.baseline_ms.get(prepared.bucket, self._least_ms) < self._least_ms:
             return None
@@ -193,24 +193,21 @@ class LiveFeatures:
         self._look(engine)
 
     def _vector(self, engine: Engine, prepared: Prepared, begun: Begun, *, steered: bool) -> Floats | None:
-        known = begun.known
-        assert known.planner is not None
-        trees = _trees(prepared, known, steered=steered)
-        describer = self._describer(engine, known, known.planner.blocks[0].index)
+        trees = _trees(prepared, begun.known, steered=steered)
+        describer = self._describer(engine, begun.known)
         return vector_of(prepared, trees, describer, begun.context, self._lock)
 
-    def _describer(self, engine: Engine, known: KnownTemplate, block: int) -> PlanDescriber:
+    def _describer(self, engine: Engine, known: KnownTemplate) -> StatementDescriber:
         key = id(known)
         found = self._describers.get(key)
-        if found is None or found[0] is not known or found[1] != block:
-            made = PlanDescriber(
-                known.template, known.template.blocks[block], engine.statistics(), backend=self._backend
-            )
+        if found is None or found[0] is not known:
+            assert known.planner is not None
+            made = StatementDescriber(known.planner, engine.statistics(), backend=self._backend)
             with self._lock:
-                self._describers[key] = found = (known, block, made)
+                self._describers[key] = found = (known, made)
                 while len(self._describers) > _MOST_DESCRIBERS:
                     del self._describers[next(iter(self._describers))]
-        return found[2]
+        return found[1]
 
     # -- the machine --------------------------------------------------------------------------------
 
@@ -269,7 +266,7 @@ def expected_vector(
 ) -> Floats | None:
     """The features of a statement under the engine's own plan, if it ran now, by itself.
 
-    None where it has not exactly one block to plan, or that plan's order of joins is not known.
+    None where it has no block to plan, or that plan's orders of joins are not known.
 
     Parameters
     ----------
@@ -279,12 +276,9 @@ def expected_vector(
         Whose executions are its neighbours'.
     """
     known = prepared.known
-    if known is None or known.planner is None or len(known.planner.blocks) != 1:
+    if known is None or known.planner is None or not known.planner.blocks:
         return None
-    block = known.planner.blocks[0].index
-    describer = PlanDescriber(
-        known.template, known.template.blocks[block], engine.statistics(), backend=backend
-    )
+    describer = StatementDescriber(known.planner, engine.statistics(), backend=backend)
     told = history or WorkloadHistory()
     past, workload = told.features(known.template.fingerprint, datetime.now(UTC), cluster)
     context = SystemSampler().sample(concurrency=1.0), past, workload
@@ -294,33 +288,22 @@ def expected_vector(
 def vector_of(
     prepared: Prepared,
     trees: Mapping[int, JoinTree],
-    describer: PlanDescriber,
+    describer: StatementDescriber,
     context: tuple[Floats, Floats, Floats],
     lock: AbstractContextManager[object],
 ) -> Floats | None:
-    """The features of the only block of a statement under a join tree, shape (F,); None if that is not known.
+    """The features of a statement under join trees, shape (F,); None if these are not known.
 
     ``lock`` is held while the describer works, whose scratch memory is its own.
     """
     known = prepared.known
     assert known is not None
-    planner = known.planner
-    assert planner is not None
-    block = planner.blocks[0].index
+    assert known.planner is not None
     literals, params = prepared.literals, prepared.params
-    if block not in trees or (len(literals) != planner.slots and params is None):
+    if not trees or (len(literals) != known.planner.slots and params is None):
         return None
-    estimates = planner.estimates(literals, params)
-    (planned,) = planner.propose(literals, params, trees, estimates=estimates).blocks
-    own = planned.assessment.which[-1]
-    if own < 0:
-        return None
-    told = known.feedback.told(literals, params).get(block) if known.feedback else None
-    with lock:
-        found: Floats = describer.vectors(
-            planned.assessment.plans[own : own + 1], estimates[block], context, told
-        )[0]
-    return found
+    told = known.feedback.told(literals, params) if known.feedback else None
+    return describer.vector(literals, params, trees, context, told, lock=lock)
 
 
 def _trees(prepared: Prepared, known: KnownTemplate, *, steered: bool) -> Mapping[int, JoinTree]:

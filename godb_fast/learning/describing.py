@@ -1,22 +1,32 @@
-"""Feature vectors of a query's candidate plans, by one definition for training and for serving."""
+"""Feature vectors of plans and of whole statements, by one definition for training and for serving."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from godb_fast.core import Block, ColumnStatistics, RowEstimates, Statistics, Template
+from godb_fast.core import Block, ColumnStatistics, JoinTree, RowEstimates, Statistics, Template
 from godb_fast.errors import MissingStatistics
 from godb_fast.learning.extraction import QueryFeatureExtractor, estimate_features
+from godb_fast.learning.features import FEATURES, TOGETHER, columns
+from godb_fast.planning.proposal import TemplatePlanner
 from godb_fast.planning.scenarios import BEST, INDEPENDENT, OPTIMISTIC, PESSIMISTIC
 
 Floats = NDArray[np.float64]
 
 #: Of a column whose width nobody says.
 COLUMN_BYTES: Final = 8.0
+
+Context = tuple[Floats, Floats, Floats]
+
+_TOGETHER: Final = {way: np.array([feature.together == way for feature in FEATURES]) for way in TOGETHER}
+_LEAST: Final = np.array([feature.least for feature in FEATURES])
+_MOST: Final = np.array([feature.most for feature in FEATURES])
 
 
 class PlanDescriber:
@@ -52,7 +62,7 @@ class PlanDescriber:
         self,
         plans: NDArray[np.void],
         estimates: RowEstimates,
-        context: tuple[Floats, Floats, Floats] | None = None,
+        context: Context | None = None,
         corrected: tuple[Floats, Floats] | None = None,
     ) -> Floats:
         """One row per plan, in the order of ``FEATURES``.
@@ -81,6 +91,80 @@ class PlanDescriber:
             np.array([*_unsure(estimates), *self._keys]),
         )
         return self._extractor.extract(plans, described, context)
+
+
+class StatementDescriber:
+    """Describes a whole statement, its blocks together; make it once per template and statistics epoch.
+
+    Serves one thread at a time, as the describers of its blocks.
+
+    Parameters
+    ----------
+    planner : TemplatePlanner
+        Of a statement with a block to plan.
+    statistics : Statistics
+    """
+
+    def __init__(
+        self, planner: TemplatePlanner, statistics: Statistics, *, backend: str | None = None
+    ) -> None:
+        self._planner, template = planner, planner.template
+        self._blocks = {
+            block.index: PlanDescriber(template, template.blocks[block.index], statistics, backend=backend)
+            for block in planner.blocks
+        }
+
+    def vector(
+        self,
+        literals: Sequence[Any],
+        params: Any,
+        trees: Mapping[int, JoinTree],
+        context: Context | None = None,
+        corrected: Mapping[int, tuple[Floats, Floats]] | None = None,
+        *,
+        lock: AbstractContextManager[object] | None = None,
+    ) -> Floats | None:
+        """The features of a statement under join trees, shape (F,); None if these are not its.
+
+        Parameters
+        ----------
+        trees : mapping of int to JoinTree
+            By block. For one whose tree is not known that of the best guess stands, if any is known.
+        context : three float64 arrays, optional
+            Features of sources ``system``, ``history`` and ``workload``; zeros without.
+        corrected : mapping, optional
+            By block, what :meth:`PlanDescriber.vectors` takes.
+        lock : context manager, optional
+            Held while scratch memory is used.
+        """
+        estimates = self._planner.estimates(literals, params)
+        planned = self._planner.propose(literals, params, trees, estimates=estimates).blocks
+        chosen = [(block.assessment, block.assessment.which) for block in planned]
+        if not any(which[-1] >= 0 for _, which in chosen):
+            return None
+        rows = np.empty((len(planned), len(FEATURES)))
+        with lock or nullcontext():
+            for row, block, (assessment, which) in zip(rows, planned, chosen, strict=True):
+                at = which[-1] if which[-1] >= 0 else which[0]
+                told = None if corrected is None else corrected.get(block.index)
+                plans = assessment.plans[at : at + 1]
+                row[:] = self._blocks[block.index].vectors(plans, estimates[block.index], context, told)[0]
+        return together(rows)
+
+
+def together(rows: Floats) -> Floats:
+    """The features of a statement from those of its blocks, shape (B, F): as each row of the table says."""
+    found: Floats = rows.max(axis=0)
+    if len(rows) == 1:
+        return found
+    for way, summed in (("sum", rows.sum(axis=0)), ("least", rows.min(axis=0)), ("mean", rows.mean(axis=0))):
+        found[_TOGETHER[way]] = summed[_TOGETHER[way]]
+    totals = _TOGETHER["total"]
+    found[totals] = np.log1p(np.minimum(np.expm1(rows[:, totals]).sum(axis=0), np.exp(_MOST[totals])))
+    # What is no block's own (machine, history, workload) is alike in all rows.
+    own = slice(0, columns("system").start)
+    found[own] = np.minimum(np.maximum(found[own], _LEAST[own]), _MOST[own])
+    return found
 
 
 def _rows(statistics: Statistics, table: str) -> float:

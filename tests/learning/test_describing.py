@@ -9,7 +9,7 @@ from godb_fast.engines.base import Engine, Rendered
 from godb_fast.engines.duckdb import DuckDBEngine
 from godb_fast.engines.registry import open_engine
 from godb_fast.exploring.subjects import LiveQuery, Subject, examine
-from godb_fast.learning.describing import PlanDescriber
+from godb_fast.learning.describing import PlanDescriber, StatementDescriber, together
 from godb_fast.learning.features import COLUMN, FEATURES
 from godb_fast.learning.validation import check_values
 
@@ -113,3 +113,54 @@ def test_the_data_s_characteristics_are_told_apart(postgres_url: str) -> None:
 def test_the_same_query_has_the_same_vectors(engine: DuckDBEngine) -> None:
     assert (described(engine, 3) == described(engine, 3)).all()
     assert described(engine, 3).tobytes() != described(engine, 100_000).tobytes()
+
+
+TWO = (
+    "WITH few AS (SELECT a.k, count(*) AS n FROM a JOIN b ON a.id = b.a_id WHERE a.k < {} GROUP BY a.k) "
+    "SELECT few.k, sum(few.n) FROM few JOIN a ON a.k = few.k JOIN b ON b.a_id = a.id WHERE b.v = 3 GROUP BY 1"
+)
+
+
+def test_blocks_make_a_statement(engine: DuckDBEngine) -> None:
+    subject = examine(engine, LiveQuery("q", TWO.format(50)))
+    assert isinstance(subject, Subject)
+    planner = subject.planner
+    assert planner is not None
+    first, second = planner.blocks
+    plan = engine.explain(subject.query.sql)
+    trees = engine.default_trees(subject.template, plan, subject.literals)
+    describer = StatementDescriber(planner, engine.statistics())
+    found = describer.vector(subject.literals, None, trees)
+    assert found is not None
+    assert found[COLUMN["relations"]] == 5
+    assert found[COLUMN["plan_scans"]] == 5
+    parts = [
+        PlanDescriber(subject.template, subject.template.blocks[block.index], engine.statistics()).vectors(
+            proposed.assessment.plans[max(proposed.assessment.which[-1], 0)][None],
+            planner.estimates(subject.literals)[block.index],
+        )[0]
+        for block, proposed in zip(
+            (first, second), planner.propose(subject.literals, None, trees).blocks, strict=True
+        )
+    ]
+    for name, expected in {
+        "plan_cost": np.log(sum(np.expm1(part[COLUMN["plan_cost"]]) for part in parts) + 1),
+        "largest_join_rows": max(part[COLUMN["largest_join_rows"]] for part in parts),
+        "least_support": min(part[COLUMN["least_support"]] for part in parts),
+        "key_joins": np.mean([part[COLUMN["key_joins"]] for part in parts]),
+        "filtered_share": sum(part[COLUMN["filtered_share"]] for part in parts),
+    }.items():
+        assert found[COLUMN[name]] == pytest.approx(expected), name
+    assert found[COLUMN["processors"]] == 0.0
+    # What is known of one block is told with the best guess of the other.
+    one = describer.vector(subject.literals, None, {first.index: trees[first.index]})
+    assert one is not None
+    assert one[COLUMN["relations"]] == 5
+    assert describer.vector(subject.literals, None, {}) is None
+
+
+def test_what_blocks_have_together_stays_within_the_table(engine: DuckDBEngine) -> None:
+    most = np.array([feature.most for feature in FEATURES])
+    assert (together(np.tile(most, (3, 1))) <= most).all()
+    one = np.arange(len(FEATURES), dtype=np.float64)
+    assert (together(one[None]) == one).all()

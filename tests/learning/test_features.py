@@ -20,7 +20,7 @@ from godb_fast.engines.duckdb import DuckDBEngine
 from godb_fast.errors import InvalidInput
 from godb_fast.learning import FEATURES, QueryFeatureExtractor, SystemSampler, WorkloadHistory
 from godb_fast.learning.extraction import estimate_features
-from godb_fast.learning.features import CATEGORIES, COLUMN, PLAN_COLUMNS, SOURCES, columns
+from godb_fast.learning.features import CATEGORIES, COLUMN, PLAN_COLUMNS, SOURCES, TOGETHER, columns
 from godb_fast.learning.validation import check_values
 from godb_fast.planning.search import Planner
 from godb_fast.sql import fingerprint, parse_template
@@ -44,6 +44,7 @@ def test_the_table_is_sound() -> None:
     for name in LOADED:
         assert len(PLAN_COLUMNS) == backends.kernels("features", name).COLUMNS
     assert all(feature.least < feature.most for feature in FEATURES)
+    assert {feature.together for feature in FEATURES} == set(TOGETHER)
 
 
 def naive(nodes: np.ndarray, widths: list[float], memory: float) -> dict[str, float]:
