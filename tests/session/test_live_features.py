@@ -113,6 +113,29 @@ def test_what_is_expected_of_a_statement_knows_how_long_it_took_before(path, sto
     assert (fresh[plan] == known[plan]).all()
 
 
+def test_statements_of_several_blocks_are_described(path, store):
+    sql = (
+        "WITH few AS (SELECT a.k, count(*) AS n FROM a JOIN b ON a.k = b.k WHERE a.n < 7 GROUP BY a.k) "
+        "SELECT a.n, count(*) FROM few JOIN a ON a.k = few.k GROUP BY a.n ORDER BY a.n"
+    )
+    with session(path, store) as steering:
+        for _ in range(2):
+            steering.execute(sql, mode="advise")
+        scope = steering.optimizer.scope(steering.engine)
+        prepared = steering.optimizer.decide(steering.engine, scope, sql)
+        assert prepared.known is not None
+        assert len(prepared.known.planner.blocks) == 2
+        expected = expected_vector(steering.engine, prepared)
+    found = rows_of(store).vectors
+    assert len(found) == 2
+    assert check_values(found) == []
+    assert found[:, COLUMN["relations"]].tolist() == [4.0, 4.0]
+    assert found[:, COLUMN["blocks"]].tolist() == [2.0, 2.0]
+    assert found[:, COLUMN["sort_keys"]].tolist() == [1.0, 1.0]
+    structure = [at for at, feature in enumerate(FEATURES) if feature.source in ("plan", "template")]
+    assert (expected[structure] == found[0, structure]).all()
+
+
 def test_of_many_runs_some_are_described(path, store):
     with session(path, store) as steering:
         for _ in range(20):
