@@ -31,7 +31,7 @@ from godb_fast.core import Decision, Steering
 from godb_fast.exploring import Evidence, MemoEntry
 from godb_fast.exploring.earlier import key_of
 from godb_fast.exploring.subjects import LiveQuery, Subject, examine
-from godb_fast.planning.proposal import UNKNOWN_ORDER
+from godb_fast.planning.block_planner import UNKNOWN_ORDER
 from godb_fast.store import SqliteStore
 
 #: What is aimed at; the last two in times of DuckDB's own PREPARE of the same text, which for the demo's

@@ -18,7 +18,8 @@ from godb_fast.background import Task
 from godb_fast.core import CostModel, Decision, Template
 from godb_fast.engines.base import Effects, Parameters, Rendered
 from godb_fast.engines.dependencies import Dependencies
-from godb_fast.planning.proposal import OwnPlans, TemplatePlanner
+from godb_fast.planning.draft import OwnPlans
+from godb_fast.planning.proposal import TemplatePlanner
 from godb_fast.sql import Fingerprint, fingerprint
 
 if TYPE_CHECKING:

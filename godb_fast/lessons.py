@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.feedback import Corrections, TemplateFeedback
 from godb_fast.feedback.costs import AdaptiveCostModel, CostScope, CostTrial, Stage, join_costs
-from godb_fast.planning.proposal import OwnPlans, RowsBySet, TemplatePlanner
+from godb_fast.planning.block_planner import RowsBySet
+from godb_fast.planning.draft import OwnPlans
+from godb_fast.planning.proposal import TemplatePlanner
 from godb_fast.spending import Spending
 
 if TYPE_CHECKING:

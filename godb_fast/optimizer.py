@@ -42,7 +42,8 @@ from godb_fast.knowledge import (
     exact_key,
     explored_near,
 )
-from godb_fast.planning.proposal import Draft, OwnPlans, TemplatePlanner
+from godb_fast.planning.draft import Draft, OwnPlans
+from godb_fast.planning.proposal import TemplatePlanner
 from godb_fast.policy import MODES, Policy
 from godb_fast.preparation import Preparer
 from godb_fast.sql import Fingerprint, abridged, beyond_limits, fingerprint, parse_template

@@ -14,7 +14,8 @@ from godb_fast.feedback.collector import ExecutionFeedbackCollector, SubplanRows
 from godb_fast.feedback.corrections import Corrections, SubplanQuery
 from godb_fast.feedback.shapes import MAX_SETS, Floats
 from godb_fast.planning.binding import Parameters
-from godb_fast.planning.proposal import OwnPlans, TemplatePlanner
+from godb_fast.planning.draft import OwnPlans
+from godb_fast.planning.proposal import TemplatePlanner
 
 #: Evidence below this support for every join of a block leaves its estimates as they are.
 LEAST_SUPPORT: Final = 0.1

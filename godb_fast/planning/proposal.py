@@ -6,7 +6,6 @@ engine's own, costed in every scenario → the rule of :mod:`godb_fast.planning.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,32 +23,23 @@ from godb_fast.core import (
     Candidate,
     CostModel,
     JoinTree,
-    Plan,
     RowEstimates,
     Statistics,
     Steering,
     Template,
 )
 from godb_fast.errors import InvalidInput
-from godb_fast.planning.assessing import Assessment, Assessor
 from godb_fast.planning.binding import Binder, Parameters
+from godb_fast.planning.block_planner import BlockPlanner, BlockProposal, RowsBySet
 from godb_fast.planning.calibration import DUCKDB
-from godb_fast.planning.choice import DEFAULT_MARGIN, LEAST_GAIN, TOLERANCE, Choice, Rule, choose, explained
+from godb_fast.planning.choice import DEFAULT_MARGIN, LEAST_GAIN, TOLERANCE, Choice, Rule
 from godb_fast.planning.columns import Distributions
+from godb_fast.planning.draft import Draft, OwnPlans
 from godb_fast.planning.estimation import BlockEstimator, LazyValues, TemplateEstimator
 from godb_fast.planning.scenarios import DEFAULT_SCENARIOS, Scenarios
-from godb_fast.planning.search import Planner
 
-#: csg-cmp pairs times scenarios that one search may take, a millisecond or two: past it fewer scenarios are
-#: searched. (A query of so many joins that this matters runs for longer than that.)
-SEARCHED_PAIRS: Final = 400_000
 #: Share of the work of all of a statement's joins that has to be saved where it has several blocks.
 LEAST_SHARE: Final = 0.1
-#: Behind the reason of what was decided on corrected rows.
-CORRECTED: Final = "; by the rows that executions showed"
-RowsBySet = NDArray[np.float64]
-#: The engine's own plan cannot be told for a block.
-UNKNOWN_ORDER: Final = Choice(None, "the engine's own join order of this block is not known")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,226 +71,6 @@ class Proposal:
         Made when first asked for: a tenth of what planning costs.
         """
         return tuple(candidate for block in self.blocks for candidate in block.candidates())
-
-
-@dataclass(frozen=True, eq=False)
-class BlockProposal:
-    """Candidates of one block, and which of them was chosen."""
-
-    index: int
-    relations: tuple[str, ...]
-    scenarios: tuple[str, ...]
-    algorithm: str
-    assessment: Assessment
-    choice: Choice
-
-    @property
-    def tree(self) -> JoinTree | None:
-        """The join tree to steer to, None for the engine's own plan."""
-        if self.choice.chosen is None:
-            return None
-        return Plan(self.relations, self.assessment.plans[self.choice.chosen]).tree()
-
-    def candidates(self) -> list[Candidate]:
-        """One candidate per distinct plan."""
-        plans, costs, which, _ = self.assessment
-        return [
-            Candidate(
-                name,
-                self.index,
-                Plan(self.relations, plans[number], "default" if number == which[-1] else self.algorithm),
-                tuple(cost),
-                number == self.choice.chosen,
-            )
-            for number, (name, cost) in enumerate(zip(self._names(), costs.tolist(), strict=True))
-        ]
-
-    def _names(self) -> list[str]:
-        """Plans are named after the scenarios in which they are the cheapest; the engine's is ``default``."""
-        *lanes, own = self.assessment.which
-        names = [""] * len(self.assessment.plans)
-        if lanes.count(0) == len(self.scenarios) > 1:
-            names[0] = "all scenarios"
-        else:
-            for scenario, number in zip(self.scenarios, lanes, strict=False):
-                names[number] = f"{names[number]}, {scenario}" if names[number] else scenario
-        if own >= 0:
-            names[own] = f"default = {names[own]}" if names[own] else "default"
-        return names
-
-
-@dataclass(frozen=True)
-class OwnPlans:
-    """The engine's own join trees, by block.
-
-    Parameters
-    ----------
-    trees : mapping of int to JoinTree
-    nodes : mapping of int
-        Per planned block the tree as an array of nodes, or a Choice that says why there is none.
-    """
-
-    trees: Mapping[int, JoinTree]
-    nodes: Mapping[int, Any]
-
-
-class Draft:
-    """One query of a template on its way: estimates when it is made, a proposal by :meth:`propose`.
-
-    Short where every query passes: in a program that then runs a statement, the processor's caches hold
-    nothing of ours, and a line of Python costs a microsecond.
-
-    Attributes
-    ----------
-    bucket : bytes
-        Region of selectivities: each relation's rows, to within a factor of four.
-    steering : Steering
-        After :meth:`propose`: the join trees to steer to; empty means the engine's own plan.
-    """
-
-    __slots__ = (
-        "_bound", "_corrected", "_found", "_left", "_literals", "_margin", "_natives", "_own", "_params",
-        "_planner",
-        "bucket", "steering",
-    )  # fmt: skip
-
-    def __init__(
-        self, planner: TemplatePlanner, natives: list[Any], literals: Sequence[Any], params: Parameters
-    ) -> None:
-        self._planner = planner
-        self._natives = natives
-        self._literals = literals
-        self._params = params
-        self._bound: list[Any] | None = None
-        self._left = ""
-        self._corrected: Mapping[int, RowsBySet] = {}
-        texts = literals if params is None and len(literals) == planner.slots else None
-        if planner.plain:
-            self.bucket: bytes = natives[0].estimate(texts, self, None)
-            return
-        outputs: dict[int, NDArray[np.float64]] = {}
-        values = LazyValues(None, texts, self.bound)
-        self.bucket = b""
-        for block, native in zip(planner.order, natives, strict=True):
-            if native is None:
-                outputs[block.index] = block.output(None, outputs)
-                continue
-            self.bucket += native.estimate(texts, self, block.added(outputs))
-            if block.binds:
-                block.bind(values, native.estimates[1])
-            if block.is_read:
-                outputs[block.index] = block.output(RowEstimates(*native.estimates), outputs)
-
-    @classmethod
-    def planned(cls, planner: TemplatePlanner, planned: Any, own: OwnPlans, margin: float) -> Draft:
-        """What a route came to (``kernels.routes.Planned``), as if it had been drafted and proposed here."""
-        draft = object.__new__(cls)
-        draft._planner, draft._natives, draft._params = planner, [], None
-        draft._literals, draft._bound, draft._left, draft._corrected = planned.literals, None, "", {}
-        draft._own, draft._margin, draft._found = own, margin, [planned.outcome]
-        draft.bucket, draft.steering = planned.bucket, NO_STEERING
-        if planned.chosen >= 0:
-            (block,) = planner.blocks
-            tree = Plan(block.relations, planned.plan).tree()
-            draft.steering = Steering(join_trees=((block.index, tree),))
-        return draft
-
-    def bound(self, literals: object = None) -> list[Any]:
-        """Values by slot, for filters that cannot be judged by the literals' texts alone."""
-        if self._bound is None:
-            self._bound = self._planner.bind(self._literals, self._params)
-        return self._bound
-
-    def propose(
-        self,
-        own: OwnPlans,
-        margin: float = DEFAULT_MARGIN,
-        corrected: Mapping[int, RowsBySet] | None = None,
-    ) -> Steering:
-        """The join trees to steer to. To be called once: the memory goes back to the planner.
-
-        ``corrected`` has the rows by set of blocks whose estimates are not used.
-        """
-        planner = self._planner
-        self._own, self._margin, self._corrected = own, margin, corrected or {}
-        rule = planner.rule(margin)
-        self._found: list[Any] = []
-        steered: list[tuple[int, JoinTree]] = []
-        for block in planner.blocks:
-            native = self._natives[block.position]
-            nodes = own.nodes[block.index]
-            rows = self._corrected.get(block.index)
-            if type(nodes) is Choice:
-                self._found.append(nodes)
-            elif native.searches and rows is None:
-                found = block.choose(native, nodes, rule)
-                self._found.append(found)
-                if found[1] >= 0:
-                    steered.append((block.index, Plan(block.relations, native.plan(found[1])).tree()))
-            else:
-                estimates = RowEstimates(*native.estimates) if rows is None else rows
-                slowly = block.plan(estimates, nodes, rule, Counter())
-                self._found.append(slowly.choice)
-                if slowly.tree is not None:
-                    steered.append((block.index, slowly.tree))
-        planner.give_back(self._natives)
-        self.steering = Steering(join_trees=tuple(steered)) if steered else NO_STEERING
-        if steered and len(planner.blocks) > 1:
-            # Seldom, and of long statements: what all blocks cost is told by the longer way.
-            whole = self._again()
-            if not whole.steering:
-                self._left, self.steering = whole.reason, NO_STEERING
-        return self.steering
-
-    def discard(self) -> None:
-        """Give back the memory of a draft that nothing is proposed from."""
-        self._planner.give_back(self._natives)
-
-    def completed(self) -> Steering:
-        """The steering with the engine's own join trees of the blocks that it leaves alone.
-
-        For engines that take the joins of all other blocks as they are written. Nothing is steered if one of
-        the engine's own trees is not known.
-        """
-        trees = {**self._own.trees, **dict(self.steering.join_trees)}
-        for block in self._planner.template.blocks:
-            joined = block.graph is not None and block.graph.size > 1 and block.role != "view"
-            if joined and block.index not in trees:
-                self._left = (
-                    f"the joins of block {block.index} would be taken as they are written: the engine's own "
-                    "order of them is not known"
-                )
-                self.steering = NO_STEERING
-                return NO_STEERING
-        named = sorted((index, tree) for index, tree in trees.items() if isinstance(tree, tuple))
-        self.steering = Steering(join_trees=tuple(named))
-        return self.steering
-
-    @property
-    def scenarios(self) -> tuple[str, ...]:
-        """Names, in the order of each candidate's costs."""
-        return self._planner.scenarios
-
-    def reasons(self) -> tuple[str, tuple[tuple[int, str], ...]]:
-        """One sentence for all, and one per block."""
-        rule = self._planner.rule(self._margin)
-        if self._left:
-            return self._left, tuple((block.index, self._left) for block in self._planner.blocks)
-        choices = [
-            found if isinstance(found, Choice) else explained(found[0], found[1], found[2], rule)
-            for found in self._found
-        ]
-        reason, reasons = self._planner.conclude(choices, self.steering)
-        return f"{reason}{CORRECTED}" if self._corrected else reason, reasons
-
-    def candidates(self) -> tuple[Candidate, ...]:
-        """Every plan considered: planned again, as hardly anybody looks."""
-        return self._again().candidates
-
-    def _again(self) -> Proposal:
-        return self._planner.propose(
-            self._literals, self._params, self._own.trees, margin=self._margin, corrected=self._corrected
-        )
 
 
 def _gained(blocks: Sequence[BlockProposal]) -> float:
@@ -373,13 +143,13 @@ class TemplatePlanner:
         self.bind = Binder(template)
         self.slots = len(template.slots)
         self._estimator = TemplateEstimator(template, distributions, lanes, backend)
-        self.blocks: list[_BlockPlanner] = []
+        self.blocks: list[BlockPlanner] = []
         self._left_alone: list[tuple[int, str]] = []
         for block in template.blocks:
             reason = self._obstacle(block)
             if reason is None:
                 try:
-                    planner = _BlockPlanner(block, cost_model, self.scenarios, backend)
+                    planner = BlockPlanner(block, cost_model, self.scenarios, backend)
                 except InvalidInput as error:
                     reason = str(error)
                 else:
@@ -572,92 +342,3 @@ class TemplatePlanner:
         else:
             reason = "; ".join(f"block {number}: {text}" for number, text in told) or "no join to order"
         return reason, tuple(reasons)
-
-
-def _first_lanes(estimates: RowEstimates | RowsBySet, lanes: int) -> RowEstimates | RowsBySet:
-    if not isinstance(estimates, RowEstimates):
-        return np.ascontiguousarray(estimates[:, :lanes])
-    if lanes == estimates.lanes:
-        return estimates
-    return RowEstimates(
-        np.ascontiguousarray(estimates.log_rows[:, :lanes]),
-        np.ascontiguousarray(estimates.log_distinct[:, :lanes]),
-        np.ascontiguousarray(estimates.log_selectivity[:, :lanes]),
-    )
-
-
-class _BlockPlanner:
-    """Search, assessment and choice for one block; shared by threads."""
-
-    def __init__(
-        self, block: Block, cost_model: CostModel, scenarios: tuple[str, ...], backend: str | None
-    ) -> None:
-        assert block.graph is not None
-        self.index = block.index
-        self.position = 0
-        self.relations = block.graph.relations
-        self._scenarios = scenarios
-        self._cost_model = cost_model
-        self._backend = backend
-        self._planner = Planner(block.graph, backend=backend)
-        # Every plan is costed in every scenario; only those of the first ones are looked for in large graphs.
-        lanes = len(scenarios)
-        self._searched = lanes
-        if self._planner.pairs * lanes > SEARCHED_PAIRS:
-            self._searched = max(min(lanes, SEARCHED_PAIRS // self._planner.pairs), 1)
-        self._assessor = Assessor(self._planner, cost_model, backend)
-
-    def compile(self, tree: JoinTree | None) -> Any:
-        """The engine's own join tree as an array of nodes; a Choice that says why, if that cannot be."""
-        if tree is None:
-            return UNKNOWN_ORDER
-        try:
-            return self._planner.compile(tree)
-        except InvalidInput as error:
-            return Choice(None, f"the engine's own join tree does not fit: {error}")
-
-    def choose(self, native: Any, own: Any, rule: Rule) -> tuple[int, int, float]:
-        """What the re-planning kernel chooses."""
-        if self._planner.backend == "cython":
-            found: tuple[int, int, float] = native.choose(own, rule.numbers)
-            return found
-        # NumPy's scalars warn where C is silent: of infinite rows.
-        with np.errstate(all="ignore"):
-            found = native.choose(own, rule.numbers)
-        return found
-
-    def kernels(self) -> tuple[Any, Any, int, Any]:
-        """Planner (None: a large graph) and assessor for one thread, lanes to search, coefficients."""
-        assessor = self._assessor.kernel()
-        planner = None if assessor is None else self._planner.lend()
-        return planner, assessor, self._searched, self._cost_model.coefficients()
-
-    @property
-    def sets(self) -> NDArray[np.int64]:
-        """The relation sets whose rows may be corrected, as masks; none of a graph that is too large."""
-        return self._planner.sets
-
-    def rows(self, estimates: RowEstimates) -> RowsBySet:
-        """Rows of each of :attr:`sets`, shape (S, K)."""
-        return self._planner.rows(estimates)
-
-    def plan(
-        self, estimates: RowEstimates | RowsBySet, own: Any, rule: Rule, times: dict[str, int]
-    ) -> BlockProposal:
-        """Candidates and choice; ``own`` comes from :meth:`compile`. Nanoseconds are added to ``times``."""
-        start = perf_counter_ns()
-        found = self._planner.search(_first_lanes(estimates, self._searched), self._cost_model)
-        searched = perf_counter_ns()
-        unknown = isinstance(own, Choice)
-        assessment = self._assessor.assess(found, None if unknown else own, estimates)
-        assessed = perf_counter_ns()
-        if unknown:
-            choice = own
-        else:
-            choice = choose(assessment.summaries, assessment.which[-1], rule, self._backend)
-        times["search"] += searched - start
-        times["recost"] += assessed - searched
-        times["choice"] += perf_counter_ns() - assessed
-        return BlockProposal(
-            self.index, self.relations, self._scenarios, self._planner.algorithm, assessment, choice
-        )

@@ -226,9 +226,9 @@ def test_large_blocks_are_planned():
 
 
 def test_fewer_scenarios_are_searched_in_large_graphs(monkeypatch):
-    monkeypatch.setattr("godb_fast.planning.proposal.SEARCHED_PAIRS", 25)
+    monkeypatch.setattr("godb_fast.planning.block_planner.SEARCHED_PAIRS", 25)
     few = planner(star()).propose(["7", "8"], None, {0: BAD})
-    monkeypatch.setattr("godb_fast.planning.proposal.SEARCHED_PAIRS", 10**6)
+    monkeypatch.setattr("godb_fast.planning.block_planner.SEARCHED_PAIRS", 10**6)
     all_ = planner(star()).propose(["7", "8"], None, {0: BAD})
     assert Planner(star().graph).pairs == 12
     assert all(len(entry.costs) == 8 for entry in few.candidates)

@@ -11,7 +11,7 @@ from oracles.warehouse import BAD, planner, star
 
 from godb_fast import backend as backends
 from godb_fast.core import NO_STEERING, LateDecision
-from godb_fast.planning.proposal import Draft
+from godb_fast.planning.draft import Draft
 from godb_fast.sql.fingerprint import fingerprint, lexer
 
 SQL = "SELECT * FROM f, a, b, c WHERE a.kind = {} AND b.kind = {}"

@@ -17,7 +17,7 @@ from godb_fast.errors import StoreError
 from godb_fast.experience import Experience
 from godb_fast.feedback import TemplateFeedback
 from godb_fast.lessons import EVERY, FIRST
-from godb_fast.planning.proposal import CORRECTED
+from godb_fast.planning.draft import CORRECTED
 from godb_fast.policy import Policy
 from godb_fast.sql import fingerprint
 from godb_fast.store import SqliteStore

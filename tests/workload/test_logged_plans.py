@@ -16,7 +16,7 @@ from postgres_server import NoServer, started
 from godb_fast import connect
 from godb_fast.cli import main
 from godb_fast.errors import InvalidInput
-from godb_fast.planning.proposal import CORRECTED
+from godb_fast.planning.draft import CORRECTED
 from godb_fast.policy import Policy
 from godb_fast.store import SqliteStore
 from godb_fast.workload.logged_plans import LoggedPlans
