@@ -114,6 +114,8 @@ class LiveExploration:
         self._arms: list[str] = [DEFAULT_ARM]
         self._digests: list[list[str]] = []
         self._chosen: list[int] = []
+        #: What a former process had explored, until this one goes on with it.
+        self._former: dict[str, Any] = {}
         #: Queries for which the budget has no time.
         self._beyond: frozenset[int] = frozenset()
         self._candidates: list[dict[str, Candidate]] = []
@@ -194,7 +196,10 @@ class LiveExploration:
 
     def _prepare(self, budget: Budget) -> None:
         """Triage, candidates, and the explorer over them."""
-        self._chosen = triage(self._baselines, self._subjects)
+        # What was explored keeps its place, whatever more baselines have shown.
+        asked = list(self._former.get("asked", ()))
+        triaged = triage(self._baselines, self._subjects)
+        self._chosen = asked + [number for number in triaged if number not in asked]
         workload_s, before_s = self._workload_s(), self._own_s + self._baselines_s()
         self._budget_s = budget.seconds_for(workload_s, before_s)
         if not self._chosen:
@@ -349,8 +354,9 @@ class LiveExploration:
             "baselines": [[number, vars(entry)] for number, entry in self._baselines.items()],
             "shown": self._shown.to_list(),
             "digests": self._digests,
+            "asked": self._chosen[: len(self._digests)],
             "explorer": None if self._explorer is None else self._explorer.to_dict(),
-        }
+        } | (self._former if self._explorer is None else {})
 
     def _restore(self, state: dict[str, Any]) -> None:
         if state.get("version") != STATE_VERSION:
@@ -362,6 +368,9 @@ class LiveExploration:
             )
         self._baselines = {int(number): Baseline(**entry) for number, entry in state["baselines"]}
         self._shown.restore(state["shown"])
+        if state["explorer"] is not None:
+            kept = ("budget_s", "digests", "asked", "explorer")
+            self._former = {name: state[name] for name in kept if name in state}
 
     def _report(self, budget: Budget, interrupted: bool) -> ExplorationReport:
         explorer, weights = self._explorer, weights_of(self._baselines, self._subjects)

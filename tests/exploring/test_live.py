@@ -509,6 +509,42 @@ def test_with_more_to_spend_it_goes_on_over_queries_that_it_had_no_time_for(tmp_
         assert more.now_s < 0.9 * more.workload_s
 
 
+def test_trials_outlive_a_process_that_is_stopped_among_further_baselines(skewed, records, monkeypatch):
+    queries = [
+        LiveQuery(f"q{n}", SKEWED.sql.replace("count(*)", ", ".join(["count(*)"] * (n + 1))))
+        for n in range(6)
+    ]
+    monkeypatch.setattr("godb_fast.exploring.triage.LEAST_S", 0.0)
+    monkeypatch.setattr("godb_fast.exploring.triage.TIME_SHARE", 1.1)
+
+    def explore(numbers, stop=False, **how):
+        """With the engine's own plans of these queries alone; then stopped, if that is asked for."""
+
+        def measure(self, budget):
+            for number in numbers:
+                if number not in self._baselines:
+                    self._baselines[number] = self._executor.baseline(number)
+                    self._saving.save()
+            if stop:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(LiveExploration, "_measure_defaults", measure)
+        with open_engine(skewed, read_only=True) as engine:
+            exploration = LiveExploration(engine, queries, records=records, **how)
+            return exploration, exploration.run(Budget(seconds=30.0))
+
+    first, report = explore([4, 5])
+    assert len(first._digests) == 2
+    assert report.runs > 0
+    seen = first._explorer.seen.kind
+    assert explore([0, 1], stop=True, resume=True)[1].interrupted
+    second, more = explore(range(6), resume=True)
+    assert not any("begin anew" in note for note in more.notes)
+    assert second._chosen[:2] == first._chosen
+    kept = second._explorer.seen.kind[: len(seen)]
+    assert (kept[seen != 0] == seen[seen != 0]).all()
+
+
 def test_an_exploration_with_other_plans_is_not_widened():
     space = PlanSpace.of([["a", "b"], ["c", "c"]], [1.0, 1.0])
     state = Explorer(space).to_dict()
