@@ -158,7 +158,10 @@ class Trials:
         """Note a run."""
         key = "" if entry.arm == DEFAULT_ARM else entry.steering.key
         template = subject.template.fingerprint
-        self.runs.append(PlanRun(*self._where, template, key, entry.vector, seconds, cut, datetime.now(UTC)))
+        now = datetime.now(UTC)
+        self.runs.append(
+            PlanRun(*self._where, template, key, entry.vector, seconds, cut, now, entry.pipelines)
+        )
 
     def fastest(self) -> dict[str, float]:
         """Seconds of the fastest complete run of each plan, by its steering."""

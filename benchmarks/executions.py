@@ -15,6 +15,7 @@ import numpy as np
 from godb_fast.core import Decision, Observation, PhysicalNode, PhysicalPlan
 from godb_fast.learning.features import COLUMN, FEATURES, FEATURES_VERSION, PHYSICAL_VERSION, columns
 from godb_fast.learning.physical import plan_vector
+from godb_fast.learning.pipelines import packed
 from godb_fast.store import PlanRun, SqliteStore
 
 BEGIN = datetime(2024, 5, 1, tzinfo=UTC)
@@ -67,7 +68,7 @@ def fill(
             trials.append(
                 PlanRun(
                     engine, "drawn", decision_of, number, "steered" if steered else "",
-                    plan_vector(plan), seconds, False, at,
+                    plan_vector(plan), seconds, False, at, packed(plan),
                 )
             )  # fmt: skip
             store.features.keep(

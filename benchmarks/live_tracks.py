@@ -20,13 +20,14 @@ from pathlib import Path
 
 from benchmarks import methods
 from benchmarks.workloads import Loaded
-from godb_fast.core import Steering
+from godb_fast.core import Decision, Steering
 from godb_fast.engines.base import Engine, HasArms
 from godb_fast.engines.registry import open_engine
-from godb_fast.errors import EngineError, InvalidInput
+from godb_fast.errors import EngineError, GodbError, InvalidInput
 from godb_fast.exploring.live import ExplorationReport
 from godb_fast.exploring.subjects import LiveQuery
 from godb_fast.learning.features import PHYSICAL_VERSION
+from godb_fast.learning.gate import hears_latency
 from godb_fast.learning.training import TrainingReport, train
 from godb_fast.report import Comparison, Query, Settings, compare
 from godb_fast.report.comparison import Arm, Extras
@@ -42,6 +43,8 @@ log = logging.getLogger("godb_fast")
 
 #: Splits of the unseen track.
 SPLITS = 3
+#: Executions that are read of a store of trials.
+_MOST_EXECUTIONS = 1_000_000
 #: Fewer templates cannot be split.
 LEAST_TEMPLATES = 4
 
@@ -144,6 +147,7 @@ def _split(loaded: Loaded, plan: Plan, part: str, raw: RawRuns | None, held_out:
                 texts = [entry.sql for entry in (*loaded.explored, *measured) if entry.name in held_out]
                 known = _without(session.engine, SqliteStore(plan.trials), texts)
                 store.trials.keep(PHYSICAL_VERSION, known)
+                _executed(session.engine, SqliteStore(plan.trials), known, store)
                 trained = train(store, engine=session.engine.name, trained_from=f"{plan.trials}, {part}")
                 notes = [_told(trained, session.engine.name, known)]
                 arms: dict[str, Arm] = {}
@@ -176,15 +180,29 @@ def _without(engine: Engine, trials: SqliteStore, texts: Sequence[str]) -> list[
     return [run for run in runs if run.query.rpartition(" ")[0] not in hidden_names]
 
 
+def _executed(engine: Engine, source: SqliteStore, known: Sequence[PlanRun], store: SqliteStore) -> None:
+    """Copy the executions of the templates that may be learned from: latency models read their plans."""
+    allowed = {run.fingerprint for run in known}
+    for observation in source.observations(_MOST_EXECUTIONS):
+        if observation.engine == engine.name and observation.fingerprint in allowed:
+            store.record(Decision(observation.fingerprint, "", engine=engine.name), observation)
+    if not store.flush(120.0):
+        raise GodbError(f"the executions could not be copied: {store.health().reason}")
+
+
 def _told(trained: TrainingReport, engine: str, known: Sequence[PlanRun]) -> str:
     name, templates = f"{engine}-ranker", len({run.fingerprint for run in known})
+    names = {entry.card.name for entry in trained.trained}
     for entry in trained.trained:
         if entry.card.name == name:
+            if hears_latency(entry.card) and f"{engine}-latency" not in names:
+                # The one that ships has seen these templates.
+                raise InvalidInput(f"no latency model was trained beside {name}: {trained.skipped}")
             figures = ", ".join(f"{key} {value:.3g}" for key, value in entry.card.metrics.items())
-            level = entry.card.calibration["level"]
+            level, share = entry.card.calibration["level"], entry.card.calibration["latency_share"]
             return (
-                f"ranker trained on {len(known)} runs of {templates} templates (level {level:g}; on "
-                f"templates held out within these: {figures})"
+                f"ranker trained on {len(known)} runs of {templates} templates (level {level:g}, say of the "
+                f"latency model {share:g}; on templates held out within these: {figures})"
             )
     return f"no ranker: {trained.skipped.get(name, 'nothing to learn from')}"
 

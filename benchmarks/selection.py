@@ -26,10 +26,11 @@ from benchmarks.common import MissingData, Options, Report
 from benchmarks.workloads import live_main
 from godb_fast.learning.features import PHYSICAL_VERSION
 from godb_fast.learning.physical import PAIR_COLUMNS
-from godb_fast.learning.training.gathering import pairs_of
+from godb_fast.learning.training.gathering import gather, pairs_of
 from godb_fast.learning.training.ranking import (
     COST_SHARE,
     COST_SHARES,
+    LATENCY_SHARES,
     LEAST_ACTED_S,
     HeldOut,
     Judged,
@@ -97,6 +98,7 @@ def run(options: Options, report: Report) -> None:
     report.settings.update(
         store=str(settings.store), learn=list(map(str, settings.learn)), engine=settings.engine
     )
+    executed = gather(SqliteStore(settings.store), settings.engine, only="latency").runs
     queries = repeated(judged_runs)
     known = {name: query for name, query in queries.items() if query.known}
     if not known:
@@ -107,7 +109,8 @@ def run(options: Options, report: Report) -> None:
     choices: dict[str, list[dict[Name, str]]] = {}
     for seed in range(1 if options.quick else 3):
         share = COST_SHARES.get(settings.engine, COST_SHARE)
-        found = held_out_choices(pairs_of(runs), Watch(), seed, share)
+        heard = LATENCY_SHARES.get(settings.engine, 0.0)
+        found = held_out_choices(pairs_of(runs), Watch(), seed, share, executed, heard)
         for choice, chosen in (*_choices(found, names), *_measured(found, names, known)):
             choices.setdefault(choice, []).append(chosen)
     for title, least_s in (

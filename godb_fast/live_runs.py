@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,28 +23,38 @@ MOST_RUNS: Final = 3
 _MOST_PLANS: Final = 4_096
 
 
+class Described(NamedTuple):
+    """A plan as models read it: as a whole, and its pipelines where these are told."""
+
+    vector: Floats
+    pipelines: Floats | None
+
+
+_NOTHING: Final = Described(np.zeros(0), None)
+
+
 class LiveRuns:
     """Notes runs, and writes them when asked to. Thread-safe."""
 
     def __init__(self) -> None:
-        #: Per choice of this process the query that it was made for, the plan's vector, and its runs so far.
-        self._plans: dict[tuple[int, bytes, str], tuple[str, Floats, int]] = {}
+        #: Per choice of this process the query that it was made for, its plan, and its runs so far.
+        self._plans: dict[tuple[int, bytes, str], tuple[str, Described, int]] = {}
         self._runs: list[PlanRun] = []
         self._lock = threading.Lock()
 
     def default(
-        self, scope: Scope, known: KnownTemplate, query: str, vector: Floats, ms: float, *, cut: bool
+        self, scope: Scope, known: KnownTemplate, query: str, plan: Described, ms: float, *, cut: bool
     ) -> None:
-        """A run of the engine's own plan, described by its vector."""
+        """A run of the engine's own plan."""
         if ms > 0.0:
-            run = _run(scope, known, query, "", vector, ms, cut)
+            run = _run(scope, known, query, "", plan, ms, cut)
             with self._lock:
                 self._runs.append(run)
 
-    def chose(self, known: KnownTemplate, region: bytes, steering: str, query: str, vector: Floats) -> None:
+    def chose(self, known: KnownTemplate, region: bytes, steering: str, query: str, plan: Described) -> None:
         """A plan was chosen for a region, for this query: its runs are worth keeping."""
         with self._lock:
-            self._plans[known.template.fingerprint, region, steering] = query, vector, 0
+            self._plans[known.template.fingerprint, region, steering] = query, plan, 0
             while len(self._plans) > _MOST_PLANS:
                 del self._plans[next(iter(self._plans))]
 
@@ -62,10 +72,10 @@ class LiveRuns:
         """A run of a plan that was chosen; kept, if it is of the query for which it was."""
         key = known.template.fingerprint, region, steering
         with self._lock:
-            told, vector, runs = self._plans.get(key, ("", np.zeros(0), MOST_RUNS))
+            told, plan, runs = self._plans.get(key, ("", _NOTHING, MOST_RUNS))
             if told == query and runs < MOST_RUNS and ms > 0.0:
-                self._plans[key] = told, vector, runs + 1
-                self._runs.append(_run(scope, known, query, steering, vector, ms, cut))
+                self._plans[key] = told, plan, runs + 1
+                self._runs.append(_run(scope, known, query, steering, plan, ms, cut))
 
     def save(self, trials: TrialStore) -> None:
         """Write what was noted since the last time; what cannot be written is dropped.
@@ -93,10 +103,10 @@ def _run(
     known: KnownTemplate,
     query: str,
     steering: str,
-    vector: Floats,
+    plan: Described,
     ms: float,
     cut: bool,
 ) -> PlanRun:
     fingerprint, now = known.template.fingerprint, datetime.now(UTC)
     where = scope.engine, scope.environment
-    return PlanRun(*where, query, fingerprint, steering, vector, ms / 1e3, cut, now)
+    return PlanRun(*where, query, fingerprint, steering, plan.vector, ms / 1e3, cut, now, plan.pipelines)

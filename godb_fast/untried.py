@@ -31,7 +31,7 @@ from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
 from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number
 from godb_fast.knowledge import KnownTemplate, Prepared, Scope, Served, explored_near
 from godb_fast.learning.gates import Gates, identity
-from godb_fast.live_runs import LiveRuns, query_of
+from godb_fast.live_runs import Described, LiveRuns, query_of
 from godb_fast.policy import Policy
 
 if TYPE_CHECKING:
@@ -233,6 +233,7 @@ class Untried:
             fingerprint=hexed(known),
             cluster=known.cluster,
             names=["the engine's own plan", *(entry.arm for entry in others)],
+            pipelines=[default.pipelines, *(entry.pipelines for entry in others)],
         )
         log.debug("template %s: %s", hexed(known), choice.reason)
         chosen = others[choice.candidate - 1] if choice.candidate else default
@@ -255,9 +256,11 @@ class Untried:
             dependencies="" if uses is None else uses.digest,
         )
         told = query_of(known, slow.literals, slow.params)
-        self._runs.default(scope, known, told, default.vector, slow.default_ms, cut=slow.cut)
+        own = Described(default.vector, default.pipelines)
+        self._runs.default(scope, known, told, own, slow.default_ms, cut=slow.cut)
         if choice.candidate:
-            self._runs.chose(known, region, chosen.steering.key, told, chosen.vector)
+            plan = Described(chosen.vector, chosen.pipelines)
+            self._runs.chose(known, region, chosen.steering.key, told, plan)
         return RegionChoice(entry, choice, identity(gate.model.card))
 
     def _took(self, engine: str, known: KnownTemplate, region: bytes, ms: float) -> None:

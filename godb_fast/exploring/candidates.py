@@ -21,6 +21,7 @@ from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
 from godb_fast.exploring.subjects import Subject
 from godb_fast.feedback import TemplateFeedback
 from godb_fast.learning.physical import plan_vector
+from godb_fast.learning.pipelines import packed
 from godb_fast.learning.reordered import Joins, reordered
 from godb_fast.rewriting import rewrites
 from godb_fast.sql.cut import widened
@@ -60,6 +61,11 @@ class Candidate:
             return self.described
         assert self.plan is not None
         return plan_vector(self.plan)
+
+    @cached_property
+    def pipelines(self) -> NDArray[np.float64] | None:
+        """What a latency model reads of it (:mod:`godb_fast.learning.pipelines`), where EXPLAIN tells it."""
+        return None if self.described is not None or self.plan is None else packed(self.plan)
 
     @property
     def rewritten(self) -> bool:

@@ -43,6 +43,7 @@ class NotedRuns:
                 run.seconds,
                 run.censored,
                 datetime.now(UTC),
+                entry.pipelines,
             )
         )
 

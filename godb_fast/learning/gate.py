@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from godb_fast.errors import ModelRefused
+from godb_fast.errors import InvalidInput, ModelRefused
 from godb_fast.evidence.conformal import ConformalBounds
 from godb_fast.learning.choosing import Choice, Chooser, ChoosingPolicy
 from godb_fast.learning.models import Card, Model, PredictionCache
@@ -28,7 +28,9 @@ from godb_fast.learning.physical import (
     cost_says,
     pair_vectors,
     rank_vectors,
+    with_latency,
 )
+from godb_fast.learning.pipelines import PIPELINE_COLUMNS, is_packed, packed_seconds
 from godb_fast.learning.support import RangeTest
 
 Floats = NDArray[np.float64]
@@ -42,6 +44,7 @@ WINDOW: Final = 1000
 GROWTH: Final = 10.0
 #: Plans of which a prediction is remembered.
 REMEMBERED: Final = 10_000
+_PIPELINES: Final = tuple(feature.name for feature in PIPELINE_COLUMNS)
 #: At the clip of predictions; a run that is told to have been longer is as bad.
 _MOST_SCORE: Final = 10.0
 
@@ -53,6 +56,8 @@ class Gate:
     ----------
     model : Model
         A ranker.
+    latency : Model, optional
+        The latency model of its engine, which has a say where the ranker's card says so.
     budget : float
         How many times slower than the engine's own plan a query may get.
 
@@ -64,10 +69,11 @@ class Gate:
     Raises
     ------
     ModelRefused
-        If it reads other columns, or its card does not say when to act.
+        If it reads other columns, its card does not say when to act, or the latency model that it was judged
+        with is missing.
     """
 
-    def __init__(self, model: Model, *, budget: float = 1.2) -> None:
+    def __init__(self, model: Model, *, latency: Model | None = None, budget: float = 1.2) -> None:
         card = model.card
         if card.kind != "ranker" or card.columns != RANK_COLUMNS:
             raise ModelRefused(
@@ -75,7 +81,15 @@ class Gate:
                 "'godb-fast train'",
                 "features",
             )
+        self._share = card.calibration.get("latency_share", 0.0)
+        if hears_latency(card) and (latency is None or latency.card.columns != _PIPELINES):
+            raise ModelRefused(
+                f"model {card.key} ranks plans together with {card.engine}-latency; none can be used: "
+                "train both with 'godb-fast train'",
+                "missing",
+            )
         self.model = model
+        self._latency = latency
         self.predictions = PredictionCache(REMEMBERED)
         self._support, self._own = _supports(card)
         self._bounds = _bounds(card)
@@ -92,6 +106,7 @@ class Gate:
         fingerprint: str | None = None,
         cluster: str | None = None,
         names: Sequence[str] | None = None,
+        pipelines: Sequence[Floats | None] | None = None,
     ) -> Choice:
         """Choose among the engine's own plan (0) and others (from 1 on).
 
@@ -109,17 +124,25 @@ class Gate:
             Whose outcomes the bound is of, where there are enough.
         names : sequence of str, optional
             Of all plans, the engine's own first.
+        pipelines : sequence of float64 arrays or None, optional
+            Of all plans, the engine's own first, as :func:`~godb_fast.learning.pipelines.packed` gives them;
+            of a plan where they are not known the ranker's own say is all.
 
         Raises
         ------
         InvalidInput
-            If there are other numbers of names than of plans.
+            If there are other numbers of names or of pipelines than of plans.
         """
+        if pipelines is not None and len(pipelines) != 1 + len(plans):
+            raise InvalidInput(f"pipelines of {len(pipelines)} plans; there are {1 + len(plans)}")
         support = self._own.verdict(default)
         means = np.zeros(1 + len(plans))
         if plans:
             vectors = pair_vectors(np.array(plans), default)
             means[1:] = log_ratios(self.model, vectors, self.predictions)
+            if self._latency is not None and hears_latency(self.model.card) and pipelines is not None:
+                heard = latency_says(self._latency, pipelines[1:], [pipelines[0]] * len(plans))
+                means[1:] = with_latency(means[1:], heard, self._share)
             # Of plans unlike all that was seen nothing is predicted, nor of those that look like the default.
             unlike = self._support.distances(vectors) > self._support.allowed + 1e-9
             alike = ~vectors[:, : len(PHYSICAL_COLUMNS)].any(axis=1)
@@ -178,6 +201,32 @@ def log_ratios(ranker: Model, pairs: Floats, known: PredictionCache | None = Non
     else:
         found = ranker.predict_known([hash(pair.tobytes()) for pair in pairs], rows, known)
     return found + cost_says(pairs, ranker.card.calibration.get("cost_share", 0.0))
+
+
+def hears_latency(ranker: Card) -> bool:
+    """Whether the latency model of its engine has a say beside a ranker."""
+    return ranker.calibration.get("latency_share", 0.0) > 0.0
+
+
+def latency_says(latency: Model, plans: Sequence[Floats | None], own: Sequence[Floats | None]) -> Floats:
+    """What a latency model says of plans, shape (n,): ln(time ÷ time of the engine's own plan).
+
+    NaN where one of the two is not described as the model reads it.
+
+    Parameters
+    ----------
+    plans, own : sequences of float64 arrays or None, length n
+        Pipelines (:func:`~godb_fast.learning.pipelines.packed`).
+    """
+    heard = np.full(len(plans), np.nan)
+    known = [at for at, both in enumerate(zip(plans, own, strict=True)) if all(map(is_packed, both))]
+    if known:
+        # One call for all; the engine's own plan of a query is asked about once.
+        asked = {id(each): each for side in (plans, own) for at in known if (each := side[at]) is not None}
+        seconds = packed_seconds(latency.predict, list(asked.values()))
+        log_s = dict(zip(asked, np.log(seconds).tolist(), strict=True))
+        heard[known] = [log_s[id(plans[at])] - log_s[id(own[at])] for at in known]
+    return heard
 
 
 def score_of(choice: Choice, log_ratio: float) -> float:

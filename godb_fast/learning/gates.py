@@ -17,8 +17,8 @@ from godb_fast.core import Template
 from godb_fast.errors import GodbError, InvalidInput, ModelRefused, StoreError
 from godb_fast.learning.choosing import Choice
 from godb_fast.learning.clustering import QueryClusters
-from godb_fast.learning.gate import WINDOW, Gate, score_of
-from godb_fast.learning.models import shipped
+from godb_fast.learning.gate import WINDOW, Gate, hears_latency, score_of
+from godb_fast.learning.models import Model, shipped
 from godb_fast.learning.models.card import Card
 from godb_fast.learning.models.folder import ModelFolder
 from godb_fast.learning.retraining import ModelSlot
@@ -139,13 +139,23 @@ class Gates:
         if slot.model is None:
             return None
         try:
-            gate = Gate(slot.model)
+            gate = Gate(slot.model, latency=self._latency(slot.model.card))
         except GodbError as error:
             self._say("model_refused", str(error))
             return None
         for outcome in self._known(identity(slot.model.card)):
             gate.replay(outcome.score, outcome.fingerprint, outcome.cluster, cut=outcome.cut)
         return gate
+
+    def _latency(self, ranker: Card) -> Model | None:
+        """The latency model that a ranker was judged with, if it was."""
+        if not hears_latency(ranker):
+            return None
+        refused: list[ModelRefused] = []
+        found = shipped.find(f"{ranker.engine}-latency", self._folder, refused=refused, backend=self._backend)
+        for each in refused:
+            self._say("model_refused", str(each))
+        return found
 
     def _known(self, model: str) -> Sequence[Outcome]:
         if self._store is None:

@@ -110,6 +110,23 @@ def cost_says(pairs: Floats, share: float) -> Floats:
     return told
 
 
+def with_latency(said: Floats, heard: Floats, share: float) -> Floats:
+    """A ranker's predictions with what a latency model says, shape (n,), where that says anything.
+
+    Parameters
+    ----------
+    said : float64 array, shape (n,)
+        Without it.
+    heard : float64 array, shape (n,)
+        ln(predicted time ÷ that of the engine's own plan); NaN where it is not known.
+    share : float
+        Its weight.
+    """
+    together = (1.0 - share) * said + share * np.clip(heard, -_MOST_SAID, _MOST_SAID_AGAINST)
+    found: Floats = np.where(np.isnan(heard), said, together)
+    return found
+
+
 class _Reader:
     """Walks a plan, and adds up."""
 

@@ -9,7 +9,7 @@ measured is never read, so that training sees what serving sees.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.core import PhysicalNode, PhysicalPlan
-from godb_fast.learning.features import Feature
+from godb_fast.learning.features import PIPELINES_VERSION, Feature
 
 Floats = NDArray[np.float64]
 
@@ -118,6 +118,35 @@ def pipelines(plan: PhysicalPlan) -> Pipelines:
     vectors[:, PIPELINE_COLUMN["plan_pipelines"]] = count
     rows = np.array([pipeline.source for pipeline in found])
     return Pipelines(vectors, rows, _seconds(plan, found))
+
+
+def packed(plan: PhysicalPlan) -> Floats:
+    """A plan's pipelines as they are kept, shape (P, 2 + C): their version, source rows, and columns."""
+    found = pipelines(plan)
+    version = np.full(len(found.vectors), float(PIPELINES_VERSION))
+    return np.column_stack([version, found.source_rows, found.vectors])
+
+
+def is_packed(table: Floats | None) -> bool:
+    """Whether that holds pipelines as they are described now."""
+    if table is None or table.ndim != 2 or table.shape[1] != 2 + len(PIPELINE_COLUMNS):
+        return False
+    return bool((table[:, 0] == PIPELINES_VERSION).all())
+
+
+def packed_seconds(predict: Callable[[Floats], Floats], plans: Sequence[Floats]) -> Floats:
+    """Seconds of plans, shape (n,), by a latency model, all in one call.
+
+    Parameters
+    ----------
+    predict : callable
+        -ln(seconds per source row) of pipelines, shape (P, C).
+    plans : sequence of float64 arrays
+        At least one; as :func:`packed` gives them.
+    """
+    rows = np.concatenate(plans)
+    starts = np.cumsum([0, *(len(plan) for plan in plans[:-1])])
+    return plan_seconds(rows[:, 1], predict(np.ascontiguousarray(rows[:, 2:])), starts)
 
 
 def _seconds(plan: PhysicalPlan, found: list[_Pipeline]) -> Floats | None:

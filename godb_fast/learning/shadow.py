@@ -8,6 +8,7 @@ the engine's own), of a latency model that of ln(time), of a quantile its pinbal
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.errors import ModelRefused
-from godb_fast.learning.gate import Gate, log_ratios
-from godb_fast.learning.models import Model
+from godb_fast.learning.gate import Gate, hears_latency, latency_says, log_ratios
+from godb_fast.learning.models import Card, Model
 from godb_fast.learning.models.shipped import find
 from godb_fast.learning.models.waiting import ShadowFolder
+from godb_fast.learning.physical import with_latency
 from godb_fast.learning.pipelines import plan_seconds
 
 if TYPE_CHECKING:
@@ -88,7 +90,8 @@ def compare(newer: Model, former: Model, store: SqliteStore) -> Comparison:
     card = newer.card
     since = datetime.fromisoformat(card.until) if card.until else None
     found = gather(store, card.engine, since=since, only=card.kind, most=_MOST_EXECUTIONS)
-    mine, other = _losses(newer, found), _losses(former, found)
+    latency = _latency(card, store.models)
+    mine, other = _losses(newer, found, latency), _losses(former, found, latency)
     count = len(mine)
     return Comparison(
         newer.key,
@@ -99,13 +102,24 @@ def compare(newer: Model, former: Model, store: SqliteStore) -> Comparison:
     )
 
 
-def _losses(model: Model, found: Gathered) -> Floats:
+def _latency(ranker: Card, folder: str | os.PathLike[str] | None) -> Model | None:
+    """The latency model that serves beside a ranker; None beside one that hears none."""
+    if ranker.kind != "ranker" or not hears_latency(ranker):
+        return None
+    return find(f"{ranker.engine}-latency", folder)
+
+
+def _losses(model: Model, found: Gathered, latency: Model | None) -> Floats:
     """The loss of each query."""
     if model.card.kind == "ranker":
         pairs = found.pairs
         if not len(pairs.log_ratio):
             return np.zeros(0)
-        error = pairs.log_ratio - log_ratios(model, pairs.vectors)
+        said = log_ratios(model, pairs.vectors)
+        if latency is not None and hears_latency(model.card):
+            heard = latency_says(latency, list(pairs.plans), list(pairs.own_plans))
+            said = with_latency(said, heard, model.card.calibration["latency_share"])
+        error = pairs.log_ratio - said
         # Of a run that was cut it is known that it takes longer.
         error = np.where(pairs.cut, np.maximum(error, 0.0), np.abs(error))
         _, queries = np.unique(pairs.queries, return_inverse=True)
@@ -148,7 +162,7 @@ def judge(folder: ShadowFolder, name: str, store: SqliteStore) -> tuple[str, str
         return None
     key = f"{name}/{version}"
     try:
-        newer = _usable(Model(folder.load(name, version)))
+        newer = _usable(Model(folder.load(name, version)), folder)
     except ModelRefused as error:
         if not folder.place(name, version).exists():
             return None
@@ -170,17 +184,17 @@ def judge(folder: ShadowFolder, name: str, store: SqliteStore) -> tuple[str, str
     return "promoted", f"{card.key}: {reason}"
 
 
-def _usable(model: Model) -> Model:
+def _usable(model: Model, folder: ShadowFolder) -> Model:
     """The model, if who serves by it takes it."""
     if model.card.kind == "ranker":
-        Gate(model)
+        Gate(model, latency=_latency(model.card, folder.serving.path))
     return model
 
 
 def _former(folder: ShadowFolder, name: str) -> Model | None:
     found = find(name, folder.serving.path)
     try:
-        return None if found is None else _usable(found)
+        return None if found is None else _usable(found, folder)
     except ModelRefused as error:
         log.info("model %s does not serve: %s", name, error)
         return None

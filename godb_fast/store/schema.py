@@ -108,6 +108,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             engine TEXT NOT NULL, database TEXT NOT NULL, state BLOB NOT NULL, at REAL NOT NULL,
             PRIMARY KEY (engine, database)) WITHOUT ROWID""",
     ),
+    # The pipelines of plans that ran: how long these take has a say among plans.
+    ("ALTER TABLE trials ADD COLUMN pipelines BLOB",),
 )
 VERSION: Final = len(MIGRATIONS)
 

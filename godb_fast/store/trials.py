@@ -40,6 +40,8 @@ class PlanRun:
     seconds : float
     cut : bool
         The run was stopped: it would have taken longer.
+    pipelines : float64 array, shape (P, D), optional
+        Of the plan (``learning.pipelines.packed``).
     """
 
     engine: str
@@ -51,6 +53,7 @@ class PlanRun:
     seconds: float
     cut: bool
     at: datetime
+    pipelines: Floats | None = None
 
 
 class TrialStore(Table):
@@ -65,7 +68,8 @@ class TrialStore(Table):
         Raises
         ------
         InvalidInput
-            If a vector is not one row of finite numbers, a time is not above 0, or ``at`` has no time zone.
+            If a vector is not one row of finite numbers, pipelines are not rows of such, a time is not above
+            0, or ``at`` has no time zone.
         """
         rows = [(version, *_row(run)) for run in runs]
         if not rows:
@@ -74,7 +78,7 @@ class TrialStore(Table):
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
                 "INSERT INTO trials (version, engine, database, query, fingerprint, steering, vector, "
-                "seconds, cut, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "seconds, cut, at, pipelines) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
             connection.execute("DELETE FROM trials WHERE id <= (SELECT max(id) FROM trials) - ?", (CAPACITY,))
@@ -91,8 +95,9 @@ class TrialStore(Table):
             return []
         with self._using() as connection:
             rows = connection.execute(
-                "SELECT engine, database, query, fingerprint, steering, vector, seconds, cut, at FROM trials "
-                "WHERE version = ?1 AND (engine = ?2 OR ?2 = '') AND at <= ?3 AND (?5 IS NULL OR at > ?5) "
+                "SELECT engine, database, query, fingerprint, steering, vector, seconds, cut, at, pipelines "
+                "FROM trials WHERE version = ?1 AND (engine = ?2 OR ?2 = '') AND at <= ?3 "
+                "AND (?5 IS NULL OR at > ?5) "
                 "ORDER BY id DESC LIMIT ?4",
                 (version, engine, utc(until), limit, None if since is None else utc(since)),
             ).fetchall()
@@ -107,6 +112,7 @@ class TrialStore(Table):
                 seconds=row[6],
                 cut=bool(row[7]),
                 at=datetime.fromisoformat(row[8]),
+                pipelines=None if row[9] is None else _table(row[9]),
             )
             for row in reversed(rows)
         ]
@@ -126,8 +132,24 @@ def _row(run: PlanRun) -> tuple[object, ...]:
         raise InvalidInput(f"the vector of a plan is one row of finite numbers, not of shape {vector.shape}")
     if not (np.isfinite(run.seconds) and run.seconds > 0.0):
         raise InvalidInput(f"a run of {run.seconds} s; it takes some time")
+    pipelines = run.pipelines
+    if pipelines is not None and not (
+        pipelines.ndim == 2 and pipelines.size and np.isfinite(pipelines).all()
+    ):
+        raise InvalidInput(f"pipelines are rows of finite numbers, not of shape {pipelines.shape}")
     signed = (run.fingerprint + 2**63) % 2**64 - 2**63
     return (
         run.engine, run.database, run.query, signed, run.steering, vector.astype(STORED).tobytes(),
-        float(run.seconds), int(run.cut), utc(run.at),
+        float(run.seconds), int(run.cut), utc(run.at), None if pipelines is None else _bytes(pipelines),
     )  # fmt: skip
+
+
+def _bytes(table: Floats) -> bytes:
+    """The number of rows, then all rows."""
+    return np.append(float(len(table)), table).astype(STORED).tobytes()
+
+
+def _table(raw: bytes) -> Floats:
+    numbers = np.frombuffer(raw, STORED)
+    table: Floats = numbers[1:].reshape(int(numbers[0]), -1)
+    return table

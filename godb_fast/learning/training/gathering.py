@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from godb_fast.core import Observation
 from godb_fast.learning.features import FEATURES, FEATURES_VERSION, PHYSICAL_VERSION
 from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors
-from godb_fast.learning.pipelines import PIPELINE_COLUMNS, pipelines
+from godb_fast.learning.pipelines import PIPELINE_COLUMNS, is_packed, pipelines
 from godb_fast.store import PlanRun, SqliteStore, TrainingRows
 from godb_fast.store.tables import utc
 
@@ -78,6 +78,8 @@ class Pairs:
     queries, templates : int64 arrays, shape (N,)
     steerings : str array, shape (N,)
         What was asked for.
+    plans, own_plans : object arrays, shape (N,)
+        The pipelines of the plan and of the engine's own (``learning.pipelines.packed``), or None.
     """
 
     vectors: Floats
@@ -87,6 +89,8 @@ class Pairs:
     queries: Integers
     templates: Integers
     steerings: NDArray[np.str_]
+    plans: NDArray[np.object_]
+    own_plans: NDArray[np.object_]
 
     def only(self, rows: NDArray[np.bool_]) -> Pairs:
         """Some of them."""
@@ -311,11 +315,12 @@ def pairs_of(kept: Iterable[PlanRun]) -> Pairs:
         query = queries.setdefault((run.database, run.query), _Query(run.fingerprint))
         (query.others.setdefault(run.steering, []) if run.steering else query.own).append(run)
     rows: list[tuple[Floats, float, bool, float, int, int, str]] = []
+    plans: list[tuple[Floats | None, Floats | None]] = []
     for number, query in enumerate(queries.values()):
         if not query.own:
             continue
         own_s, unfinished = _seconds(query.own)
-        own = query.own[-1].vector
+        own, own_plan = query.own[-1].vector, _packed(query.own)
         for steering, runs in query.others.items():
             took, cut = _seconds(runs)
             # Plans that differ in nothing that is described differ by chance; where both were cut, nothing
@@ -324,6 +329,7 @@ def pairs_of(kept: Iterable[PlanRun]) -> Pairs:
                 continue
             pair = pair_vectors(runs[-1].vector[None, :], own)[0]
             rows.append((pair, math.log(took / own_s), cut, own_s, number, query.template, steering))
+            plans.append((_packed(runs), own_plan))
     columns = zip(*rows, strict=True) if rows else ((),) * 7
     vectors, ratios, cuts, defaults, numbers, templates, steerings = columns
     return Pairs(
@@ -334,7 +340,21 @@ def pairs_of(kept: Iterable[PlanRun]) -> Pairs:
         np.array(numbers, np.int64),
         np.array(templates, np.int64),
         np.array(steerings, np.str_),
+        _objects([plan for plan, _ in plans]),
+        _objects([own for _, own in plans]),
     )
+
+
+def _packed(runs: list[PlanRun]) -> Floats | None:
+    """The pipelines of a plan, if they are told as they are described now."""
+    return next((run.pipelines for run in reversed(runs) if is_packed(run.pipelines)), None)
+
+
+def _objects(entries: list[Floats | None]) -> NDArray[np.object_]:
+    found = np.empty(len(entries), np.object_)
+    for at, entry in enumerate(entries):
+        found[at] = entry
+    return found
 
 
 def _seconds(runs: list[PlanRun]) -> tuple[float, bool]:

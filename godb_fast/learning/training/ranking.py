@@ -3,7 +3,8 @@
 Three have an equal say: a forest that reads pairs and predicts their ratio, a forest that predicts the time
 of a plan by itself (of both plans of a pair), and the engine's estimated cost, if it tells one. Each errs in
 its own way: on held-out templates of PostgreSQL, the gate lets twice as many plans pass behind all three as
-behind the first.
+behind the first. Where it helps, the latency model of pipelines is heard as well: it is a model of its own,
+learns from every executed plan, and serves beside the ranker.
 
 It is judged on templates that it was fitted without. Acting means: the plan that is predicted to be fastest
 runs, if its conformal bound lies within the budget. The level at which bounds are asked for is the least one
@@ -27,13 +28,15 @@ from godb_fast.learning.physical import (
     RANK_COLUMNS,
     cost_says,
     rank_vectors,
+    with_latency,
 )
+from godb_fast.learning.pipelines import packed_seconds
 from godb_fast.learning.support import RangeTest
 from godb_fast.learning.training.coverage import clusters_of, coverage
 from godb_fast.learning.training.ensembles import Ensemble, Member
-from godb_fast.learning.training.gathering import Pairs
+from godb_fast.learning.training.gathering import Pairs, PlanRuns
 from godb_fast.learning.training.splitting import held_out, rank_correlation
-from godb_fast.learning.training.trainers import Fitted, Shape, Watch, grow
+from godb_fast.learning.training.trainers import Fitted, Shape, Watch, grow, grow_latency, rates
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -47,6 +50,10 @@ ROUNDS: Final = 4
 COST_SHARE: Final = 1.0 / 3.0
 #: By engine, where it is another. DuckDB tells no costs: of what is made of its rows the forests know better.
 COST_SHARES: Final = {"duckdb": 0.0}
+#: The say of the latency model, by engine. DuckDB's imposed orders are not told by their pipelines.
+LATENCY_SHARES: Final = {"postgresql": 0.25}
+#: It is heard if it can say something of so many pairs.
+LEAST_HEARD: Final = 0.5
 #: Queries whose own plan takes less say more of the clock than of plans.
 LEAST_S: Final = 0.01
 #: A plan that is faster or slower by more than this log ratio is as good or bad as one by this.
@@ -76,6 +83,8 @@ class HeldOut:
     pairs : Pairs
         Of queries that took long enough.
     predicted : float64 array, shape (N,)
+    latency_share : float
+        The say of the latency model in that: 0 where it does not help.
     dear : bool array, shape (N,)
         Queries that are acted on, runs that tell something.
     judged : Judged
@@ -88,6 +97,7 @@ class HeldOut:
 
     pairs: Pairs
     predicted: Floats
+    latency_share: float
     dear: Flags
     judged: Judged
     harm: Floats
@@ -101,13 +111,24 @@ class HeldOut:
         return self.judged.acting(LEVELS[self.boldest])
 
 
-def held_out_choices(pairs: Pairs, watch: Watch, seed: int, cost_share: float = COST_SHARE) -> HeldOut:
+def held_out_choices(
+    pairs: Pairs,
+    watch: Watch,
+    seed: int,
+    cost_share: float = COST_SHARE,
+    runs: PlanRuns | None = None,
+    latency_share: float = 0.0,
+) -> HeldOut:
     """What would be chosen for each query by models that saw nothing of its template.
 
     Parameters
     ----------
     cost_share : float
         The say of estimated cost.
+    runs : PlanRuns, optional
+        What a latency model learns from.
+    latency_share : float
+        Its say, if that helps.
 
     Raises
     ------
@@ -126,26 +147,63 @@ def held_out_choices(pairs: Pairs, watch: Watch, seed: int, cost_share: float = 
     for test in held_out(pairs.templates, seed, ROUNDS):
         predicted[test] = _ensemble(pairs, ~test, watch, seed, cost_share).predict(vectors[test])
     predicted += cost_says(pairs.vectors, cost_share)
+    heard = np.full(len(predicted), np.nan)
+    if runs is not None and latency_share > 0.0:
+        heard = _latency_says(pairs, runs, watch, seed)
+    with_it = with_latency(predicted, heard, latency_share)
+    target = _target(pairs)
+    helps = rank_correlation(with_it, target) > rank_correlation(predicted, target)
+    if np.isfinite(heard).mean() < LEAST_HEARD or not helps:
+        latency_share = 0.0
+    if latency_share > 0.0:
+        predicted = with_it
     judged = Judged.of(pairs.only(dear), predicted[dear])
     harm = np.array([judged.harmed(judged.acting(level)) for level in LEVELS], np.float64)
     boldest = boldest_setting(harm, judged.templates, HARMED, confidence=CONFIDENCE)
-    return HeldOut(pairs, predicted, dear, judged, harm, boldest)
+    return HeldOut(pairs, predicted, latency_share, dear, judged, harm, boldest)
 
 
-def ranker(pairs: Pairs, watch: Watch, seed: int, cost_share: float = COST_SHARE) -> Fitted:
+def _latency_says(pairs: Pairs, runs: PlanRuns, watch: Watch, seed: int) -> Floats:
+    """ln(time ÷ that of the engine's own plan) of each pair by latency models that saw nothing of its
+    template; NaN where a plan's pipelines are not known."""
+    heard = np.full(len(pairs.log_ratio), np.nan)
+    known = np.array([each is not None for each in pairs.plans], np.bool_)
+    known &= np.array([each is not None for each in pairs.own_plans], np.bool_)
+    target = rates(runs, watch, seed)
+    for test in held_out(pairs.templates, seed, ROUNDS):
+        asked = np.flatnonzero(test & known)
+        seen = ~np.isin(runs.templates, pairs.templates[test])
+        if not len(asked) or not seen.any():
+            continue
+        predict = grow_latency(runs, target, seen, watch, seed).predict
+        both = [packed_seconds(predict, list(plans[asked])) for plans in (pairs.plans, pairs.own_plans)]
+        heard[asked] = np.log(both[0] / both[1])
+    return heard
+
+
+def ranker(
+    pairs: Pairs,
+    watch: Watch,
+    seed: int,
+    cost_share: float = COST_SHARE,
+    runs: PlanRuns | None = None,
+    latency_share: float = 0.0,
+) -> Fitted:
     """ln(time of a plan / time of the engine's own plan), from their difference.
 
     Parameters
     ----------
     cost_share : float
         The say of estimated cost.
+    runs, latency_share
+        As :func:`held_out_choices` takes them.
 
     Raises
     ------
     ValueError
         If no query that took long enough has a complete run of another plan.
     """
-    found = held_out_choices(pairs, watch, seed, cost_share)
+    found = held_out_choices(pairs, watch, seed, cost_share, runs, latency_share)
     pairs, judged, harm, boldest = found.pairs, found.judged, found.harm, found.boldest
     target = _target(pairs)
     cost = pairs.vectors[:, PAIR_COLUMNS.index("delta_cost")]
@@ -174,6 +232,7 @@ def ranker(pairs: Pairs, watch: Watch, seed: int, cost_share: float = COST_SHARE
             "level": LEVELS[boldest],
             "scores": float(len(judged.scores)),
             "cost_share": cost_share,
+            "latency_share": found.latency_share,
         }
         calibration |= {f"score_{at:03d}": value for at, value in enumerate(grid)}
     support = RangeTest.of(pairs.vectors, pairs.templates)

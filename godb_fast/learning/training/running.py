@@ -228,6 +228,10 @@ class _Job:
 def _jobs(found: Gathered, watch: Watch, seed: int) -> list[_Job]:
     runs, pairs, served = found.runs, found.pairs, found.served
     share = ranking.COST_SHARES.get(found.engine, ranking.COST_SHARE)
+    latency_share = ranking.LATENCY_SHARES.get(found.engine, 0.0)
+    if len(runs.starts) < trainers.LEAST_RUNS or len(np.unique(runs.templates)) < trainers.LEAST_TEMPLATES:
+        latency_share = 0.0
+    heard_trees = trainers.LATENCY.trees if latency_share > 0.0 else 0
     complete = served.fingerprints[~served.censored]
     return [
         _Job(
@@ -244,9 +248,9 @@ def _jobs(found: Gathered, watch: Watch, seed: int) -> list[_Job]:
             len(pairs.log_ratio),
             pairs.templates,
             trainers.LEAST_PAIRS,
-            ranking.RANKER.trees + ranking.PLAN.trees,
+            ranking.RANKER.trees + ranking.PLAN.trees + heard_trees,
             ranking.ROUNDS,
-            partial(ranking.ranker, pairs, watch, seed, share),
+            partial(ranking.ranker, pairs, watch, seed, share, runs, latency_share),
         ),
         *(
             _Job(

@@ -123,13 +123,10 @@ def _sample(count: int, seed: int) -> NDArray[np.int64]:
 def latency(runs: PlanRuns, watch: Watch, seed: int) -> Fitted:
     """-ln(seconds per source row) of a pipeline; a plan's time is the sum over its pipelines."""
     owners = runs.owners()
-    seconds = _shared(runs, owners, watch, seed)
-    target = np.log(runs.source_rows) - np.log(np.maximum(seconds, 1e-9))
+    target = rates(runs, watch, seed)
 
     def predict(test: Flags) -> Floats:
-        train = ~test[owners]
-        fitted = grow(LATENCY, runs.vectors[train], target[train], watch, seed, loss="huber")
-        return _plans(fitted, runs, owners, test)
+        return _plans(grow_latency(runs, target, ~test, watch, seed), runs, owners, test)
 
     judged, predicted = out_of_fold(runs.templates, seed, len(runs.vectors), predict)
     truth = runs.latency_s[judged]
@@ -144,7 +141,7 @@ def latency(runs: PlanRuns, watch: Watch, seed: int) -> Fitted:
     for name, guess in guesses.items():
         metrics[f"baseline_{name}_q_error_p50"] = q_errors(truth, guess)["q_error_p50"]
     best = min(metrics[f"baseline_{name}_q_error_p50"] for name in guesses)
-    estimator = grow(LATENCY, runs.vectors, target, watch, seed, loss="huber")
+    estimator = grow_latency(runs, target, np.ones(len(runs.starts), np.bool_), watch, seed)
     return Fitted(
         "latency",
         estimator,
@@ -159,6 +156,19 @@ def latency(runs: PlanRuns, watch: Watch, seed: int) -> Fitted:
         else f"on held-out templates it is no better than guessing: median q-error "
         f"{metrics['q_error_p50']:.3g}, a guess has {best:.3g}",
     )
+
+
+def rates(runs: PlanRuns, watch: Watch, seed: int) -> Floats:
+    """What a latency model is to predict of each pipeline."""
+    seconds = _shared(runs, runs.owners(), watch, seed)
+    found: Floats = np.log(runs.source_rows) - np.log(np.maximum(seconds, 1e-9))
+    return found
+
+
+def grow_latency(runs: PlanRuns, target: Floats, plans: Flags, watch: Watch, seed: int) -> Any:
+    """A latency model fitted on the pipelines of some plans."""
+    rows = plans[runs.owners()]
+    return grow(LATENCY, runs.vectors[rows], target[rows], watch, seed, loss="huber")
 
 
 def _plans(estimator: Any, runs: PlanRuns, owners: NDArray[np.int64], chosen: Flags) -> Floats:

@@ -63,6 +63,8 @@ def test_templates_with_the_same_operators_are_alike():
         np.arange(4),
         np.array([7, 8, 9, 7]),
         np.array(["a", "b", "c", "d"]),
+        np.full(4, None),
+        np.full(4, None),
     )
     found = clusters_of(pairs)
     assert found[7] == found[8] != found[9]

@@ -22,6 +22,8 @@ def judged(log_ratios: list[list[float]], predicted: list[list[float]]) -> Judge
         queries,
         queries,
         np.array([f"plan {number}" for number in range(len(ratio))]),
+        np.full(len(ratio), None),
+        np.full(len(ratio), None),
     )
     return Judged.of(pairs, np.concatenate([np.array(own) for own in predicted]))
 
