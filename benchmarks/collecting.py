@@ -240,7 +240,7 @@ def _runs(
         # Nothing to choose from.
         return
     planner = subject.planner
-    describer = StatementDescriber(planner, engine.statistics()) if planner and planner.blocks else None
+    describer = StatementDescriber(planner) if planner and planner.blocks else None
     past.begin(subject)
     for _ in range(settings.repeats):
         turns = plans + own

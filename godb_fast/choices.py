@@ -7,6 +7,7 @@ is kept as well, so that nobody looks again before a newer model or other statis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -99,7 +100,7 @@ class RegionChoice:
             If it is something else.
         """
         try:
-            return cls(
+            found = cls(
                 MemoEntry.from_dict(raw["entry"]),
                 Choice.from_dict(raw["choice"]),
                 str(raw["model"]),
@@ -107,8 +108,19 @@ class RegionChoice:
                 int(raw["runs"]),
                 float(raw["best_s"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            found.check()
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise InvalidInput(f"what a model chose cannot be read: {error!r}") from error
+        return found
+
+    def check(self) -> None:
+        """Raise ValueError if a number is not one that can have been."""
+        evidence = self.entry.evidence
+        numbers = (evidence.default_s, evidence.ratio, self.best_s, self.choice.log_ratio)
+        if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+            raise ValueError(f"numbers that are none: {numbers}")
+        if evidence.default_s <= 0.0 or self.runs < 0 or self.entry.key.bucket < 0 or len(self.model) > 500:
+            raise ValueError("numbers out of range")
 
 
 def holds(engine: Engine, known: KnownTemplate, record: RegionChoice, epoch: str) -> bool:

@@ -186,9 +186,14 @@ class Experience(Trying):
         served, default_ms = prepared.served, _default_ms(prepared)
         if served is None or served.choice is None or not default_ms or not latency_ms > 0.0:
             return
-        self.untried.saw(scope, prepared, latency_ms, default_ms, cut=cut)
-        if self._retrainer is not None and self.untried.gates.strained(scope.engine):
-            self._retrainer.drifted("the bounds of the ranker break more often than they may")
+        try:
+            self.untried.saw(scope, prepared, latency_ms, default_ms, cut=cut)
+            if self._retrainer is not None and self.untried.gates.strained(scope.engine):
+                self._retrainer.drifted("the bounds of the ranker break more often than they may")
+        except Exception as error:
+            # The rows are the caller's, whatever goes wrong here.
+            log.debug("an outcome was not learned from", exc_info=True)
+            self.log_once("not_learned", f"{type(error).__name__}: {error}")
 
     def owes_own_plan(self, prepared: Prepared) -> str | None:
         """Why the engine's own plan has its turn, once, beside the region in which a steering was proved.

@@ -70,6 +70,8 @@ class KnownTemplate:
     template: Template
     effects: Effects
     planner: TemplatePlanner | None = None
+    #: The planner before the template was left alone.
+    given_up: TemplatePlanner | None = None
     #: The same by costs that are on trial.
     rival: TemplatePlanner | None = None
     reason: str = ""
@@ -206,6 +208,12 @@ class Prepared:
                 self.decision.sql, self.params, served.before, steering=served.entry.steering
             )
         return self._rendered or Rendered(self.decision.sql, self.params)
+
+
+class Unasked(Prepared):
+    """A decision without what the engine could not be asked for; the next call may know more."""
+
+    __slots__ = ()
 
 
 class OnTrial(Prepared):

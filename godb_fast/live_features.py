@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from godb_fast.background import Task, Worker
 from godb_fast.core import JoinTree, Observation, Template
 from godb_fast.engines.base import Engine, TellsLoad, offers
-from godb_fast.errors import EngineError, GodbError, StoreError
+from godb_fast.errors import EngineError, StoreError
 from godb_fast.knowledge import KnownTemplate, Prepared
 from godb_fast.learning.describing import StatementDescriber
 from godb_fast.learning.features import FEATURES_VERSION
@@ -179,9 +179,9 @@ class LiveFeatures:
         try:
             if begun.known.cluster is None:
                 begun.known.cluster = self._cluster_of(engine, begun.known.template)
-            vector = self._vector(engine, prepared, begun, steered=observation.steered)
-        except GodbError as error:
-            self._log_once("not_described", str(error))
+            vector = self._vector(prepared, begun, steered=observation.steered)
+        except Exception as error:  # noqa: BLE001 - counted and logged: the caller's statement is done
+            self._log_once("not_described", f"{type(error).__name__}: {error}")
             return
         if vector is None or not np.isfinite(vector).all():
             return
@@ -192,17 +192,18 @@ class LiveFeatures:
             self._later(self.save)
         self._look(engine)
 
-    def _vector(self, engine: Engine, prepared: Prepared, begun: Begun, *, steered: bool) -> Floats | None:
+    def _vector(self, prepared: Prepared, begun: Begun, *, steered: bool) -> Floats | None:
         trees = _trees(prepared, begun.known, steered=steered)
-        describer = self._describer(engine, begun.known)
+        describer = self._describer(begun.known)
         return vector_of(prepared, trees, describer, begun.context, self._lock)
 
-    def _describer(self, engine: Engine, known: KnownTemplate) -> StatementDescriber:
+    def _describer(self, known: KnownTemplate) -> StatementDescriber:
         key = id(known)
         found = self._describers.get(key)
         if found is None or found[0] is not known:
-            assert known.planner is not None
-            made = StatementDescriber(known.planner, engine.statistics(), backend=self._backend)
+            planner = known.planner or known.given_up
+            assert planner is not None
+            made = StatementDescriber(planner, backend=self._backend)
             with self._lock:
                 self._describers[key] = found = (known, made)
                 while len(self._describers) > _MOST_DESCRIBERS:
@@ -278,7 +279,7 @@ def expected_vector(
     known = prepared.known
     if known is None or known.planner is None or not known.planner.blocks:
         return None
-    describer = StatementDescriber(known.planner, engine.statistics(), backend=backend)
+    describer = StatementDescriber(known.planner, backend=backend)
     told = history or WorkloadHistory()
     past, workload = told.features(known.template.fingerprint, datetime.now(UTC), cluster)
     context = SystemSampler().sample(concurrency=1.0), past, workload
@@ -298,9 +299,8 @@ def vector_of(
     """
     known = prepared.known
     assert known is not None
-    assert known.planner is not None
-    literals, params = prepared.literals, prepared.params
-    if not trees or (len(literals) != known.planner.slots and params is None):
+    literals, params, planner = prepared.literals, prepared.params, known.planner
+    if planner is None or not trees or (len(literals) != planner.slots and params is None):
         return None
     told = known.feedback.told(literals, params) if known.feedback else None
     return describer.vector(literals, params, trees, context, told, lock=lock)

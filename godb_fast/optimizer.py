@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from godb_fast import backend as backends
 from godb_fast import carrying
 from godb_fast.core import NO_STEERING, Decision, LateDecision, LazyCandidates, Steering
-from godb_fast.engines.base import ChecksStatements, Effects, Engine, KeepsComments, Parameters, offers
+from godb_fast.engines.base import (
+    ChecksStatements,
+    Effects,
+    Engine,
+    KeepsComments,
+    Parameters,
+    is_fragile,
+    offers,
+)
 from godb_fast.engines.positions import located
 from godb_fast.errors import (
     EngineError,
@@ -38,6 +46,7 @@ from godb_fast.knowledge import (
     OnTrial,
     Prepared,
     Scope,
+    Unasked,
     distance,
     exact_key,
     explored_near,
@@ -57,6 +66,8 @@ log = logging.getLogger("godb_fast")
 #: Seconds that the engine may plan on our behalf; a template that twice takes longer is left alone.
 EXPLAIN_LIMIT_S: Final = 0.5
 EXPLAIN_ATTEMPTS: Final = 2
+#: An EXPLAIN that had to be stopped would take the caller's transaction with it.
+UNASKED: Final = "left alone: a transaction is open, and the engine is not asked for its plan within it"
 #: Default plans captured per template, one per region of selectivities; beyond it the nearest serves.
 MAX_BUCKETS: Final = 64
 #: Scopes kept, so that a search path that is switched to and fro stays warm.
@@ -211,7 +222,7 @@ class Optimizer(Experience):
             known = scope.remember(print_, known)
             scope.routes.learn(print_)
             clock.lap("template")
-        elif known.unprepared:
+        elif known.unprepared and not is_fragile(engine):
             self._preparer.prepare(engine, known, limit_s, background)
             clock.lap("template")
         served = None
@@ -222,7 +233,8 @@ class Optimizer(Experience):
         if served is not None:
             prepared = served
         elif known.planner is None:
-            prepared = self._leave(scope, known, sql, params, known.reason, clock)
+            reason = UNASKED if known.unprepared and is_fragile(engine) else known.reason
+            prepared = self._leave(scope, known, sql, params, reason, clock)
         else:
             given = engine, scope, known, print_, sql, params, clock, limit_s
             if self.policy.costs == "static":
@@ -252,7 +264,7 @@ class Optimizer(Experience):
         else:
             known = self._first_sight(engine, print_, sql)
             carrying.rest(engine, known, text)
-            if known.unprepared:
+            if known.unprepared and not is_fragile(engine):
                 self._preparer.prepare(engine, known, limit_s, background)
         known.explored = scope.explored.get(known.template.fingerprint & (2**64 - 1), ())
         if scope.verified:
@@ -299,6 +311,10 @@ class Optimizer(Experience):
         bucket = draft.bucket
         clock.lap("estimates")
         own = known.own_plans.get(bucket)
+        if own is None and is_fragile(engine):
+            draft.discard()
+            left = self._leave(scope, known, sql, params, UNASKED, clock)
+            return Unasked(left.decision, None, known, bucket, literals, params)
         if own is None:
             own = self._own_plans(engine, known, planner, bucket, sql, params, literals, limit_s)
             clock.lap("engine_explain")
@@ -435,7 +451,7 @@ class Optimizer(Experience):
             If a table or column does not exist.
         """
         known = prepared.known
-        if known is None or known.planner is not None or known.readable:
+        if known is None or known.planner is not None or known.readable or is_fragile(engine):
             return
         template = known.template
         if template.reason == "an empty statement":
@@ -480,6 +496,8 @@ class Optimizer(Experience):
             if limit == EXPLAIN_LIMIT_S:
                 known.slow_explains += 1
                 if known.slow_explains >= EXPLAIN_ATTEMPTS:
+                    # Decisions that were made by it may still be told.
+                    known.given_up = known.planner
                     known.planner, known.route, known.readable = None, None, True
                     known.reason = f"left alone: the engine plans it for more than {EXPLAIN_LIMIT_S:g} s"
             raise
@@ -534,8 +552,9 @@ class Clock:
 
 def _drafted(planned: Any) -> Draft:
     known: KnownTemplate = planned.owner
-    assert known.planner is not None
-    return Draft.planned(known.planner, planned, known.own_plans[planned.bucket], known.margin)
+    planner = known.planner or known.given_up
+    assert planner is not None
+    return Draft.planned(planner, planned, known.own_plans[planned.bucket], known.margin)
 
 
 def _made(

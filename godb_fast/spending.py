@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Final
 
@@ -44,10 +45,13 @@ class Spending:
 
     def affords(self, latency_ms: float) -> bool:
         """Whether the next run of a statement that takes so long may be profiled and learned from."""
-        return self._left_ms >= PROFILING * latency_ms + self._learning_ms
+        if math.isinf(self.share):
+            return True
+        # What is saved for a long run is bounded, and so is what it has to have earned.
+        return self._left_ms >= min(PROFILING * latency_ms + self._learning_ms, _MOST_MS)
 
     def spend(self, latency_ms: float, learning_ms: float) -> None:
         """A profiled run took so long, and learning from it."""
         with self._lock:
             self._left_ms -= PROFILING * latency_ms + learning_ms
-            self._learning_ms += _MOVES * (learning_ms - self._learning_ms)
+            self._learning_ms += _MOVES * (min(learning_ms, _MOST_MS) - self._learning_ms)

@@ -24,6 +24,7 @@ from godb_fast.engines.base import (
     Parameters,
     SeesVariables,
     ValidatesInPassing,
+    is_fragile,
 )
 from godb_fast.engines.cutting import kept, uncertain
 from godb_fast.errors import (
@@ -258,7 +259,7 @@ class Steerer:
             return "not certain to only read"
         if not known.effects.steerable and prepared.rendered.cut is None:
             return known.effects.reason
-        if not capabilities.savepoints and self.engine.in_transaction():
+        if is_fragile(self.engine):
             return "a transaction is open on this connection"
         return None
 

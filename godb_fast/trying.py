@@ -67,6 +67,24 @@ class Trying:
         ``cut`` says that the run was stopped, ``here`` that nobody waits for this connection. Nothing is
         raised.
         """
+        try:
+            self._consider(engine, scope, prepared, sql, latency_ms, cut=cut, steered=steered, here=here)
+        except Exception as error:
+            log.debug("no untried plan was looked for", exc_info=True)
+            self.log_once("not_looked_for", f"{type(error).__name__}: {error}")
+
+    def _consider(
+        self,
+        engine: Engine,
+        scope: Scope | None,
+        prepared: Prepared,
+        sql: str,
+        latency_ms: float,
+        *,
+        cut: bool,
+        steered: bool,
+        here: bool,
+    ) -> None:
         known = prepared.known
         if scope is None or known is None or self.policy.untried == "off":
             return

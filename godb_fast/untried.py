@@ -18,13 +18,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from godb_fast import carrying, choices, recall
 from godb_fast.background import Task, Worker
 from godb_fast.choices import RegionChoice
 from godb_fast.core import Steering
-from godb_fast.engines.base import Engine, HasTwins, Parameters
+from godb_fast.engines.base import Engine, HasTwins, Parameters, is_fragile
 from godb_fast.errors import EngineError, InvalidInput, QueryCancelled, StoreError
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
@@ -174,9 +175,7 @@ class Untried:
         effects = known.effects
         if not (effects.pure and (effects.steerable or effects.checkable)) or known.unprepared:
             return False
-        return engine.capabilities.isolated and not (
-            engine.in_transaction() and not engine.capabilities.savepoints
-        )
+        return engine.capabilities.isolated and not is_fragile(engine)
 
     def _look(self, engine: Engine, scope: Scope, slow: Slow) -> None:
         known, region = slow.known, slow.region
@@ -207,6 +206,7 @@ class Untried:
         except Exception as error:
             log.debug("no untried plan was looked for", exc_info=True)
             self._log_once("not_looked_for", f"{type(error).__name__}: {error}")
+            scope.unsought(known, f"{type(error).__name__}: {error}")
             return
         scope.unsought(known, "")
         self._keep(scope, record)
@@ -326,10 +326,18 @@ class Untried:
             return {}
         try:
             states = self._store.choices.of(scope.engine, scope.environment, hexed(known))
-            return {record.region: record for record in map(RegionChoice.from_dict, states)}
-        except (StoreError, InvalidInput) as error:
+        except StoreError as error:
             self._log_once("not_recalled", str(error))
             return {}
+        found = {}
+        for state in states:
+            try:
+                record = RegionChoice.from_dict(state)
+            except InvalidInput as error:
+                self._log_once("not_recalled", str(error))
+            else:
+                found[record.region] = record
+        return found
 
     def outgrown(self, known: KnownTemplate, served: Served) -> None:
         """What a choice rests on has changed: its region may be looked at again."""
@@ -348,6 +356,8 @@ class Untried:
         assert served.choice is not None
         record = known.regions.get(served.region)
         if record is None or record.entry.steering.key != served.key:
+            return
+        if not (0.0 < latency_ms < math.inf and 0.0 < default_ms < math.inf):
             return
         ratio = math.log(latency_ms / default_ms)
         held = self.gates.observe(scope.engine, record.model, served.choice, ratio, hexed(known), cut=cut)
@@ -374,23 +384,35 @@ class Untried:
         record = known.regions[served.region] = record.without(served.key, reason)
         known.verified = tuple(each for each in known.verified if each is not served)
         self._keep(scope, record)
-        self.save()
+        self._later(self.save)
 
     # -- keeping --------------------------------------------------------------------------------------
 
     def save(self) -> None:
         """Write what the store does not hold yet. Nothing is raised."""
+        store = self._store
         with self._lock:
             unsaved, self._unsaved = self._unsaved, {}
-        if self._store is None:
+        if store is None:
             return
+        for key, record in unsaved.items():
+            if not self._written(partial(store.choices.keep, *key[:2], record.to_dict())):
+                with self._lock:
+                    # The next time; what was noted meanwhile is newer.
+                    self._unsaved = {key: record} | self._unsaved
+        self._written(partial(self._runs.save, store.trials))
+        self._written(self.gates.save)
+
+    def _written(self, write: Callable[[], None]) -> bool:
+        """Whether that could be written; if not, it is said."""
         try:
-            for (engine, database, _, _), record in unsaved.items():
-                self._store.choices.keep(engine, database, record.to_dict())
-            self._runs.save(self._store.trials)
-            self.gates.save()
-        except StoreError as error:
-            self._log_once("not_recorded", str(error))
+            write()
+        except Exception as error:
+            if not isinstance(error, StoreError):
+                log.debug("a choice was not recorded", exc_info=True)
+            self._log_once("not_recorded", str(error) or type(error).__name__)
+            return False
+        return True
 
     def _keep(self, scope: Scope, record: RegionChoice) -> None:
         key = scope.engine, scope.environment, record.entry.key.fingerprint, record.region

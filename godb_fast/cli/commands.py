@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from godb_fast.cli import statements
 from godb_fast.cli.progress import progress_bar
 from godb_fast.engines.positions import located
-from godb_fast.errors import EngineError, GodbError, InvalidInput, SqlError
+from godb_fast.errors import EngineError, GodbError, InvalidInput, ModelRefused, SqlError
 
 if TYPE_CHECKING:
     from godb_fast.engines.base import Engine
@@ -162,7 +162,11 @@ def _expected(session: Session, sql: str, options: argparse.Namespace) -> Expect
         vector = expected_vector(engine, prepared, history=history)
         if vector is None:
             return None
-        heads = QuantileHeads.find(engine.name, None if store is None else store.models)
+        refused: list[ModelRefused] = []
+        heads = QuantileHeads.find(engine.name, None if store is None else store.models, refused=refused)
+        if heads is None:
+            for each in refused:
+                print(f"no time is expected: {each}", file=sys.stderr)
         return None if heads is None else heads.expect(vector)
     except GodbError as error:
         # What was decided is told all the same.

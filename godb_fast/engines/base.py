@@ -493,6 +493,11 @@ class HasArms(ExplainsSteered, Protocol):
 _offers: dict[tuple[type, Any], bool] = {}
 
 
+def is_fragile(engine: Engine) -> bool:
+    """Whether the caller has a transaction open that would be lost if a statement of ours were stopped."""
+    return not engine.capabilities.savepoints and engine.in_transaction()
+
+
 def offers(engine: object, protocol: Any) -> bool:
     """Whether an engine has the methods of a protocol; looked at once per class, which takes microseconds."""
     kinds = (type(engine), protocol)

@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from godb_fast.core import Block, ColumnStatistics, JoinTree, RowEstimates, Statistics, Template
-from godb_fast.errors import MissingStatistics
+from godb_fast.core import Block, JoinTree, RowEstimates, Statistics, Template
 from godb_fast.learning.extraction import QueryFeatureExtractor, estimate_features
 from godb_fast.learning.features import FEATURES, TOGETHER, columns
+from godb_fast.planning.columns import Distributions
 from godb_fast.planning.proposal import TemplatePlanner
 from godb_fast.planning.scenarios import BEST, INDEPENDENT, OPTIMISTIC, PESSIMISTIC
 
@@ -39,24 +39,30 @@ class PlanDescriber:
     template : Template
     block : Block
         Of a graph.
-    statistics : Statistics
-        For the rows of the tables, and for which of the joined columns are keys.
+    statistics : Statistics or Distributions
+        For the rows of the tables, and for which of the joined columns are keys. Of a planner's distributions
+        nothing more is loaded.
     """
 
     def __init__(
-        self, template: Template, block: Block, statistics: Statistics, *, backend: str | None = None
+        self,
+        template: Template,
+        block: Block,
+        statistics: Statistics | Distributions,
+        *,
+        backend: str | None = None,
     ) -> None:
+        known = statistics if isinstance(statistics, Distributions) else Distributions(statistics)
         widths = [COLUMN_BYTES * max(len(relation.columns), 1) for relation in block.relations]
         self._extractor = QueryFeatureExtractor(template, block, widths, backend=backend)
         rows = [
-            np.nan if relation.table is None else _rows(statistics, relation.table)
-            for relation in block.relations
+            np.nan if relation.table is None else _rows(known, relation.table) for relation in block.relations
         ]
         self._log_table = np.log(np.maximum(np.array(rows), 1.0))
         #: A derived relation is as large as it is estimated.
         self._derived = np.isnan(self._log_table)
         self._any_derived = bool(self._derived.any())
-        self._keys = _key_joins(block, statistics)
+        self._keys = _key_joins(block, known)
 
     def vectors(
         self,
@@ -101,16 +107,15 @@ class StatementDescriber:
     Parameters
     ----------
     planner : TemplatePlanner
-        Of a statement with a block to plan.
-    statistics : Statistics
+        Of a statement with a block to plan; what it knows of tables is enough, so that no engine is asked.
     """
 
-    def __init__(
-        self, planner: TemplatePlanner, statistics: Statistics, *, backend: str | None = None
-    ) -> None:
+    def __init__(self, planner: TemplatePlanner, *, backend: str | None = None) -> None:
         self._planner, template = planner, planner.template
         self._blocks = {
-            block.index: PlanDescriber(template, template.blocks[block.index], statistics, backend=backend)
+            block.index: PlanDescriber(
+                template, template.blocks[block.index], planner.distributions, backend=backend
+            )
             for block in planner.blocks
         }
 
@@ -167,11 +172,9 @@ def together(rows: Floats) -> Floats:
     return found
 
 
-def _rows(statistics: Statistics, table: str) -> float:
-    try:
-        return float(statistics.rows(table))
-    except MissingStatistics:
-        return float("nan")
+def _rows(known: Distributions, table: str) -> float:
+    rows = known.rows(table)
+    return float("nan") if rows is None else rows
 
 
 def _unsure(estimates: RowEstimates) -> tuple[float, float, float]:
@@ -190,7 +193,7 @@ def _unsure(estimates: RowEstimates) -> tuple[float, float, float]:
     return float(apart), float(dependent), float(skewed)
 
 
-def _key_joins(block: Block, statistics: Statistics) -> tuple[float, float]:
+def _key_joins(block: Block, distributions: Distributions) -> tuple[float, float]:
     """The share of joins by equality in which one side is a key, and the least share of a key's values that
     the other side has (0 without keys)."""
     graph = block.graph
@@ -201,8 +204,7 @@ def _key_joins(block: Block, statistics: Statistics) -> tuple[float, float]:
         known = []
         for column in graph.class_columns[start:stop]:
             table = block.relations[column.relation].table
-            found = None if table is None else _column(statistics, table, column.name)
-            if found is not None:
+            if table is not None and (found := distributions.column(table, column.name)).known:
                 known.append(found)
         joins += max(stop - start - 1, 0)
         keys = [max(column.distinct, 1.0) for column in known if column.unique]
@@ -213,10 +215,3 @@ def _key_joins(block: Block, statistics: Statistics) -> tuple[float, float]:
     if not keyed:
         return 0.0, 0.0
     return keyed / joins, min(covered, 1.0)
-
-
-def _column(statistics: Statistics, table: str, column: str) -> ColumnStatistics | None:
-    try:
-        return statistics.column(table, column)
-    except MissingStatistics:
-        return None

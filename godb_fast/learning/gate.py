@@ -139,7 +139,10 @@ class Gate:
         means = np.zeros(1 + len(plans))
         if plans:
             vectors = pair_vectors(np.array(plans), default)
-            means[1:] = log_ratios(self.model, vectors, self.predictions)
+            # Nothing is predicted of what is not described by numbers.
+            sound = np.isfinite(vectors).all(axis=1)
+            means[1:] = np.nan
+            means[1:][sound] = log_ratios(self.model, vectors[sound], self.predictions)
             if self._latency is not None and hears_latency(self.model.card) and pipelines is not None:
                 heard = latency_says(self._latency, pipelines[1:], [pipelines[0]] * len(plans))
                 means[1:] = with_latency(means[1:], heard, self._share)

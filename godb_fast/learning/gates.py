@@ -176,8 +176,10 @@ class Gates:
         outcome = Outcome(model, fingerprint, choice.cluster, score_of(choice, log_ratio), cut)
         gate = self._gates.get(engine)
         if self._store is not None:
-            # A gate that nobody has asked for yet begins with it.
-            self._waiting.append(outcome)
+            with self._lock:
+                # A gate that nobody has asked for yet begins with it.
+                self._waiting.append(outcome)
+                del self._waiting[:-WINDOW]
         if gate is None or identity(gate.model.card) != model:
             return None
         return gate.observe(choice, log_ratio, fingerprint=fingerprint, cut=cut)

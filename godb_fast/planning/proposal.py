@@ -133,6 +133,7 @@ class TemplatePlanner:
     ) -> None:
         lanes = Scenarios(scenarios, template.fingerprint)
         distributions = statistics if isinstance(statistics, Distributions) else Distributions(statistics)
+        self.distributions = distributions
         self.template = template
         self.cost_model = cost_model
         self.scenarios = lanes.names

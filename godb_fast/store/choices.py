@@ -81,7 +81,11 @@ class KeptChoices(Table):
     def _unpacked(self, blob: bytes) -> dict[str, Any]:
         try:
             state: dict[str, Any] = unpack(blob)
-        except (zlib.error, ValueError) as error:
+            if not (
+                isinstance(state, dict) and "basis" in state and isinstance(state.get("discarded"), dict)
+            ):
+                raise ValueError("no region")
+        except (zlib.error, ValueError, RecursionError) as error:
             raise StoreError(
                 f"what models chose is damaged in store {self.path} ({error}); move the file away"
             ) from error

@@ -132,7 +132,7 @@ class Writer:
             )
         else:
             self._queue.put(record)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._start()
 
     @property
@@ -169,7 +169,7 @@ class Writer:
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None and not self.closed:
+            if (self._thread is None or not self._thread.is_alive()) and not self.closed:
                 self._thread = threading.Thread(
                     target=self._run, args=(self._queue, self._hurry), name="godb_fast store", daemon=True
                 )
@@ -203,7 +203,12 @@ class Writer:
             records = [entry for entry in batch if not isinstance(entry, _Marker)]
             if records:
                 with GATE.inside():
-                    self._write(records, stored)
+                    try:
+                        self._write(records, stored)
+                    except Exception as error:  # noqa: BLE001 - dropped and said; the thread goes on
+                        self.disconnect()
+                        self._drop(len(records))
+                        self._warn("record", f"{self.path}: records cannot be stored: {error!r}")
             for entry in batch:
                 if isinstance(entry, _Marker):
                     stop = stop or entry.stop
@@ -253,9 +258,9 @@ class Writer:
                 template = (decision.fingerprint, text, _utc(now)) if text and not known else None
                 rows.append((described, template, observation_row(observation, self.keep_literals)))
                 fresh.add(decision.id)
-            except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            except Exception as error:  # noqa: BLE001 - dropped and said; the thread goes on
                 self._drop(1)
-                self._warn("record", f"{self.path}: a record cannot be stored: {error}")
+                self._warn("record", f"{self.path}: a record cannot be stored: {error!r}")
         return rows
 
 

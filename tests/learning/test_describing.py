@@ -129,7 +129,7 @@ def test_blocks_make_a_statement(engine: DuckDBEngine) -> None:
     first, second = planner.blocks
     plan = engine.explain(subject.query.sql)
     trees = engine.default_trees(subject.template, plan, subject.literals)
-    describer = StatementDescriber(planner, engine.statistics())
+    describer = StatementDescriber(planner)
     found = describer.vector(subject.literals, None, trees)
     assert found is not None
     assert found[COLUMN["relations"]] == 5

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ MOST_BYTES: Final = 64 << 20
 MOST_CARD_BYTES: Final = 1 << 20
 
 Loaded = TypeVar("Loaded")
+_VERSION: Final = re.compile(r"[1-9][0-9]{0,8}\Z")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,17 +110,33 @@ class ModelFolder:
 
     def names(self) -> list[str]:
         """Names of models of which there is a version."""
-        if not self.path.is_dir():
+        try:
+            if not self.path.is_dir():
+                return []
+            folders = [each.name for each in self.path.iterdir() if each.is_dir()]
+        except OSError as error:
+            log.warning("%s", _unreadable(self.path, error))
             return []
-        return sorted(each.name for each in self.path.iterdir() if each.is_dir() and self.versions(each.name))
+        return sorted(name for name in folders if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
-        """Versions of a model, the oldest first."""
-        place = self.path / name
-        if not place.is_dir():
+        """Versions of a model, the oldest first; none of a folder that cannot be read, which is logged."""
+        try:
+            return self._listed(name)
+        except ModelRefused as error:
+            log.warning("%s", error)
             return []
-        names = [each.name for each in place.iterdir() if each.is_dir() and each.name.isdecimal()]
-        return sorted(int(name) for name in names if name == str(int(name)))
+
+    def _listed(self, name: str) -> list[int]:
+        """Versions of a model; raises ModelRefused if its folder cannot be read."""
+        place = self.path / name
+        try:
+            if not place.is_dir():
+                return []
+            names = [each.name for each in place.iterdir() if each.is_dir() and _VERSION.match(each.name)]
+        except OSError as error:
+            raise _unreadable(place, error) from error
+        return sorted(map(int, names))
 
     def load(self, name: str, version: int) -> ModelFile:
         """Read one version.
@@ -156,7 +174,14 @@ class ModelFolder:
 
         Versions that are refused are logged, and added to ``refused``; the one before serves.
         """
-        for version in reversed(self.versions(name)):
+        versions: list[int] = []
+        try:
+            versions = self._listed(name)
+        except ModelRefused as error:
+            log.warning("%s", error)
+            if refused is not None:
+                refused.append(error)
+        for version in reversed(versions):
             try:
                 return make(self.load(name, version))
             except ModelRefused as error:
@@ -166,8 +191,8 @@ class ModelFolder:
         return None
 
     def next_version(self, name: str) -> int:
-        """One more than the newest version."""
-        return max(self.versions(name), default=0) + 1
+        """One more than the newest version; raises ModelRefused if these cannot be read."""
+        return max(self._listed(name), default=0) + 1
 
     def export(self, card: Card, data: bytes) -> Path:
         """Write a version; whatever interrupts it, the versions before stay as they are.
@@ -196,6 +221,10 @@ class ModelFolder:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         return place
+
+
+def _unreadable(place: Path, error: OSError) -> ModelRefused:
+    return ModelRefused(f"cannot read the models in {place}: {error.strerror or error}", "missing")
 
 
 def sha256(data: bytes) -> str:
