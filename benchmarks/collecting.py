@@ -185,14 +185,14 @@ class Past:
         """A query is about to run for the first time."""
         template = subject.template
         cluster = self._clusters.assign(query_terms(template, [""] * len(template.slots)).structure)
-        history, _ = self._history.features(template.fingerprint, datetime.now(UTC), cluster)
+        history, _ = self._history.features("", template.fingerprint, datetime.now(UTC), cluster)
         # Neighbours tell nothing of a query that is one of them.
         self._now = template.fingerprint, cluster, None if history[0] else history
 
     def context(self) -> tuple[Any, Any, Any]:
         """Features of machine, history and workload of a run that begins now."""
         fingerprint, cluster, neighbours = self._now
-        history, _ = self._history.features(fingerprint, datetime.now(UTC), cluster)
+        history, _ = self._history.features("", fingerprint, datetime.now(UTC), cluster)
         if self._source.random() < 0.5:
             blank = neighbours is None or self._source.random() < 0.5
             history = np.zeros_like(history) if blank else neighbours
@@ -201,7 +201,7 @@ class Past:
 
     def ran(self, latency_ms: float) -> None:
         """It took so long."""
-        self._history.note(*self._now[:2], latency_ms, time.time())
+        self._history.note("", *self._now[:2], latency_ms, time.time())
 
 
 def _runs(

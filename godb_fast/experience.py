@@ -302,7 +302,7 @@ class Experience(Trying):
         if observation.plan is None or observation.plan_source == "explain":
             return
         try:
-            learned = self._costs(scope, observation.machine)
+            learned = self._costs(scope)
             told = learned.learn(observation) is None
             if told and self.policy.costs == "compare" and learned.try_learned():
                 self.count("cost_trials")
@@ -315,28 +315,28 @@ class Experience(Trying):
             log.debug("costs not learned", exc_info=True)
             self.log_once("costs_not_learned", f"{type(error).__name__}: {error}")
 
-    def _costs(self, scope: Scope, machine: str) -> CostLessons:
+    def _costs(self, scope: Scope) -> CostLessons:
         if scope.costs is None:
             from godb_fast.feedback.costs import CostScope
             from godb_fast.lessons import CostLessons
             from godb_fast.store import KeepsCosts
 
             kept = self.store.costs if isinstance(self.store, KeepsCosts) else None
-            of = CostScope(scope.engine, scope.environment, machine)
+            of = CostScope(scope.engine, scope.environment, platform.node())
             with scope.lock:
                 scope.costs = scope.costs or self._begun(partial(CostLessons, of), kept)
         found: CostLessons = scope.costs
         return found
 
     def _trial(self, scope: Scope) -> CostTrial:
-        return self._costs(scope, platform.node()).trial
+        return self._costs(scope).trial
 
     def compare_costs(self, scope: Scope, run: OnTrial, latency_ms: float) -> None:
         """Take in a run of a statement that two models of costs plan differently. Nothing is raised."""
         from godb_fast.feedback.costs import Outcome
 
         try:
-            lessons = self._costs(scope, platform.node())
+            lessons = self._costs(scope)
             outcome = lessons.compare(run, latency_ms)
             if outcome is Outcome.OPEN:
                 return
@@ -377,8 +377,10 @@ class Experience(Trying):
         """What a store keeps; where that cannot be read it stays as it is, and this process begins anew."""
         try:
             return make(kept)
-        except (StoreError, InvalidInput) as error:
-            self.log_once("not_recalled", str(error))
+        except Exception as error:
+            if not isinstance(error, (StoreError, InvalidInput)):
+                log.debug("what was kept cannot be read", exc_info=True)
+            self.log_once("not_recalled", str(error) or type(error).__name__)
             return make()
 
     def quarantine(

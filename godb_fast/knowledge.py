@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from godb_fast.background import Task
 from godb_fast.core import CostModel, Decision, Template
+from godb_fast.core.forking import renews_locks
 from godb_fast.engines.base import Effects, Parameters, Rendered
 from godb_fast.engines.dependencies import Dependencies
 from godb_fast.planning.draft import OwnPlans
@@ -262,6 +263,9 @@ class Scope:
     costs: Any = None
     #: The short way from a text to a decision: ``kernels.routes.Routes``. Set by the Optimizer.
     routes: Any = None
+
+    def __post_init__(self) -> None:
+        renews_locks(self)
 
     def knows(self, sql: str, params: Parameters, dialect: str, backend: str | None = None) -> bool:
         """Whether a statement can be decided on without reading anything of its template or its tables.

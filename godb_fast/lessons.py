@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from godb_fast.core.forking import renews_locks
 from godb_fast.feedback import Corrections, TemplateFeedback
 from godb_fast.feedback.costs import AdaptiveCostModel, CostScope, CostTrial, Stage, join_costs
 from godb_fast.planning.block_planner import RowsBySet
@@ -44,6 +45,7 @@ class _Saved:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        renews_locks(self)
         self._unsaved = False
         self._saved_at = time.monotonic()
 

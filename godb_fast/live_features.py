@@ -29,7 +29,7 @@ from godb_fast.errors import EngineError, StoreError
 from godb_fast.knowledge import KnownTemplate, Prepared
 from godb_fast.learning.describing import StatementDescriber
 from godb_fast.learning.features import FEATURES_VERSION
-from godb_fast.learning.history import WorkloadHistory
+from godb_fast.learning.history import WorkloadHistory, place_of
 from godb_fast.learning.system import SystemSampler
 
 if TYPE_CHECKING:
@@ -119,23 +119,29 @@ class LiveFeatures:
 
     def read(self) -> None:
         """Read what the store knows of earlier executions. Nothing is raised."""
-        past: list[tuple[int, str | None, float, float]] = []
+        past: list[Observation] = []
         try:
             past = self._store.features.past(MOST_PAST)
-        except StoreError as error:
-            self._log_once("history_not_recalled", str(error))
+        except Exception as error:  # noqa: BLE001 - said; history begins without it
+            self._log_once("history_not_recalled", str(error) or type(error).__name__)
         with self._lock:
             early, self._early = self._early or [], None
             begun_s = min((each.at.timestamp() for each in early), default=math.inf)
             for run in past:
                 # What came meanwhile may stand in the store, too.
-                if run[3] < begun_s:
-                    self._history.note(*run)
+                if run.at.timestamp() < begun_s:
+                    self._history.add(run)
             for each in early:
                 self._history.add(each)
 
-    def begin(self, prepared: Prepared) -> Begun | None:
-        """Note what is known of a statement that runs now; None of one that is known to be fast."""
+    def begin(self, prepared: Prepared, environment: str) -> Begun | None:
+        """Note what is known of a statement that runs now; None of one that is known to be fast.
+
+        Parameters
+        ----------
+        environment : str
+            ``Engine.environment()``.
+        """
         known = prepared.known
         if known is None or known.planner is None or not known.planner.blocks:
             return None
@@ -147,7 +153,8 @@ class LiveFeatures:
                 # Serving would not know what history says, either.
                 return None
             self._running += 1
-            history, workload = self._history.features(known.template.fingerprint, now, known.cluster)
+            place = place_of(prepared.decision.engine, environment)
+            history, workload = self._history.features(place, known.template.fingerprint, now, known.cluster)
             system = self._system.latest.copy()
             system[-1] = max(system[-1], self._running)
         return Begun(known, now, (system, history, workload))
@@ -253,7 +260,7 @@ def history_of(store: SqliteStore) -> WorkloadHistory:
     """
     history = WorkloadHistory()
     for run in store.features.past(MOST_PAST):
-        history.note(*run)
+        history.add(run)
     return history
 
 
@@ -281,7 +288,8 @@ def expected_vector(
         return None
     describer = StatementDescriber(known.planner, backend=backend)
     told = history or WorkloadHistory()
-    past, workload = told.features(known.template.fingerprint, datetime.now(UTC), cluster)
+    place = place_of(engine.name, engine.environment())
+    past, workload = told.features(place, known.template.fingerprint, datetime.now(UTC), cluster)
     context = SystemSampler().sample(concurrency=1.0), past, workload
     return vector_of(prepared, _trees(prepared, known, steered=False), describer, context, nullcontext())
 

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from godb_fast.core.forking import renews_locks
 from godb_fast.engines.base import Parameters
 from godb_fast.knowledge import KnownTemplate, Scope
 from godb_fast.learning.features import PHYSICAL_VERSION
@@ -41,6 +42,7 @@ class LiveRuns:
         self._plans: dict[tuple[int, bytes, str], tuple[str, Described, int]] = {}
         self._runs: list[PlanRun] = []
         self._lock = threading.Lock()
+        renews_locks(self)
 
     def default(
         self, scope: Scope, known: KnownTemplate, query: str, plan: Described, ms: float, *, cut: bool

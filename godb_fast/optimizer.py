@@ -515,10 +515,12 @@ class Optimizer(Experience):
         with self._lock:
             found = dict(self._counters)
             routed = self._decided + sum(scope.routes.decided for scope in self._scopes.values())
+            # Scopes of other epochs share their lessons.
+            lessons = {id(scope.lessons): scope.lessons for scope in self._scopes.values()}
         if routed:
             found["decisions"] = found.get("decisions", 0) + routed
         remembered, made = self.untried.gates.predictions
-        spared = sum(scope.lessons.spared for scope in self._scopes.values() if scope.lessons is not None)
+        spared = sum(each.spared for each in lessons.values() if each is not None)
         more = {
             "predictions_remembered": remembered,
             "predictions_made": made,

@@ -108,6 +108,10 @@ class Policy:
             value: object = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real):
                 raise InvalidInput(f"{name} is {value!r}; give a number")
+            try:
+                float(value)
+            except OverflowError:
+                raise InvalidInput(f"{name} is larger than any number that can be reckoned with") from None
         if not (math.isfinite(self.margin) and math.isfinite(self.allowance)):
             raise InvalidInput(f"margin {self.margin} and allowance {self.allowance} must be finite")
         if not (math.isfinite(self.allowance_floor_ms) and self.allowance_floor_ms >= 0.0):

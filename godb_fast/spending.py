@@ -6,6 +6,8 @@ import math
 import threading
 from typing import Final
 
+from godb_fast.core.forking import renews_locks
+
 #: A profiled run takes so much longer, as a share of its time.
 PROFILING: Final = 0.06
 #: What learning from a run is expected to take before it was seen, in ms.
@@ -36,6 +38,7 @@ class Spending:
         self._left_ms = 0.0
         self._learning_ms = LEARNING_MS
         self._lock = threading.Lock()
+        renews_locks(self)
 
     def earn(self, latency_ms: float) -> None:
         """A slow statement has run."""

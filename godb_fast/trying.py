@@ -7,6 +7,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from godb_fast.core.forking import renews_locks
 from godb_fast.engines.base import Engine
 from godb_fast.knowledge import Prepared, Scope, explored_near
 from godb_fast.policy import Policy
@@ -34,6 +35,7 @@ class Trying:
         self.backend = backend
         self.store = store
         self._lock = threading.Lock()
+        renews_locks(self)
         self._logged: set[str] = set()
         self._counters: dict[str, int] = {}
         self._untried: Untried | None = None

@@ -25,6 +25,7 @@ from godb_fast import carrying, choices, recall
 from godb_fast.background import Task, Worker
 from godb_fast.choices import RegionChoice
 from godb_fast.core import Steering
+from godb_fast.core.forking import renews_locks
 from godb_fast.engines.base import Engine, HasTwins, Parameters, is_fragile
 from godb_fast.errors import EngineError, InvalidInput, QueryCancelled, StoreError
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
@@ -109,6 +110,7 @@ class Untried:
         self._runs = LiveRuns()
         self._look_ms: dict[str, float] = {}
         self._lock = threading.Lock()
+        renews_locks(self)
 
     # -- looking --------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Final
 
+from godb_fast.core.forking import renews_locks
 from godb_fast.errors import InvalidInput
 
 DAY_S: Final = 86_400.0
@@ -55,6 +56,7 @@ class Ledger:
         self._accounts: dict[str, _Account] = {}
         self._latest = -math.inf
         self._lock = threading.Lock()
+        renews_locks(self)
 
     def note(self, query_class: str, at_s: float, took_s: float, lost_s: float = 0.0) -> None:
         """An execution of a class: how long it took in all, and what of that steering has lost.

@@ -128,7 +128,7 @@ class LiveExploration:
         #: Seconds that we took ourselves and that are not charged yet.
         self._own_s = time.perf_counter() - begun
         self._subjects = [entry for entry in self._examined if isinstance(entry, Subject)]
-        self._shown = ShownRows(self._subjects, teaches)
+        self._shown = ShownRows(self._subjects, teaches, engine)
         self._executor = LiveExecutor(
             engine,
             self._subjects,

@@ -6,10 +6,12 @@ that it had: they follow from the counts that its state keeps.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from godb_fast.core import Observation, PhysicalPlan
+from godb_fast.engines.base import Engine
 from godb_fast.exploring.subjects import Subject
 from godb_fast.feedback import Corrections, Shown, SubplanRows, TemplateFeedback
 
@@ -25,9 +27,21 @@ class ShownRows:
     subjects : sequence of Subject
     teaches : callable, optional
         Is handed every execution, too.
+    engine : Engine, optional
+        Where they run, of which executions tell.
     """
 
-    def __init__(self, subjects: Sequence[Subject], teaches: Teaches | None = None) -> None:
+    def __init__(
+        self, subjects: Sequence[Subject], teaches: Teaches | None = None, engine: Engine | None = None
+    ) -> None:
+        self._where: dict[str, Any] = {}
+        if engine is not None:
+            self._where = {
+                "engine": engine.name,
+                "engine_version": engine.version,
+                "database": engine.environment(),
+                "machine": platform.node(),
+            }
         corrections = Corrections()
         self._subjects = subjects
         self._teaches = teaches
@@ -42,7 +56,15 @@ class ShownRows:
         feedback, subject = self._feedback[number], self._subjects[number]
         if feedback is None:
             return
-        seen = Observation("", subject.template.fingerprint, "ok", 0.0, plan=plan, plan_source=plan.source)
+        seen = Observation(
+            "",
+            subject.template.fingerprint,
+            "ok",
+            plan.latency_ms or 0.0,
+            plan=plan,
+            plan_source=plan.source,
+            **self._where,
+        )
         if shown := feedback.read(seen):
             self._teach(number, shown)
         if self._teaches is not None:

@@ -33,6 +33,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from godb_fast.core.forking import renews_locks
 from godb_fast.errors import InvalidInput
 from godb_fast.feedback.evidence import Evidence
 from godb_fast.feedback.shapes import MAX_WIDTH, Floats, Ints, QueryShape, Words, mixed, stable_hash
@@ -179,6 +180,7 @@ class Corrections:
         self._rows: OrderedDict[int, tuple[QueryShape, tuple[int, int], Ints, Ints]] = OrderedDict()
         self._known: OrderedDict[tuple[int, bytes, tuple[int, ...]], _Remembered] = OrderedDict()
         self._lock = threading.Lock()
+        renews_locks(self)
 
     # -- asking --------------------------------------------------------------------------------------------
 
@@ -492,7 +494,9 @@ class Corrections:
             found._executions.update((int(key), int(number)) for key, number in data["executions"])
             found.evidence.load(data["evidence"])
             found.parents.load(data["parents"])
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            if not np.isfinite(found._surprise).all() or min(found._executions.values(), default=0) < 0:
+                raise ValueError("numbers that no execution has shown")
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise InvalidInput(f"corrections are damaged ({error}); forget them") from error
         return found
 

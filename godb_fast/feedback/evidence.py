@@ -16,6 +16,9 @@ from godb_fast.feedback.shapes import MAX_WIDTH, Floats, Ints, Words
 
 #: Never observed.
 _NEVER: Final = -np.inf
+#: Logarithms of rows, or of their ratios, beyond this are none; nor are so many observations.
+_MOST_LOG: Final = 700.0
+_MOST_SEEN: Final = 1e12
 
 
 class Evidence:
@@ -153,7 +156,8 @@ class Evidence:
         """What :meth:`to_dict` gave, added to what there is."""
         for key, entries in data["shapes"]:
             for ratio, seen, literal, selectivity, tokens, *more in entries:
-                if not np.isfinite(ratio) or not np.isfinite(seen):
+                if not (abs(ratio) <= _MOST_LOG and 0.0 <= seen <= _MOST_SEEN):
+                    # No execution has shown that.
                     continue
                 self.add(
                     int(key),
@@ -162,5 +166,5 @@ class Evidence:
                     int(literal),
                     np.array(selectivity[:MAX_WIDTH], np.float64),
                     np.array(tokens[:MAX_WIDTH], np.uint64),
-                    float(more[0]) if more and more[0] is not None else np.nan,
+                    float(more[0]) if more and more[0] is not None and abs(more[0]) <= _MOST_LOG else np.nan,
                 )

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
+from godb_fast.core.forking import renews_locks
 from godb_fast.errors import InvalidInput
 from godb_fast.learning.terms import TERMS_VERSION, unit_vector
 
@@ -39,6 +40,7 @@ class QueryClusters:
         self._leaders: dict[str, dict[str, float]] = {}
         self._known: dict[str, str] = {}
         self._lock = threading.Lock()
+        renews_locks(self)
 
     def __len__(self) -> int:
         return len(self._leaders)

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from godb_fast.core.forking import renews_locks
 from godb_fast.errors import InvalidInput, ModelRefused
 from godb_fast.evidence.conformal import ConformalBounds
 from godb_fast.learning.choosing import Choice, Chooser, ChoosingPolicy
@@ -95,6 +96,7 @@ class Gate:
         self._bounds = _bounds(card)
         self._chooser = Chooser(self._bounds, ChoosingPolicy(budget))
         self._lock = threading.Lock()
+        renews_locks(self)
 
     def choose(
         self,

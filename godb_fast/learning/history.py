@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,15 @@ Key = TypeVar("Key")
 _MEMORY = 50.0
 #: Rates are averaged over about so long, and over a twelfth of that for bursts.
 _HOUR_S = 3600.0
+#: No statement runs for longer than a week.
+_LONGEST_MS: Final = 7 * 86_400_000.0
+#: What follows the database in an environment.
+_SETTINGS: Final = re.compile(" (?:role|search_path)=")
+
+
+def place_of(engine: str, environment: str) -> str:
+    """Whose history an execution belongs to: a database's, whatever the role and the search path."""
+    return f"{engine} {_SETTINGS.split(environment, maxsplit=1)[0]}"
 
 
 @dataclass
@@ -57,24 +67,33 @@ class WorkloadHistory:
 
     def __init__(self, most: int = 20_000) -> None:
         self._most = most
-        self._queries: OrderedDict[int, _Entry] = OrderedDict()
-        self._clusters: OrderedDict[str, _Entry] = OrderedDict()
+        self._queries: OrderedDict[tuple[str, int], _Entry] = OrderedDict()
+        self._clusters: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
 
     def add(self, observation: Observation) -> bool:
         """Take in an execution; False if it says nothing."""
         if observation.outcome != "ok":
             return False
         at_s = observation.at.timestamp()
-        return self.note(observation.fingerprint, observation.cluster, observation.latency_ms, at_s)
+        place = place_of(observation.engine, observation.database)
+        return self.note(place, observation.fingerprint, observation.cluster, observation.latency_ms, at_s)
 
-    def note(self, fingerprint: int, cluster: str | None, latency_ms: float, at_s: float) -> bool:
-        """Take in a complete run, after all that came before it; False if its time is absurd."""
-        if not math.isfinite(latency_ms) or latency_ms < 0:
+    def note(self, place: str, fingerprint: int, cluster: str | None, latency_ms: float, at_s: float) -> bool:
+        """Take in a complete run, after all that came before it; False if its time is absurd.
+
+        Parameters
+        ----------
+        place : str
+            See :func:`place_of`.
+        at_s : float
+            Seconds since 1970.
+        """
+        if not 0.0 <= latency_ms <= _LONGEST_MS:
             return False
         log_ms = math.log1p(latency_ms)
-        self._touch(self._queries, fingerprint).add(log_ms, at_s)
+        self._touch(self._queries, (place, fingerprint)).add(log_ms, at_s)
         if cluster is not None:
-            self._touch(self._clusters, cluster).add(log_ms, at_s)
+            self._touch(self._clusters, (place, cluster)).add(log_ms, at_s)
         return True
 
     def _touch(self, entries: OrderedDict[Key, _Entry], key: Key) -> _Entry:
@@ -86,11 +105,13 @@ class WorkloadHistory:
         entries.move_to_end(key)
         return entry
 
-    def features(self, fingerprint: int, at: datetime, cluster: str | None = None) -> tuple[Floats, Floats]:
+    def features(
+        self, place: str, fingerprint: int, at: datetime, cluster: str | None = None
+    ) -> tuple[Floats, Floats]:
         """The features of sources ``history`` and ``workload`` for a statement that arrives now."""
         at_s = at.timestamp()
-        own = self._queries.get(fingerprint) or _Entry(last_s=at_s)
-        near = self._clusters.get(cluster or "") or _Entry()
+        own = self._queries.get((place, fingerprint)) or _Entry(last_s=at_s)
+        near = self._clusters.get((place, cluster or "")) or _Entry()
         recency_s = max(at_s - own.last_s, 0.0)
         history = np.array(
             [

@@ -7,15 +7,20 @@ known.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from godb_fast.core import Observation
 from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.store.tables import STORED, Table, utc
+
+log = logging.getLogger("godb_fast")
 
 Floats = NDArray[np.float64]
 
@@ -117,20 +122,35 @@ class FeatureStore(Table):
             tuple(row[7] for row in rows),
         )
 
-    def past(self, limit: int) -> list[tuple[int, str | None, float, float]]:
-        """The newest complete runs, the oldest first: fingerprint, cluster, ms, seconds since 1970."""
+    def past(self, limit: int) -> list[Observation]:
+        """The newest complete runs, the oldest first, without plans; what cannot be read is left out."""
         if not self.path.exists():
             return []
         with self._using() as connection:
-            rows: list[tuple[int, str | None, float, str]] = connection.execute(
-                "SELECT fingerprint, cluster, latency_ms, at FROM observations "
+            rows: list[tuple[Any, ...]] = connection.execute(
+                "SELECT engine, database, fingerprint, cluster, latency_ms, at FROM observations "
                 "WHERE outcome = 'ok' AND fell_back IS NULL ORDER BY at DESC LIMIT ?",
                 (limit,),
             ).fetchall()
-        return [
-            (fingerprint, cluster, latency_ms, datetime.fromisoformat(at).timestamp())
-            for fingerprint, cluster, latency_ms, at in reversed(rows)
-        ]
+        found = []
+        for engine, database, fingerprint, cluster, latency_ms, at in reversed(rows):
+            try:
+                seen = Observation(
+                    "",
+                    fingerprint,
+                    "ok",
+                    float(latency_ms),
+                    engine=engine,
+                    database=database,
+                    cluster=cluster,
+                    at=datetime.fromisoformat(at),
+                )
+                seen.at.timestamp()
+            except (TypeError, ValueError, OverflowError, InvalidInput) as error:
+                log.debug("a run is left out of history: %s", error)
+            else:
+                found.append(seen)
+        return found
 
     def forget(self, before: datetime | None = None) -> int:
         """Delete vectors (those older than a moment); how many."""

@@ -208,7 +208,7 @@ class CostComparison:
             )
             made._log_ratios = [float(value) for value in raw["log_ratios"]]
             made._nearer, made._compared = int(raw["nearer"]), int(raw["compared"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise InvalidInput(f"a kept comparison of cost models cannot be read: {error!r}") from error
         if not all(map(math.isfinite, made._log_ratios)) or not 0 <= made._nearer <= made._compared:
             raise InvalidInput("a kept comparison of cost models is damaged")

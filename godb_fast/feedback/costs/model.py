@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from godb_fast.core import Observation, PhysicalPlan
+from godb_fast.core.forking import renews_locks
 from godb_fast.errors import InvalidInput
 from godb_fast.feedback.costs.accuracy import Accuracy, AccuracyTracker
 from godb_fast.feedback.costs.fitting import VIEWS, FitTuning
@@ -63,6 +64,7 @@ class AdaptiveCostModel:
         self._lifecycle = lifecycle
         self._backend = backend
         self._lock = threading.RLock()
+        renews_locks(self)
         self._all = self._living(CostPredictor(scope.engine, self._tuning))
         self._classes: dict[str, CostLifecycle] = {}
         self._waiting: Counter[str] = Counter()
@@ -253,7 +255,7 @@ class AdaptiveCostModel:
             }
             made._accuracy = {view: AccuracyTracker.from_dict(raw["accuracy"][view]) for view in VIEWS}
             made.refused = Counter({str(why): int(count) for why, count in raw["refused"].items()})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             if isinstance(error, InvalidInput):
                 raise
             raise InvalidInput(f"the kept cost model cannot be read: {error!r}") from error

@@ -292,7 +292,7 @@ class CostPredictor:
             made.basis = {view: str(raw["basis"][view]) for view in VIEWS}
             made._usual = {view: float(raw["usual"][view]) for view in VIEWS}
             made.seen = int(raw["seen"])
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
             raise InvalidInput(f"kept cost coefficients cannot be read: {error!r}") from error
         return made
 

@@ -14,6 +14,7 @@ from dataclasses import fields
 from typing import Any, Final
 
 from godb_fast.core import CostModel
+from godb_fast.core.forking import renews_locks
 from godb_fast.errors import InvalidInput
 from godb_fast.feedback.costs.comparison import Arm, CostComparison, Outcome
 from godb_fast.feedback.costs.joining import apart
@@ -55,6 +56,7 @@ class CostTrial:
         self.past: list[str] = []
         self._refuted: list[CostModel] = []
         self._lock = threading.Lock()
+        renews_locks(self)
 
     def consider(self, learned: CostModel | None, seen: int) -> bool:
         """Put learned coefficients on trial, if that is worth it; whether a trial began.
@@ -133,7 +135,7 @@ class CostTrial:
             if raw["candidate"] is not None and raw["comparison"] is not None:
                 made.candidate = _read(raw["candidate"])
                 made.comparison = CostComparison.from_dict(raw["comparison"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             if isinstance(error, InvalidInput):
                 raise
             raise InvalidInput(f"a kept trial of costs cannot be read: {error!r}") from error

@@ -114,7 +114,7 @@ class Card:
             if moment and not _is_moment(moment):
                 wrong.append(f"{moment!r} is no moment with an offset")
         for values in (self.calibration, self.metrics, self.least, self.most):
-            wrong.extend(f"{key} is {value}" for key, value in values.items() if not math.isfinite(value))
+            wrong.extend(f"{key} is {value}" for key, value in values.items() if not _finite(value))
         return wrong
 
     def check_features(self) -> None:
@@ -193,6 +193,14 @@ def _typed(key: str, kind: str, value: Any) -> Any:
     if not fine:
         raise ModelRefused(f"a card whose {key!r} is {value!r}", "card")
     return value
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        # An integer that is no double.
+        return False
 
 
 def _is_moment(text: str) -> bool:
