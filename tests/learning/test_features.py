@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from godb_fast.errors import InvalidInput
 from godb_fast.learning import FEATURES, QueryFeatureExtractor, SystemSampler, WorkloadHistory
 from godb_fast.learning.extraction import estimate_features
 from godb_fast.learning.features import CATEGORIES, COLUMN, PLAN_COLUMNS, SOURCES, TOGETHER, columns
+from godb_fast.learning.history import place_of
 from godb_fast.learning.validation import check_values
 from godb_fast.planning.search import Planner
 from godb_fast.sql import fingerprint, parse_template
@@ -194,23 +196,36 @@ def test_history_knows_only_what_was_before() -> None:
         at = monday + timedelta(minutes=minutes)
         return history.add(Observation("d", fingerprint, outcome, ms, cluster="c", at=at))
 
-    before, rhythm = history.features(1, monday, "c")
+    before, rhythm = history.features(" ", 1, monday, "c")
     assert not before.any()
     assert rhythm.tolist() == pytest.approx([0, 0, 1, 0, 0, 0], abs=1e-9)
     assert ran(1, 2000.0, 0)
     assert ran(1, 4000.0, 10)
     assert not ran(1, 1e9, 11, "timeout")
     assert not ran(1, -5.0, 11)
-    own, rhythm = history.features(1, monday + timedelta(minutes=20), "c")
+    own, rhythm = history.features(" ", 1, monday + timedelta(minutes=20), "c")
     assert own[0] == pytest.approx(math.log1p(2))
     assert 2000 < math.expm1(own[1]) < 4000
     assert 0 < own[2] < 0.5
     assert own[3] == pytest.approx(math.log1p(600))
     assert rhythm[5] == 1.0
     # A neighbour of the same cluster that never ran itself.
-    near = history.features(2, monday + timedelta(minutes=20), "c")[0]
+    near = history.features(" ", 2, monday + timedelta(minutes=20), "c")[0]
     assert not near[:3].any()
     assert near[5] == own[5]
     for other in (2, 3):
         ran(other, 1.0, 30)
-    assert not history.features(1, monday + timedelta(minutes=31))[0][:2].any()
+    assert not history.features(" ", 1, monday + timedelta(minutes=31))[0][:2].any()
+
+
+def test_history_is_told_by_database_and_takes_no_absurd_time() -> None:
+    history = WorkloadHistory()
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    seen = Observation(
+        "", 7, "ok", 20.0, engine="duckdb", database="one role=a search_path=b", cluster="c", at=at
+    )
+    assert history.add(seen)
+    assert not history.add(replace(seen, latency_ms=1e300))
+    here, there = (place_of("duckdb", name) for name in ("one role=z", "two"))
+    assert history.features(here, 7, at, "c")[0][[0, 4]].tolist() == pytest.approx([math.log(2.0)] * 2)
+    assert not history.features(there, 7, at, "c")[0][[0, 1, 4]].any()

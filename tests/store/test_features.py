@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from store.records import decision
 
-from godb_fast.core import Observation
+from godb_fast.core import Decision, Observation
 from godb_fast.errors import InvalidInput
 from godb_fast.store import SqliteStore
 
@@ -69,3 +70,16 @@ def test_what_is_no_vector_is_refused(tmp_path):
         features.keep("x", NOON, 1, np.zeros((2, 2)))
     with pytest.raises(InvalidInput, match="time zone"):
         features.keep("x", datetime(2024, 1, 1), 1, np.zeros(2))
+
+
+def test_a_damaged_run_is_left_out_of_history(tmp_path):
+    store = SqliteStore(tmp_path / "store.sqlite")
+    decision = Decision(1, "", engine="duckdb")
+    for number in range(4):
+        store.record(decision, Observation(decision.id, number, "ok", 5.0, engine="duckdb", database="d"))
+    assert store.flush()
+    with sqlite3.connect(store.path) as connection:
+        for number, change in enumerate(("at = 'yesterday'", "latency_ms = 'long'", "at = '9999-99'")):
+            connection.execute(f"UPDATE observations SET {change} WHERE fingerprint = ?", (number,))
+    assert [run.fingerprint for run in store.features.past(10)] == [3]
+    store.close()
