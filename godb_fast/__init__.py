@@ -22,6 +22,7 @@ _HOMES = {
     "Optimizer": "godb_fast.session",
     "Plan": "godb_fast.core",
     "Planner": "godb_fast.planning.search",
+    "Policy": "godb_fast.policy",
     "QueryGraph": "godb_fast.core",
     "Result": "godb_fast.session",
     "RowEstimates": "godb_fast.core",
@@ -41,6 +42,7 @@ __all__ = [
     "Optimizer",
     "Plan",
     "Planner",
+    "Policy",
     "QueryGraph",
     "Result",
     "RowEstimates",
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     )
     from godb_fast.errors import GodbError
     from godb_fast.planning.search import Planner, plan
+    from godb_fast.policy import Policy
     from godb_fast.session import Optimizer, Result, Session, connect
 
 

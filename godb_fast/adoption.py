@@ -6,12 +6,14 @@ application: an error of ours is logged once, counted, and the statement goes on
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import platform
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -284,6 +286,11 @@ class Observer:
             log.exception("an internal error could not be counted")
 
 
+#: Seconds that an adviser has to end when the process does.
+EXIT_S: Final = 5.0
+_advisers: weakref.WeakSet[Adviser] = weakref.WeakSet()
+
+
 class Adviser:
     """Plans in the background, on a connection of its own, for templates that an application was seen to use.
 
@@ -311,6 +318,7 @@ class Adviser:
         self._idle = threading.Event()
         self._idle.set()
         self._stopped = False
+        _advisers.add(self)
 
     def consider(
         self, print_: Fingerprint, sql: str, params: Parameters, connect: Callable[[], Callable[[], Beside]]
@@ -409,8 +417,12 @@ class Adviser:
                 self._step(connect)
         except GodbError as error:
             self._not_advised(error)
-        except Exception as error:  # noqa: BLE001 - logged and counted; the application does not notice
-            self._observer.failed("planning in the background", error)
+        except Exception as error:
+            if self._halting:
+                # Whatever a driver raises for a statement that was interrupted.
+                log.debug("planning in the background was ended", exc_info=True)
+            else:
+                self._observer.failed("planning in the background", error)
         finally:
             with self._lock:
                 if self._thread is threading.current_thread():
@@ -478,6 +490,13 @@ class Adviser:
     def _not_advised(self, error: GodbError) -> None:
         self._observer.optimizer.count("not_advised")
         log.debug("not advised: %s", error)
+
+
+@atexit.register
+def _at_exit() -> None:
+    """No thread may be inside a driver while the interpreter ends."""
+    for adviser in list(_advisers):
+        adviser.stop(EXIT_S)
 
 
 def _unsought(waiting: Waiting, why: str) -> None:

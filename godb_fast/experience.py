@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("godb_fast")
 
+#: How much the latest run counts in what a statement took lately.
+RECENT: Final = 0.3
+
 #: A steering is judged by the best of this many runs, and refused if that is this much slower than the best
 #: of the default's: several runs, because one may be disturbed.
 STEERED_RUNS: Final = 3
@@ -155,6 +158,9 @@ class Experience(Trying):
         if prepared.known is not None:
             seen, took = prepared.known.baseline_ms, result.latency_ms
             seen[prepared.bucket] = min(took, seen.get(prepared.bucket, took))
+            recent = prepared.known.recent_ms
+            before = recent.get(prepared.bucket, took)
+            recent[prepared.bucket] = before + RECENT * (took - before)
             prepared.known.columns = (result.columns, result.types)
             if prepared.decision.steering:
                 self._charge(prepared, took / 1e3)

@@ -95,6 +95,8 @@ class KnownTemplate:
     own_plans: dict[bytes, OwnPlans] = field(default_factory=dict)
     #: Fastest complete run of the default plan, by bucket, in ms: the lower bound of the watchdog.
     baseline_ms: dict[bytes, float] = field(default_factory=dict)
+    #: What they took lately, by bucket: a moving average.
+    recent_ms: dict[bytes, float] = field(default_factory=dict)
     #: Unprofiled runs of a steering and the fastest of them in ms, by bucket and steering.
     steered_ms: dict[tuple[bytes, str], tuple[int, float]] = field(default_factory=dict)
     #: Estimated cost of a steering over that of the engine's own plan, by bucket and steering; NaN: unknown.

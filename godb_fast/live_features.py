@@ -145,7 +145,7 @@ class LiveFeatures:
         known = prepared.known
         if known is None or known.planner is None or not known.planner.blocks:
             return None
-        if known.baseline_ms.get(prepared.bucket, self._least_ms) < self._least_ms:
+        if known.recent_ms.get(prepared.bucket, self._least_ms) < self._least_ms:
             return None
         now = datetime.now(UTC)
         with self._lock:

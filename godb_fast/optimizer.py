@@ -9,8 +9,9 @@ it as it is (:mod:`godb_fast.carrying`).
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
@@ -81,8 +82,9 @@ class Optimizer(Experience):
     ----------
     policy : Policy, optional
         Mode, margin, allowance, rollout.
-    store : Store, optional
-        Where decisions and observations are recorded; None records nothing.
+    store : path or Store, optional
+        Where decisions and observations are recorded; None records nothing, ``"default"`` is the store of the
+        commands.
     backend : str, optional
         Kernel backend; default as ``GODB_FAST_BACKEND`` or the best there is.
 
@@ -97,8 +99,16 @@ class Optimizer(Experience):
     open_session: ClassVar[Callable[..., Any] | None] = None
 
     def __init__(
-        self, *, policy: Policy | None = None, store: Store | None = None, backend: str | None = None
+        self,
+        *,
+        policy: Policy | None = None,
+        store: Store | str | os.PathLike[str] | None = None,
+        backend: str | None = None,
     ) -> None:
+        if isinstance(store, (str, os.PathLike)):
+            from godb_fast.store import open_store
+
+            store = open_store(store)
         super().__init__(policy or Policy(), store, backend)
         self._scopes: OrderedDict[tuple[str, str, str], Scope] = OrderedDict()
         #: Decisions by routes of scopes that were forgotten.
@@ -510,10 +520,10 @@ class Optimizer(Experience):
         return own
 
     @property
-    def counters(self) -> dict[str, int]:
-        """Counts of what happened, by name: decisions, steered, fell_back, …"""
+    def counters(self) -> Counter[str]:
+        """Counts of what happened, by name: decisions, steered, fell_back, …; 0 of what did not."""
         with self._lock:
-            found = dict(self._counters)
+            found = Counter(self._counters)
             routed = self._decided + sum(scope.routes.decided for scope in self._scopes.values())
             # Scopes of other epochs share their lessons.
             lessons = {id(scope.lessons): scope.lessons for scope in self._scopes.values()}
@@ -527,7 +537,7 @@ class Optimizer(Experience):
             "profiles_put_off": self.spending.put_off,
             "corrections_spared": spared,
         }
-        found |= {name: count for name, count in more.items() if count}
+        found.update({name: count for name, count in more.items() if count})
         return found
 
 

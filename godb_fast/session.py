@@ -80,6 +80,11 @@ class Session(Recorder):
         mode: str | None = None,
         timeout_s: float | None = None,
     ) -> None:
+        given: object = engine
+        if not hasattr(given, "dialect"):
+            raise InvalidInput(
+                f"a session takes an Engine, not {type(given).__name__}: optimizer.session(url) opens one"
+            )
         super().__init__(optimizer, engine)
         self.mode = check_mode(mode or os.environ.get("GODB_FAST_MODE") or optimizer.policy.mode)
         self.timeout_s = checked_timeout(timeout_s)
@@ -90,6 +95,40 @@ class Session(Recorder):
             self._live = optimizer.live
 
     # -- planning -----------------------------------------------------------------------------------
+
+    def features(self, sql: str, params: Parameters = None) -> dict[str, float] | None:
+        """What models read of a statement under the engine's own plan, by name; nothing is executed.
+
+        The table is ``godb_fast.learning.FEATURES``; history is what the store holds of earlier runs. None of
+        a statement that joins nothing, or whose own order of joins is not known.
+
+        Raises
+        ------
+        SqlError, UnknownRelation, EngineError
+            As :meth:`optimize`.
+        StoreError
+            If the store cannot be read.
+        """
+        from godb_fast.learning.features import FEATURES
+        from godb_fast.live_features import expected_vector, history_of
+        from godb_fast.store import SqliteStore
+
+        with self._lock:
+            optimizer, engine = self.optimizer, self.engine
+            prepared = optimizer.decide(engine, optimizer.scope(engine), sql, params)
+            known, store = prepared.known, optimizer.store
+            if known is None or known.planner is None or not known.planner.blocks:
+                return None
+            vector = expected_vector(
+                engine,
+                prepared,
+                optimizer.backend,
+                history=history_of(store) if isinstance(store, SqliteStore) else None,
+                cluster=optimizer.untried.gates.cluster(engine.name, engine.environment(), known.template),
+            )
+        if vector is None:
+            return None
+        return dict(zip((feature.name for feature in FEATURES), vector.tolist(), strict=True))
 
     def optimize(self, sql: str, params: Parameters = None) -> Decision:
         """The decision for a statement; nothing is executed.
@@ -524,7 +563,9 @@ def connect(
     policy : Policy, optional
         Margin, allowance, rollout.
     store : path, Store or None
-        Where decisions and observations are recorded; None records nothing.
+        Where decisions and observations are recorded; None records nothing. ``"default"`` is the store of the
+        commands (``GODB_FAST_STORE``, else one in the user's data folder), so that ``godb-fast train`` learns
+        from this session and what ``godb-fast explore`` proved serves it.
     password : str or callable, optional
         For a server's URL. A callable is asked each time a connection is opened: tokens expire.
 

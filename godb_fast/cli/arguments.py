@@ -254,7 +254,8 @@ def parser() -> argparse.ArgumentParser:
         "  godb-fast costs shop.duckdb queries.sql\n"
         "  godb-fast costs postgresql://me@replica.example/shop slow.sql --repetitions 5\n"
         "  godb-fast costs postgresql://me@db.example/shop --log /var/log/postgresql\n"
-        "  godb-fast costs shop.duckdb queries.sql --json\n\n"
+        "  godb-fast costs shop.duckdb queries.sql --json\n"
+        "  godb-fast costs shop.duckdb                 what is known, and an open comparison\n\n"
         "Each statement that only reads runs with a profile (DuckDB) or under EXPLAIN ANALYZE (PostgreSQL).\n"
         "With --log nothing needs to run: plans of auto_explain (log_format json, log_analyze on) tell.\n"
         "Nothing is changed on the server: settings are proposed, with the evidence for them.",

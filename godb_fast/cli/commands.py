@@ -126,52 +126,54 @@ def explain(options: argparse.Namespace) -> int:
     if len(found) != 1:
         raise InvalidInput(f"explain takes one statement; here are {len(found)}")
     from godb_fast.session import Optimizer, Session
+    from godb_fast.store import open_store
 
-    # Nothing is executed, so there is nothing to record.
-    with Session(Optimizer(), open_for_reading(options.url), mode="advise") as session:
+    # Nothing is executed or recorded; what executions, explorations and models left in the store decides.
+    store = open_store(getattr(options, "store", "default"))
+    with Session(Optimizer(store=store), open_for_reading(options.url), mode="advise") as session:
         sql = found[0].sql
         try:
             decision = session.optimize(sql)
         except (EngineError, SqlError) as error:
             raise located(error, sql, found[0].line) from error
-        expected = None if options.format == "sql" else _expected(session, sql, options)
+        expected, why = (None, "") if options.format == "sql" else _expected(session, sql)
     if options.format == "sql":
         print(decision.sql)
     elif options.format == "json":
         told = None if expected is None else expected.to_dict()
-        print(json.dumps({**decision.to_dict(), "expected": told}, indent=2))
+        print(json.dumps({**decision.to_dict(), "expected": told, "expected_why": why}, indent=2))
     else:
         print(decision.explain())
         if expected is not None:
             print(f"the engine's own plan is expected to take {expected}")
+        elif why:
+            print(f"how long the engine's own plan will take is not told: {why}")
     return 0
 
 
-def _expected(session: Session, sql: str, options: argparse.Namespace) -> ExpectedTime | None:
-    """How long the engine's own plan will take, where that can be told."""
-    from godb_fast.learning.expected import QuantileHeads
-    from godb_fast.live_features import expected_vector, history_of
-    from godb_fast.store import SqliteStore, open_store
+def _expected(session: Session, sql: str) -> tuple[ExpectedTime | None, str]:
+    """How long the engine's own plan will take, or why that is not told; neither of what joins nothing."""
+    import numpy as np
 
-    engine, optimizer = session.engine, session.optimizer
+    from godb_fast.learning.expected import QuantileHeads
+    from godb_fast.store import SqliteStore
+
+    name, optimizer = session.engine.name, session.optimizer
+    store = optimizer.store if isinstance(optimizer.store, SqliteStore) else None
+    refused: list[ModelRefused] = []
     try:
-        prepared = optimizer.decide(engine, optimizer.scope(engine), sql)
-        opened = open_store(getattr(options, "store", "default"))
-        store = opened if isinstance(opened, SqliteStore) else None
-        history = None if store is None else history_of(store)
-        vector = expected_vector(engine, prepared, history=history)
-        if vector is None:
-            return None
-        refused: list[ModelRefused] = []
-        heads = QuantileHeads.find(engine.name, None if store is None else store.models, refused=refused)
-        if heads is None:
-            for each in refused:
-                print(f"no time is expected: {each}", file=sys.stderr)
-        return None if heads is None else heads.expect(vector)
+        found = session.features(sql)
+        if found is None:
+            known = optimizer.decide(session.engine, optimizer.scope(session.engine), sql).known
+            joins = known is not None and known.planner is not None and known.planner.blocks
+            return None, "its own order of joins is not known" if joins else ""
+        heads = QuantileHeads.find(name, None if store is None else store.models, refused=refused)
     except GodbError as error:
         # What was decided is told all the same.
-        print(f"no time is expected: {error}", file=sys.stderr)
-        return None
+        return None, str(error)
+    if heads is None:
+        return None, "; ".join(map(str, refused)) or f"there are no quantile models of {name}"
+    return heads.expect(np.array(list(found.values()))), ""
 
 
 def info(options: argparse.Namespace) -> int:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from godb_fast.core import Observation, PhysicalPlan
     from godb_fast.engines.base import Engine
     from godb_fast.exploring.subjects import LiveQuery
-    from godb_fast.feedback.costs import AdaptiveCostModel, SettingsProposal
+    from godb_fast.feedback.costs import AdaptiveCostModel, CostScope, SettingsProposal
+    from godb_fast.store import Store
 
 #: Logged executions that are learned from at once; each takes some kilobytes.
 MOST_LOGGED: Final = 5_000
@@ -33,16 +34,17 @@ def costs(options: argparse.Namespace) -> int:
     """``godb-fast costs``."""
     from godb_fast.cli.commands import open_for_reading
     from godb_fast.cli.explore import read_queries
+    from godb_fast.core import Decision
     from godb_fast.feedback.costs import AdaptiveCostModel, CostScope
     from godb_fast.store import SqliteStore, open_store
 
-    if not options.files and not options.log:
-        raise InvalidInput("give files of statements, --log with plans of auto_explain, or both")
     queries = read_queries(options.files) if options.files else []
     store = open_store(getattr(options, "store", "default"))
     engine = open_for_reading(options.url)
     try:
         scope = CostScope(engine.name, engine.environment(), platform.node())
+        if not options.files and not options.log:
+            return _known(store, scope, options)
         with progress_bar("measuring") as report:
             seen, left_out = _measure(engine, scope.machine, queries, options, report)
         if options.log:
@@ -63,11 +65,37 @@ def costs(options: argparse.Namespace) -> int:
         trial = {"trial": before["trial"]} if "trial" in before else {}
         store.costs.save(*where, model.to_dict() | trial)
         standing = trial.get("trial")
+        for each in seen:
+            # Models of latency learn from plans that were measured, whoever asked for that.
+            store.record(Decision(each.fingerprint, "", reason="measured", engine=each.engine), each)
+        store.close()
     facts = _facts(model, len(seen), left_out, proposal, why_none) | _trial(model, standing)
     if options.json:
         print(json.dumps(facts, indent=1))
     else:
         _show(facts, sys.stdout, kept=kept)
+    return 0
+
+
+def _known(store: Store | None, scope: CostScope, options: argparse.Namespace) -> int:
+    """Show what the store holds of costs here; nothing is measured."""
+    from godb_fast.feedback.costs import AdaptiveCostModel
+    from godb_fast.store import SqliteStore
+
+    where = scope.engine, scope.database, scope.machine
+    state = store.costs.saved(*where) if isinstance(store, SqliteStore) else None
+    if state is None:
+        raise InvalidInput(
+            "nothing is known of costs here yet: give files of statements, --log with plans of auto_explain, "
+            "or both"
+        )
+    model = AdaptiveCostModel.from_dict(state, scope)
+    why = "nothing was measured now; give files of statements"
+    facts = _facts(model, 0, {}, None, why) | _trial(model, state.get("trial"))
+    if options.json:
+        print(json.dumps(facts, indent=1))
+    else:
+        _show(facts, sys.stdout, kept=True)
     return 0
 
 

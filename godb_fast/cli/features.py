@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,17 +14,19 @@ from numpy.typing import NDArray
 from godb_fast.errors import InvalidInput
 from godb_fast.learning import validation
 from godb_fast.learning.features import FEATURES, FEATURES_VERSION
+from godb_fast.policy import Policy
 from godb_fast.store import SqliteStore, TrainingRows, open_store
 
 #: The newest vectors that are read.
 MOST_VECTORS: Final = 20_000
 #: Findings that spoil what is trained.
 _BAD: Final = frozenset({"nan", "range", "leak"})
+#: They grow as a workload goes on: that is no drift.
+_GROWING: Final = frozenset({"past_runs", "neighbour_runs"})
 _WORDS: Final = {
     "nan": "not a number in {:.1%} of the rows",
     "range": "outside of its range in {:.1%} of the rows",
     "leak": "orders executions as their time does (rank correlation {:.3f}): it was not known before",
-    "constant": "always {:g}: nothing is learned of it",
     "drift": "has moved: population stability index {:.2f}",
 }
 
@@ -34,6 +37,8 @@ def features(options: argparse.Namespace) -> int:
     store = open_store(target)
     if not isinstance(store, SqliteStore):
         raise InvalidInput("without a store there are no feature vectors: name one")
+    if options.target is not None and not store.path.exists():
+        raise InvalidInput(f"there is no store {store.path}; name one, or run queries first")
     facts = collect(store, options.since)
     print(json.dumps(facts, indent=1) if options.json else _text(facts, every=options.all))
     bad = any(finding["kind"] in _BAD for each in facts["engines"] for finding in each["findings"])
@@ -76,7 +81,11 @@ def _engine(
     found = [
         *validation.check_values(vectors),
         *validation.leaking_columns(vectors[complete], rows.latencies_ms[chosen][complete]),
-        *validation.drifted_columns(vectors[~newer], vectors[newer]),
+        *(
+            each
+            for each in validation.drifted_columns(vectors[~newer], vectors[newer])
+            if each.feature not in _GROWING
+        ),
         *validation.constant_columns(vectors),
     ]
     spread = np.quantile(vectors, [0.0, 0.5, 1.0], axis=0)
@@ -106,8 +115,8 @@ def _text(facts: dict[str, Any], *, every: bool) -> str:
     lines = [f"features of version {facts['version']} in {facts['store']}"]
     if not facts["engines"]:
         lines.append(
-            "no vectors: they are kept of statements that take long (Policy.learn_from_ms) in the modes "
-            "advise and steer"
+            f"no vectors: they are kept of statements that take {Policy().learn_from_ms:g} ms or more "
+            "(Policy.learn_from_ms) in the modes advise and steer, of sessions with this store"
         )
     for each in facts["engines"]:
         older, newer = each["compared"]
@@ -117,10 +126,15 @@ def _text(facts: dict[str, Any], *, every: bool) -> str:
         )
         if min(older, newer) < 2 * validation.BINS:
             lines.append(f"  too few for drift: {2 * validation.BINS} on each side are the least")
+        constant = [finding["feature"] for finding in each["findings"] if finding["kind"] == "constant"]
         lines.extend(
             f"  {finding['feature']}: {_WORDS[finding['kind']].format(finding['value'])}"
             for finding in each["findings"]
+            if finding["kind"] != "constant"
         )
+        if constant:
+            told = f"  always the same, so that nothing is learned of them: {', '.join(constant)}"
+            lines.extend(textwrap.wrap(told, 110, subsequent_indent="    "))
         if every:
             lines.extend(
                 f"  {entry['category']:9} {entry['name']:22} {entry['least']:10.4g} {entry['median']:10.4g} "

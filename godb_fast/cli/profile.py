@@ -186,6 +186,8 @@ def _show(facts: dict[str, Any], stream: TextIO) -> None:
     say()
     say(f"{'microseconds':<34}{'p50':>11}{'p95':>11}{'p99':>11}{'worst':>11}{'times':>8}")
     for situation, steps in facts["microseconds"].items():
+        if TOTAL not in steps:
+            say(situation)
         for step, found in steps.items():
             name = situation if step == TOTAL else f"  {step.replace('_', ' ')}"
             say(

@@ -34,6 +34,10 @@ def train(options: argparse.Namespace) -> int:
             engine, database = connected.name, connected.environment()
         finally:
             connected.close()
+        if options.engine not in (None, engine):
+            raise InvalidInput(
+                f"--engine {options.engine} does not fit {options.target}, which is of {engine}"
+            )
     if path is None or str(path).lower() in ("off", "none", "0"):
         raise InvalidInput("without a store there is nothing to learn from: name one")
     with progress_bar("training") as bar:

@@ -414,12 +414,11 @@ def diagnose(error: Exception, path: Path) -> tuple[str, str, bool]:
             f"store {path} stays locked by another process: {error}; records of the last seconds are lost",
             False,
         )
-    if code in (11, 26):
-        return (
-            "corrupt",
-            f"store {path} is damaged or no SQLite file: {error}; move it away, and a new one is made",
-            True,
-        )
+    if code == 26:
+        return "corrupt", f"{path} is no store, nor any SQLite file: {error}; name a store's file", True
+    if code == 11:
+        message = f"store {path} is damaged: {error}; move it away, and a new one is made"
+        return "corrupt", message, True
     if code in (8, 14, 3, 23):
         return (
             "unwritable",

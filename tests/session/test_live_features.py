@@ -106,6 +106,11 @@ def test_what_is_expected_of_a_statement_knows_how_long_it_took_before(path, sto
         prepared = steering.optimizer.decide(steering.engine, scope, PAIRS.format(7))
         fresh = expected_vector(steering.engine, prepared)
         known = expected_vector(steering.engine, prepared, history=history_of(store))
+        told = steering.features(PAIRS.format(7))
+        assert steering.features("SELECT 42") is None
+    assert list(told) == [feature.name for feature in FEATURES]
+    assert told["past_runs"] == known[COLUMN["past_runs"]]
+    assert told["plan_cost"] == known[COLUMN["plan_cost"]]
     assert fresh[COLUMN["past_runs"]] == 0.0
     assert known[COLUMN["past_runs"]] == pytest.approx(math.log(3.0))
     assert known[COLUMN["past_latency"]] > 0.0

@@ -276,7 +276,7 @@ def _refusal(metrics: dict[str, float], boldest: int | None) -> str | None:
     if boldest is None:
         return (
             f"on held-out templates no bound keeps the queries that get more than {BUDGET:g} × slower surely "
-            f"below {HARMED:.0%}: explore more of them"
+            f"below {HARMED:.1%}: explore more of them"
         )
     if metrics["r_chosen"] >= 1.0:
         return "on held-out templates nothing is gained by it: explore more of them"

@@ -182,8 +182,8 @@ def _train_one(
         known = len(np.unique(job.templates))
         if job.rows < job.least or known < trainers.LEAST_TEMPLATES:
             skipped[job.name] = (
-                f"too little to learn from: {job.rows} of at least {job.least} executions, {known} of at "
-                f"least {trainers.LEAST_TEMPLATES} templates"
+                f"too little to learn from: {job.rows} of at least {job.least} {job.unit}, {known} of at "
+                f"least {trainers.LEAST_TEMPLATES} templates; {job.more}"
             )
         else:
             jobs[job.name] = job.train
@@ -212,6 +212,13 @@ def _train_one(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+#: What adds executions to learn from.
+_PROFILED: Final = (
+    "statements of Policy(learn_from_ms=50) or more add some in the modes advise and steer, and more with a "
+    "larger Policy(learn_share=0.01)"
+)
+
+
 @dataclass(frozen=True, eq=False)
 class _Job:
     """A model to train: what there is to learn from, what it needs, and what its training takes."""
@@ -223,6 +230,8 @@ class _Job:
     trees: int
     rounds: int
     train: Callable[[], Fitted]
+    unit: str
+    more: str
 
 
 def _jobs(found: Gathered, watch: Watch, seed: int) -> list[_Job]:
@@ -242,6 +251,8 @@ def _jobs(found: Gathered, watch: Watch, seed: int) -> list[_Job]:
             trainers.LATENCY.trees,
             rounds(len(runs.vectors)),
             partial(trainers.latency, runs, watch, seed),
+            "executions with a plan",
+            _PROFILED,
         ),
         _Job(
             f"{found.engine}-ranker",
@@ -251,6 +262,8 @@ def _jobs(found: Gathered, watch: Watch, seed: int) -> list[_Job]:
             ranking.RANKER.trees + ranking.PLAN.trees + heard_trees,
             ranking.ROUNDS,
             partial(ranking.ranker, pairs, watch, seed, share, runs, latency_share),
+            "plans beside the engine's own",
+            "godb-fast explore adds some of each query that it explores",
         ),
         *(
             _Job(
@@ -261,6 +274,8 @@ def _jobs(found: Gathered, watch: Watch, seed: int) -> list[_Job]:
                 trainers.QUANTILE.trees,
                 rounds(len(complete)),
                 partial(trainers.quantile, served, level, watch, seed),
+                "executions that were described",
+                _PROFILED,
             )
             for level in HEADS
         ),
