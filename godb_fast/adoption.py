@@ -418,9 +418,10 @@ class Adviser:
         except GodbError as error:
             self._not_advised(error)
         except Exception as error:
-            if self._halting:
-                # Whatever a driver raises for a statement that was interrupted.
+            if self._halting or type(error).__name__ == "InterruptException":
+                # Ended by us, or by DuckDB itself while the interpreter ends.
                 log.debug("planning in the background was ended", exc_info=True)
+                self._observer.optimizer.count("not_advised")
             else:
                 self._observer.failed("planning in the background", error)
         finally:
