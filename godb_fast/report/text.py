@@ -100,11 +100,13 @@ def _templates(summary: Summary, out: Console) -> None:
     out.print()
 
 
+def _middle_ms(entry: QueryRuns, arm: str) -> float:
+    times = sorted(entry.times_ms[arm])
+    return times[len(times) // 2]
+
+
 def _saved_ms(entry: QueryRuns) -> float:
-    return (
-        sorted(entry.times_ms["default"])[len(entry.times_ms["default"]) // 2]
-        - sorted(entry.times_ms["ours"])[len(entry.times_ms["ours"]) // 2]
-    )
+    return _middle_ms(entry, "default") - _middle_ms(entry, "ours")
 
 
 def _plans(comparison: Comparison, out: Console) -> None:
@@ -119,7 +121,7 @@ def _plans(comparison: Comparison, out: Console) -> None:
     for entry in shown:
         saved = _saved_ms(entry)
         what = f"{duration(saved)} saved" if saved > 0 else f"{duration(-saved)} lost"
-        out.print(f"\n{entry.query.name}: {what} of {duration(sorted(entry.times_ms['default'])[0])}")
+        out.print(f"\n{entry.query.name}: {what} of {duration(_middle_ms(entry, 'default'))}")
         if entry.decision is not None:
             for block, default, ours in changed_trees(entry.decision):
                 where = f" (block {block})" if block else ""

@@ -415,7 +415,12 @@ def diagnose(error: Exception, path: Path) -> tuple[str, str, bool]:
             False,
         )
     if code == 26:
-        return "corrupt", f"{path} is no store, nor any SQLite file: {error}; name a store's file", True
+        return (
+            "corrupt",
+            f"{path} is no store, nor any SQLite file: {error}; name a store's file with --store or "
+            "GODB_FAST_STORE",
+            True,
+        )
     if code == 11:
         message = f"store {path} is damaged: {error}; move it away, and a new one is made"
         return "corrupt", message, True

@@ -321,7 +321,7 @@ def test_info_for_people_and_as_json(capsys, own_store):
     assert raw["packages"]["duckdb"] == duckdb.__version__
     own_store.write_text("no database at all, but text" * 50)
     assert fast("info") == 0
-    assert "move it away" in capsys.readouterr().out
+    assert "name a store's file" in capsys.readouterr().out
 
 
 def test_info_says_why_a_named_backend_cannot_be_used():

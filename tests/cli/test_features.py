@@ -98,9 +98,15 @@ def test_what_sessions_leave_is_sound(tmp_path, capsys):
 
 
 def test_nothing_to_look_at_and_bad_input(tmp_path, capsys):
-    code, said = told(tmp_path / "absent.sqlite", capsys)
+    assert main(["features", str(tmp_path / "absent.sqlite")]) == 2
+    assert "there is no store" in capsys.readouterr().err
+    empty = SqliteStore(tmp_path / "empty.sqlite")
+    empty.record(Decision(1, ""), Observation("", 1, "ok", 1.0))
+    assert empty.flush()
+    empty.close()
+    code, said = told(tmp_path / "empty.sqlite", capsys)
     assert code == 0
-    assert "no vectors: they are kept of statements that take long" in said
+    assert "no vectors: they are kept of statements that take 50 ms or more" in said
     assert main(["features", "off"]) == 2
     assert main(["features", str(tmp_path / "s.sqlite"), "--since", "yesterday"]) == 2
     assert "no moment" in capsys.readouterr().err

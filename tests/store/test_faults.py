@@ -243,7 +243,7 @@ def test_a_file_that_is_no_database(tmp_path):
     path = tmp_path / "store.sqlite"
     path.write_bytes(b"not a database, but long enough to be looked at" * 40)
     store = faulty(path)
-    assert "move it away" in store.health().reason
+    assert "name a store's file" in store.health().reason
     with pytest.raises(StoreError, match="no SQLite file"):
         store.observations()
     assert path.read_bytes().startswith(b"not a database")

@@ -191,7 +191,10 @@ def test_too_little_is_said_and_nothing_is_made(tmp_path: Path, capsys: pytest.C
     report = train(store)
     assert not report.trained
     assert set(report.skipped) == NAMES
-    assert "9 of at least 100 executions, 2 of at least 5 templates" in report.skipped["duckdb-latency"]
+    assert (
+        "9 of at least 100 executions with a plan, 2 of at least 5 templates"
+        in report.skipped["duckdb-latency"]
+    )
     assert not (tmp_path / "models").exists()
     assert main(["train", str(store.path)]) == 1
     assert "duckdb-ranker: not trained: too little" in capsys.readouterr().out
