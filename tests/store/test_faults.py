@@ -244,7 +244,7 @@ def test_a_file_that_is_no_database(tmp_path):
     path.write_bytes(b"not a database, but long enough to be looked at" * 40)
     store = faulty(path)
     assert "name a store's file" in store.health().reason
-    with pytest.raises(StoreError, match="no SQLite file"):
+    with pytest.raises(StoreError, match="nor any SQLite file"):
         store.observations()
     assert path.read_bytes().startswith(b"not a database")
 
