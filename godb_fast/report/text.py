@@ -50,7 +50,7 @@ def render(comparison: Comparison, summary: Summary, out: Console) -> None:
     if summary.compared:
         _templates(summary, out)
         _plans(comparison, out)
-    _left_alone(summary, out)
+    _left_alone(summary, comparison.settings.mode, out)
     _problems(comparison, out)
     _figures(comparison, summary, out)
 
@@ -163,10 +163,11 @@ def _side_by_side(out: Console, left_title: str, left: str, right_title: str, ri
             out.print(f"  {line}", soft_wrap=True)
 
 
-def _left_alone(summary: Summary, out: Console) -> None:
-    if not summary.reasons:
+def _left_alone(summary: Summary, mode: str, out: Console) -> None:
+    if not summary.reasons or mode not in ("advise", "steer"):
         return
-    table = _table(out, "Why queries kept the engine's plan", ("queries", True), ("reason", False))
+    title = "Why queries kept the engine's plan" if mode == "steer" else "What would be decided"
+    table = _table(out, title, ("queries", True), ("reason", False))
     for reason, count in summary.reasons[:12]:
         table.add_row(str(count), reason)
     rest = sum(count for _, count in summary.reasons[12:])
@@ -263,7 +264,16 @@ def _figures(comparison: Comparison, summary: Summary, out: Console) -> None:
         )
     out.print(table)
     out.print()
-    out.print(verdict_line(summary), style=f"bold {_COLOURS[summary.verdict]}", soft_wrap=True)
+    mode = comparison.settings.mode
+    if mode == "steer" or summary.ratio is None:
+        out.print(verdict_line(summary), style=f"bold {_COLOURS[summary.verdict]}", soft_wrap=True)
+    else:
+        out.print(
+            f"nothing is steered in mode {mode}: R {ratio_text(summary.ratio.estimate, 3)} is what it costs; "
+            "--mode steer measures what steering gains",
+            style="bold",
+            soft_wrap=True,
+        )
     if comparison.interrupted:
         out.print("interrupted: these figures cover what was measured until then", style="yellow")
 
