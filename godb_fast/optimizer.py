@@ -352,7 +352,11 @@ class Optimizer(Experience):
         if known.rival is None or known.rival.cost_model != candidate:
             known.rival, known.route = known.planner.priced(candidate), None
         other = plan(known.rival)
-        if not runs or other.decision.steering == prepared.decision.steering:
+        if other.decision.steering == prepared.decision.steering:
+            if runs:
+                trial.alike()
+            return prepared
+        if not runs:
             return prepared
         from godb_fast.feedback.costs import Arm
 

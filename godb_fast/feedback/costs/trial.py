@@ -24,6 +24,8 @@ from godb_fast.planning.calibration import cost_model
 LEAST_SEEN: Final = 30
 #: Coefficients that differ by less, clocks aside, plan alike.
 LEAST_APART: Final = 1.25
+#: After so many slow statements that both plan alike there is nothing to find out.
+MOST_ALIKE: Final = 2_000
 #: Trials whose end is remembered.
 _MOST_PAST: Final = 20
 _FORMAT: Final = 1
@@ -55,6 +57,7 @@ class CostTrial:
         self.comparison: CostComparison | None = None
         self.past: list[str] = []
         self._refuted: list[CostModel] = []
+        self._alike = 0
         self._lock = threading.Lock()
         renews_locks(self)
 
@@ -93,6 +96,7 @@ class CostTrial:
             comparison = self.comparison
             if comparison is None or candidate != self.candidate:
                 return Outcome.OPEN
+            self._alike = 0
             comparison.saw(arm, fingerprint, latency_ms)
             standing = comparison.standing
             if standing.outcome is not Outcome.OPEN:
@@ -103,6 +107,18 @@ class CostTrial:
                     self._refuted = [*self._refuted, candidate][-_MOST_PAST:]
                 self.candidate = self.comparison = None
             return standing.outcome
+
+    def alike(self) -> None:
+        """A slow statement is planned alike by both (or what one of them would do is refused for good)."""
+        with self._lock:
+            self._alike += 1
+            if self.candidate is None or self._alike < MOST_ALIKE:
+                return
+            ended = f"ended: of the last {MOST_ALIKE:,} slow statements none was planned differently"
+            self.past = [*self.past, ended][-_MOST_PAST:]
+            self._refuted = [*self._refuted, self.candidate][-_MOST_PAST:]
+            self.candidate = self.comparison = None
+            self._alike = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

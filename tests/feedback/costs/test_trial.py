@@ -13,7 +13,7 @@ from godb_fast.errors import InvalidInput
 from godb_fast.feedback.costs import Arm, CostTrial, Outcome, join_costs, static_coefficients
 from godb_fast.feedback.costs.joining import MOST_CHANGE, apart
 from godb_fast.feedback.costs.terms import NAMES
-from godb_fast.feedback.costs.trial import LEAST_SEEN
+from godb_fast.feedback.costs.trial import LEAST_SEEN, MOST_ALIKE
 from godb_fast.planning.calibration import DUCKDB, POSTGRES
 
 ALL = frozenset(NAMES)
@@ -145,3 +145,22 @@ def test_not_a_number_is_refused():
     raw["served"]["scan"] = math.nan
     with pytest.raises(InvalidInput):
         CostTrial.from_dict(raw, "duckdb")
+
+
+def test_a_trial_in_which_nothing_differs_ends():
+    trial = CostTrial("duckdb")
+    candidate = replace(DUCKDB, name="learned", probe=4.0 * DUCKDB.probe)
+    assert trial.consider(candidate, LEAST_SEEN)
+    for _ in range(MOST_ALIKE - 1):
+        trial.alike()
+    # One that differs begins the count anew.
+    assert trial.saw(Arm.SERVED, candidate, 7, 100.0) is Outcome.OPEN
+    for _ in range(MOST_ALIKE - 1):
+        trial.alike()
+    assert trial.candidate == candidate
+    trial.alike()
+    assert trial.candidate is None
+    assert trial.comparison is None
+    assert "planned differently" in trial.past[-1]
+    assert trial.served == DUCKDB
+    assert not trial.consider(candidate, LEAST_SEEN)
