@@ -15,7 +15,7 @@ Flags = NDArray[np.bool_]
 #: One of so many templates is held out at a time; no sibling leaks, since it goes as a whole.
 SHARE: Final = 4
 #: Up to so many rows each template is held out once.
-FEW: Final = 3_000
+FEW: Final = 6_000
 #: Quantiles of held-out residuals that a card holds.
 QUANTILES: Final = (0.05, 0.1, 0.5, 0.9, 0.95, 0.99)
 
