@@ -134,26 +134,29 @@ class LiveFeatures:
             for each in early:
                 self._history.add(each)
 
-    def begin(self, prepared: Prepared, environment: str) -> Begun | None:
+    def begin(self, prepared: Prepared, environment: Callable[[], str]) -> Begun | None:
         """Note what is known of a statement that runs now; None of one that is known to be fast.
 
         Parameters
         ----------
-        environment : str
-            ``Engine.environment()``.
+        environment : callable
+            ``Engine.environment``, or what remembers it; asked where the statement may be slow.
         """
         known = prepared.known
         if known is None or known.planner is None or not known.planner.blocks:
             return None
         if known.recent_ms.get(prepared.bucket, self._least_ms) < self._least_ms:
             return None
-        now = datetime.now(UTC)
+        try:
+            now, place = datetime.now(UTC), place_of(prepared.decision.engine, environment())
+        except EngineError:
+            # The statement itself will say what is wrong with its connection.
+            return None
         with self._lock:
             if self._early is not None:
                 # Serving would not know what history says, either.
                 return None
             self._running += 1
-            place = place_of(prepared.decision.engine, environment)
             history, workload = self._history.features(place, known.template.fingerprint, now, known.cluster)
             system = self._system.latest.copy()
             system[-1] = max(system[-1], self._running)

@@ -226,7 +226,7 @@ class Session(Recorder):
                 return self._finish(prepared, mode, result)
             outlook = self._outlook(sql, params, limit, mode == "steer")
             live = self._live = self._live or self.optimizer.live
-            begun = None if live is None else live.begin(outlook.prepared, self._environment())
+            begun = None if live is None else live.begin(outlook.prepared, self._environment)
             try:
                 return self._executed(outlook, begun, sql, params, mode, limit, cancel, form)
             finally:
