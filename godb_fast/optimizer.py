@@ -533,7 +533,7 @@ class Optimizer(Experience):
             lessons = {id(scope.lessons): scope.lessons for scope in self._scopes.values()}
         if routed:
             found["decisions"] = found.get("decisions", 0) + routed
-        remembered, made = self.untried.gates.predictions
+        remembered, made = (0, 0) if self._untried is None else self._untried.gates.predictions
         spared = sum(each.spared for each in lessons.values() if each is not None)
         more = {
             "predictions_remembered": remembered,
