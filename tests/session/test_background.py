@@ -159,15 +159,20 @@ class TestForeground:
         assert result.fetchall() == [(ROWS // 10,)]
         assert set(sampled) == {"MainThread"}
 
-    def test_what_is_not_committed_too(self, session: Session, sampled: list[str]) -> None:
+    def test_within_a_transaction_nothing_is_sampled(self, session: Session, sampled: list[str]) -> None:
+        """Sampling has a time limit, and what is stopped takes DuckDB's transaction with it."""
         session.execute("BEGIN")
         session.execute("CREATE TABLE c AS SELECT * FROM a")
         sql = "SELECT count(*) FROM c x, c y WHERE x.id = y.id"
         for _ in range(3):
             assert session.execute(sql).fetchall() == [(ROWS,)]
             session.wait_prepared(60)
-        session.execute("ROLLBACK")
-        assert set(sampled) == {"MainThread"}
+            assert reason(session, sql) == UNASKED
+        assert not sampled
+        session.execute("COMMIT")
+        assert "being prepared" in reason(session, sql)
+        assert session.wait_prepared(60)
+        assert sampled
 
 
 class TestFaults:
