@@ -19,7 +19,7 @@ from godb_fast.background import Task, Worker
 from godb_fast.engines.base import Rendered
 from godb_fast.engines.duckdb.statistics import DuckDBStatistics
 from godb_fast.errors import EngineError, StatisticsNotReady
-from godb_fast.optimizer import Policy
+from godb_fast.optimizer import UNASKED, Policy
 from godb_fast.preparation import PREPARATIONS
 from godb_fast.session import Session
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from godb_fast.engines.duckdb.instance import import_duckdb
+from godb_fast.errors import QueryCancelled
 
 #: Table functions that only read, with whether their rows can be relied on to be the same under every plan.
 TABLE_FUNCTIONS: Final = frozenset(
@@ -70,7 +71,13 @@ SELECT system.main.lower(function_name), system.main.count(*), system.main.bool_
 
 
 def built_in_functions() -> dict[str, Function]:
-    """DuckDB's functions by name, read once a process from an instance that nobody touched."""
+    """DuckDB's functions by name, read once a process from an instance that nobody touched.
+
+    Raises
+    ------
+    QueryCancelled
+        If the process ends meanwhile.
+    """
     duckdb = import_duckdb()
     version: str = duckdb.__version__
     with _LOCK:
@@ -79,6 +86,9 @@ def built_in_functions() -> dict[str, Function]:
             connection = duckdb.connect(":memory:")
             try:
                 rows: list[tuple[Any, ...]] = connection.execute(_LIST).fetchall()
+            except duckdb.InterruptException as error:
+                # By nobody of ours: DuckDB stops what other threads run when the interpreter ends.
+                raise QueryCancelled("interrupted from outside") from error
             finally:
                 connection.close()
             found = _CATALOGUES[version] = {
