@@ -145,9 +145,10 @@ def _split(loaded: Loaded, plan: Plan, part: str, raw: RawRuns | None, held_out:
             policy = Policy(background=False, untried=plan.untried, patience=0.0)
             with _session(loaded.url, store, policy) as session:
                 texts = [entry.sql for entry in (*loaded.explored, *measured) if entry.name in held_out]
-                known = _without(session.engine, SqliteStore(plan.trials), texts)
+                trials = SqliteStore(plan.trials)
+                known = _without(session.engine, trials, texts)
                 store.trials.keep(PHYSICAL_VERSION, known)
-                _executed(session.engine, SqliteStore(plan.trials), known, store)
+                _executed(session.engine, trials, known, store)
                 trained = train(store, engine=session.engine.name, trained_from=f"{plan.trials}, {part}")
                 notes = [_told(trained, session.engine.name, known)]
                 arms: dict[str, Arm] = {}

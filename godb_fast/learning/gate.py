@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -90,7 +90,8 @@ class Gate:
                 "missing",
             )
         self.model = model
-        self._latency = latency
+        #: None beside a ranker that hears none.
+        self._latency = latency if hears_latency(card) else None
         self.predictions = PredictionCache(REMEMBERED)
         self._support, self._own = _supports(card)
         self._bounds = _bounds(card)
@@ -145,8 +146,8 @@ class Gate:
             sound = np.isfinite(vectors).all(axis=1)
             means[1:] = np.nan
             means[1:][sound] = log_ratios(self.model, vectors[sound], self.predictions)
-            if self._latency is not None and hears_latency(self.model.card) and pipelines is not None:
-                heard = latency_says(self._latency, pipelines[1:], [pipelines[0]] * len(plans))
+            if self._latency is not None and pipelines is not None:
+                heard = latency_says(self._latency.predict, pipelines[1:], [pipelines[0]] * len(plans))
                 means[1:] = with_latency(means[1:], heard, self._share)
             # Of plans unlike all that was seen nothing is predicted, nor of those that look like the default.
             unlike = self._support.distances(vectors) > self._support.allowed + 1e-9
@@ -213,13 +214,17 @@ def hears_latency(ranker: Card) -> bool:
     return ranker.calibration.get("latency_share", 0.0) > 0.0
 
 
-def latency_says(latency: Model, plans: Sequence[Floats | None], own: Sequence[Floats | None]) -> Floats:
+def latency_says(
+    predict: Callable[[Floats], Floats], plans: Sequence[Floats | None], own: Sequence[Floats | None]
+) -> Floats:
     """What a latency model says of plans, shape (n,): ln(time ÷ time of the engine's own plan).
 
     NaN where one of the two is not described as the model reads it.
 
     Parameters
     ----------
+    predict : callable
+        The model: -ln(seconds per source row) of pipelines.
     plans, own : sequences of float64 arrays or None, length n
         Pipelines (:func:`~godb_fast.learning.pipelines.packed`).
     """
@@ -228,7 +233,7 @@ def latency_says(latency: Model, plans: Sequence[Floats | None], own: Sequence[F
     if known:
         # One call for all; the engine's own plan of a query is asked about once.
         asked = {id(each): each for side in (plans, own) for at in known if (each := side[at]) is not None}
-        seconds = packed_seconds(latency.predict, list(asked.values()))
+        seconds = packed_seconds(predict, list(asked.values()))
         log_s = dict(zip(asked, np.log(seconds).tolist(), strict=True))
         heard[known] = [log_s[id(plans[at])] - log_s[id(own[at])] for at in known]
     return heard

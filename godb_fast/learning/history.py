@@ -27,9 +27,14 @@ _LONGEST_MS: Final = 7 * 86_400_000.0
 _SETTINGS: Final = re.compile(" (?:role|search_path)=")
 
 
+def database_of(environment: str) -> str:
+    """The database of an environment, whatever the role, the search path and settings."""
+    return _SETTINGS.split(environment, maxsplit=1)[0]
+
+
 def place_of(engine: str, environment: str) -> str:
     """Whose history an execution belongs to: a database's, whatever the role and the search path."""
-    return f"{engine} {_SETTINGS.split(environment, maxsplit=1)[0]}"
+    return f"{engine} {database_of(environment)}"
 
 
 @dataclass

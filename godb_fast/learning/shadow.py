@@ -117,7 +117,7 @@ def _losses(model: Model, found: Gathered, latency: Model | None) -> Floats:
             return np.zeros(0)
         said = log_ratios(model, pairs.vectors)
         if latency is not None and hears_latency(model.card):
-            heard = latency_says(latency, list(pairs.plans), list(pairs.own_plans))
+            heard = latency_says(latency.predict, list(pairs.plans), list(pairs.own_plans))
             said = with_latency(said, heard, model.card.calibration["latency_share"])
         error = pairs.log_ratio - said
         # Of a run that was cut it is known that it takes longer.

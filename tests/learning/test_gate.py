@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from learning.models.making import ensemble, file_of, model_of
 from learning.rankers import ranker
 
 from godb_fast.core import PhysicalNode, PhysicalPlan
-from godb_fast.errors import ModelRefused
+from godb_fast.errors import InvalidInput, ModelRefused
 from godb_fast.learning.gate import Gate
 from godb_fast.learning.models import Model
 from godb_fast.learning.physical import (
@@ -20,6 +21,7 @@ from godb_fast.learning.physical import (
     pair_vectors,
     plan_vector,
 )
+from godb_fast.learning.pipelines import PIPELINE_COLUMNS, packed, packed_seconds
 from godb_fast.learning.support import RangeTest
 
 NAMES = [feature.name for feature in PHYSICAL_COLUMNS]
@@ -113,6 +115,44 @@ def test_the_same_plans_are_predicted_once():
     # Beside another plan of the engine's own it is another pair.
     one.choose(vector(HASH), [vector(HASH)], 100.0)
     assert (one.predictions.hits, one.predictions.misses) == (1, 3)
+
+
+def latency_model() -> Model:
+    """Predicts that each source row takes e times as long in a pipeline with a loop."""
+    at = [feature.name for feature in PIPELINE_COLUMNS].index("loops")
+    tree = [("BRANCH_LEQ", at, 0.5, 1, 2), ("LEAF", 0.0), ("LEAF", -1.0)]
+    columns = tuple(feature.name for feature in PIPELINE_COLUMNS)
+    data = model_of([ensemble([tree])], len(columns))
+    return Model(file_of(data, len(columns), columns=columns, kind="latency", name="duckdb-latency"))
+
+
+def hearing(latency: Model | None, share: float = 0.25) -> Gate:
+    calibration = ranker("joins", below=0, above=0).card.calibration | {"latency_share": share}
+    file = ranker("delta_loop_joins", below=-1.0, above=0.5, calibration=calibration)
+    return Gate(Model(file), latency=latency)
+
+
+def test_the_latency_model_has_its_say_where_pipelines_are_known():
+    own, other = packed(plan(LOOP)), packed(plan(HASH))
+    seconds = packed_seconds(latency_model().predict, [other, own])
+    says = max(min(math.log(seconds[0] / seconds[1]), 1.0), -3.0)
+    assert says != 0.0
+    held = hearing(latency_model())
+    heard = held.choose(vector(LOOP), [vector(HASH)], 100.0, pipelines=[own, other])
+    assert heard.log_ratio == pytest.approx(0.75 * -1.0 + 0.25 * says)
+    # Of a plan that does not tell its pipelines, and of other versions of these, the ranker alone says.
+    for pipelines in (None, [own, None], [None, other], [own, other + 1.0]):
+        found = held.choose(vector(LOOP), [vector(HASH)], 100.0, pipelines=pipelines)
+        assert found.log_ratio == pytest.approx(-1.0)
+    with pytest.raises(InvalidInput, match="pipelines of 1 plans"):
+        held.choose(vector(LOOP), [vector(HASH)], 100.0, pipelines=[own])
+
+
+def test_a_ranker_without_the_latency_model_that_it_was_judged_with_is_refused():
+    with pytest.raises(ModelRefused, match="together with duckdb-latency") as caught:
+        hearing(None)
+    assert caught.value.reason == "missing"
+    assert hearing(None, share=0.0).choose(vector(LOOP), [vector(HASH)], 100.0).candidate == 1
 
 
 def test_nothing_passes_that_is_slower_alike_or_not_worth_it():

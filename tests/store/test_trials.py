@@ -34,9 +34,21 @@ def test_runs_come_back_as_they_were_kept(tmp_path):
     assert store.trials.forget() == 1
 
 
+def test_pipelines_come_back_row_by_row(tmp_path):
+    store = SqliteStore(tmp_path / "store.sqlite")
+    table = np.arange(6.0).reshape(2, 3)
+    store.trials.keep(1, [RUN, replace(RUN, pipelines=table)])
+    first, second = store.trials.runs(1, "duckdb", AT)
+    assert first.pipelines is None
+    assert second.pipelines.tolist() == table.tolist()
+
+
 @pytest.mark.parametrize(
     "bad",
     [
+        {"pipelines": np.array([[1.0, np.nan]])},
+        {"pipelines": np.zeros(3)},
+        {"pipelines": np.zeros((0, 3))},
         {"vector": np.array([1.0, np.nan])},
         {"vector": np.zeros((1, 2))},
         {"seconds": 0.0},

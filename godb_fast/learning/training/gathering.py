@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from godb_fast.core import Observation
 from godb_fast.learning.features import FEATURES, FEATURES_VERSION, PHYSICAL_VERSION
+from godb_fast.learning.history import database_of
 from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors
 from godb_fast.learning.pipelines import PIPELINE_COLUMNS, is_packed, pipelines
 from godb_fast.store import PlanRun, SqliteStore, TrainingRows
@@ -32,8 +32,6 @@ MOST_MS: Final = 86_400_000.0
 #: What a statement takes at least.
 LEAST_MS: Final = 1e-3
 _COST: Final = [feature.name for feature in PHYSICAL_COLUMNS].index("cost")
-#: What follows the database in an environment.
-_SETTINGS: Final = re.compile(" (?:role|search_path)=")
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +121,7 @@ def engines_of(store: SqliteStore, database: str | None = None) -> list[str]:
 
 def same_database(one: str, other: str) -> bool:
     """Whether two environments are of one database, whatever their roles, search paths and settings."""
-    return _SETTINGS.split(one, maxsplit=1)[0] == _SETTINGS.split(other, maxsplit=1)[0]
+    return database_of(one) == database_of(other)
 
 
 def gather(

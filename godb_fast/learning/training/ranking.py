@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from godb_fast.evidence.conformal import conformal_quantile
 from godb_fast.evidence.risk import boldest_setting
+from godb_fast.learning.gate import latency_says
 from godb_fast.learning.physical import (
     PAIR_COLUMNS,
     PHYSICAL_COLUMNS,
@@ -30,7 +31,6 @@ from godb_fast.learning.physical import (
     rank_vectors,
     with_latency,
 )
-from godb_fast.learning.pipelines import packed_seconds
 from godb_fast.learning.support import RangeTest
 from godb_fast.learning.training.coverage import clusters_of, coverage
 from godb_fast.learning.training.ensembles import Ensemble, Member
@@ -167,17 +167,12 @@ def _latency_says(pairs: Pairs, runs: PlanRuns, watch: Watch, seed: int) -> Floa
     """ln(time ÷ that of the engine's own plan) of each pair by latency models that saw nothing of its
     template; NaN where a plan's pipelines are not known."""
     heard = np.full(len(pairs.log_ratio), np.nan)
-    known = np.array([each is not None for each in pairs.plans], np.bool_)
-    known &= np.array([each is not None for each in pairs.own_plans], np.bool_)
     target = rates(runs, watch, seed)
     for test in held_out(pairs.templates, seed, ROUNDS):
-        asked = np.flatnonzero(test & known)
         seen = ~np.isin(runs.templates, pairs.templates[test])
-        if not len(asked) or not seen.any():
-            continue
-        predict = grow_latency(runs, target, seen, watch, seed).predict
-        both = [packed_seconds(predict, list(plans[asked])) for plans in (pairs.plans, pairs.own_plans)]
-        heard[asked] = np.log(both[0] / both[1])
+        if seen.any():
+            predict = grow_latency(runs, target, seen, watch, seed).predict
+            heard[test] = latency_says(predict, list(pairs.plans[test]), list(pairs.own_plans[test]))
     return heard
 
 
