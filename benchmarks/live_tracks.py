@@ -23,7 +23,7 @@ from benchmarks.workloads import Loaded
 from godb_fast.core import Decision, Steering
 from godb_fast.engines.base import Engine, HasArms
 from godb_fast.engines.registry import open_engine
-from godb_fast.errors import EngineError, GodbError, InvalidInput
+from godb_fast.errors import GodbError, InvalidInput
 from godb_fast.exploring.live import ExplorationReport
 from godb_fast.exploring.subjects import LiveQuery
 from godb_fast.learning.features import PHYSICAL_VERSION
@@ -45,6 +45,8 @@ log = logging.getLogger("godb_fast")
 SPLITS = 3
 #: Executions that are read of a store of trials.
 _MOST_EXECUTIONS = 1_000_000
+#: Seconds that a look for a better plan may take.
+_LOOKS_S = 30.0
 #: Fewer templates cannot be split.
 LEAST_TEMPLATES = 4
 
@@ -142,7 +144,7 @@ def _split(loaded: Loaded, plan: Plan, part: str, raw: RawRuns | None, held_out:
         try:
             assert plan.trials is not None
             # As a service that ran each of them often enough for looking to pay.
-            policy = Policy(background=False, untried=plan.untried, patience=0.0)
+            policy = Policy(untried=plan.untried, patience=0.0)
             with _session(loaded.url, store, policy) as session:
                 texts = [entry.sql for entry in (*loaded.explored, *measured) if entry.name in held_out]
                 trials = SqliteStore(plan.trials)
@@ -209,12 +211,14 @@ def _told(trained: TrainingReport, engine: str, known: Sequence[PlanRun]) -> str
 
 
 def _see(session: Session, queries: Sequence[Query], cap_s: float) -> None:
-    """Run each statement once, as a service would have before."""
+    """Run each statement once, as a service would have before, and wait for what is looked for beside it."""
     for query in queries:
         try:
+            session.optimize(query.sql)
             session.execute(query.sql, timeout_s=cap_s)
-        except EngineError as error:
+        except GodbError as error:
             log.info("%s: %s", query.name, error)
+        session.wait_prepared(_LOOKS_S)
 
 
 def _explore(session: Session, queries: Sequence[LiveQuery], plan: Plan) -> tuple[ExplorationReport, float]:

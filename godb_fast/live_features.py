@@ -55,9 +55,9 @@ _all: weakref.WeakSet[LiveFeatures] = weakref.WeakSet()
 
 @dataclass(frozen=True, eq=False)
 class Begun:
-    """What was known when a statement began."""
+    """What was known when a statement began; ``known`` is None where its template was not looked up."""
 
-    known: KnownTemplate
+    known: KnownTemplate | None
     at: datetime
     context: tuple[Floats, Floats, Floats]
 
@@ -148,16 +148,26 @@ class LiveFeatures:
         if known.recent_ms.get(prepared.bucket, self._least_ms) < self._least_ms:
             return None
         try:
-            now, place = datetime.now(UTC), place_of(prepared.decision.engine, environment())
+            place = place_of(prepared.decision.engine, environment())
         except EngineError:
             # The statement itself will say what is wrong with its connection.
             return None
+        return self._begun(known, place, known.template.fingerprint, known.cluster)
+
+    def meet(self, engine: str, database: str, fingerprint: int, cluster: str | None) -> Begun | None:
+        """As :meth:`begin`, of a statement of which only the fingerprint is known yet."""
+        return self._begun(None, place_of(engine, database), fingerprint, cluster)
+
+    def _begun(
+        self, known: KnownTemplate | None, place: str, fingerprint: int, cluster: str | None
+    ) -> Begun | None:
+        now = datetime.now(UTC)
         with self._lock:
             if self._early is not None:
                 # Serving would not know what history says, either.
                 return None
             self._running += 1
-            history, workload = self._history.features(place, known.template.fingerprint, now, known.cluster)
+            history, workload = self._history.features(place, fingerprint, now, cluster)
             system = self._system.latest.copy()
             system[-1] = max(system[-1], self._running)
         return Begun(known, now, (system, history, workload))
@@ -170,26 +180,40 @@ class LiveFeatures:
 
     def keep(self, engine: Engine, prepared: Prepared, begun: Begun | None, observation: Observation) -> None:
         """Take in an execution, and keep the vectors of some of those that took long. Nothing is raised."""
+        self.hear(observation)
+        self.describe(engine, prepared, begun, observation)
+
+    def hear(self, observation: Observation) -> None:
+        """Take in an execution: it is history from now on."""
         with self._lock:
             if self._early is None:
                 self._history.add(observation)
             elif len(self._early) < MOST_PAST:
                 self._early.append(observation)
+
+    def describe(
+        self, engine: Engine, prepared: Prepared, begun: Begun | None, observation: Observation
+    ) -> None:
+        """Keep the vector of an execution that took long, as of when it began. Nothing is raised."""
+        known = prepared.known
         if (
             begun is None
-            or begun.known is not prepared.known
+            or known is None
+            or begun.known not in (None, known)
             or observation.latency_ms < self._least_ms
             or observation.fell_back is not None
         ):
             return
+        if begun.known is None and (known.planner is None or not known.planner.blocks):
+            return
         with self._lock:
-            begun.known.described = count = begun.known.described + 1
+            known.described = count = known.described + 1
         if count > FIRST and count % EVERY:
             return
         try:
-            if begun.known.cluster is None:
-                begun.known.cluster = self._cluster_of(engine, begun.known.template)
-            vector = self._vector(prepared, begun, steered=observation.steered)
+            if known.cluster is None:
+                known.cluster = self._cluster_of(engine, known.template)
+            vector = self._vector(prepared, known, begun, steered=observation.steered)
         except Exception as error:  # noqa: BLE001 - counted and logged: the caller's statement is done
             self._log_once("not_described", f"{type(error).__name__}: {error}")
             return
@@ -202,9 +226,11 @@ class LiveFeatures:
             self._later(self.save)
         self._look(engine)
 
-    def _vector(self, prepared: Prepared, begun: Begun, *, steered: bool) -> Floats | None:
-        trees = _trees(prepared, begun.known, steered=steered)
-        describer = self._describer(begun.known)
+    def _vector(
+        self, prepared: Prepared, known: KnownTemplate, begun: Begun, *, steered: bool
+    ) -> Floats | None:
+        trees = _trees(prepared, known, steered=steered)
+        describer = self._describer(known)
         return vector_of(prepared, trees, describer, begun.context, self._lock)
 
     def _describer(self, known: KnownTemplate) -> StatementDescriber:

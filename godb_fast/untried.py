@@ -193,8 +193,11 @@ class Untried:
                     return
                 before = None
             begun = time.perf_counter()
-            record = choices.settled(before, self._chosen(engine, scope, slow, gate))
-            self._took(engine.name, known, region, (time.perf_counter() - begun) * 1e3)
+            try:
+                record = choices.settled(before, self._chosen(engine, scope, slow, gate))
+            finally:
+                # Also where nothing came of it: the next one is to pay anew.
+                self._took(engine.name, known, region, (time.perf_counter() - begun) * 1e3)
             self._serve(engine, scope, known, record)
         except QueryCancelled:
             # By the end of the session, or of the process: another one may look.
@@ -266,7 +269,7 @@ class Untried:
         return RegionChoice(entry, choice, identity(gate.model.card))
 
     def _took(self, engine: str, known: KnownTemplate, region: bytes, ms: float) -> None:
-        """A look has taken so long: the next one is to pay anew."""
+        """A look has taken so long."""
         known.slow_ms[region] = 0.0
         before = self._look_ms.get(engine, LOOK_MS)
         self._look_ms[engine] = before + _MOVES * (ms - before)

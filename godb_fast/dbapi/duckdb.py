@@ -12,15 +12,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType, FunctionType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from godb_fast.adoption import Adviser, Beside, CursorSession, Observer, beside_duckdb, only_reads
+from godb_fast.adoption import CursorSession, Observer, only_reads
+from godb_fast.advising import Adviser, Beside, beside_duckdb
 from godb_fast.dbapi.passing import Passing
 from godb_fast.engines.base import EngineResult
 from godb_fast.engines.duckdb import DuckDBEngine
 from godb_fast.errors import EngineError, QueryCancelled
 from godb_fast.optimizer import Optimizer, Prepared
 from godb_fast.sql import Fingerprint
+
+if TYPE_CHECKING:
+    from godb_fast.live_features import Begun
 
 #: Seconds that the cursor for planning in the background is kept: it keeps the file open.
 IDLE_S: Final = 0.1
@@ -43,12 +47,20 @@ def _call(_godb_fast_raw: Any, _godb_fast_arguments: Any) -> Any:
 class _Running:
     """A statement whose rows are being fetched."""
 
-    __slots__ = ("about", "prepared", "print", "rows", "spent_ms")
+    __slots__ = ("about", "arguments", "begun", "prepared", "print", "rows", "spent_ms")
 
     def __init__(
-        self, print_: Fingerprint | None, spent_ms: float, prepared: Prepared | None, about: dict[str, Any]
+        self,
+        print_: Fingerprint | None,
+        arguments: tuple[Any, ...],
+        begun: Begun | None,
+        spent_ms: float,
+        prepared: Prepared | None,
+        about: dict[str, Any],
     ) -> None:
         self.print = print_
+        self.arguments = arguments
+        self.begun = begun
         self.spent_ms = spent_ms
         self.prepared = prepared
         self.about = about
@@ -186,15 +198,17 @@ class DuckDBConnection(Passing):
             prepared, about = self._steered(print_, self._session, arguments)
             if self._buffered is not None:
                 return self
-        begun = time.perf_counter()
+        begun = self._observer.begins(print_, self.mode)
+        started = time.perf_counter()
         try:
             given = self._driver(arguments)
         except BaseException as error:
-            took = (time.perf_counter() - begun) * 1e3
-            interrupted = type(error).__name__ == "InterruptException"
-            self._observer.saw(print_, "cancelled" if interrupted else "error", took, None, **about)
+            took = (time.perf_counter() - started) * 1e3
+            outcome = "cancelled" if type(error).__name__ == "InterruptException" else "error"
+            self._observer.saw(print_, outcome, took, None, begun=begun, **about)
             raise
-        self._running = _Running(print_, (time.perf_counter() - begun) * 1e3, prepared, about)
+        spent_ms = (time.perf_counter() - started) * 1e3
+        self._running = _Running(print_, arguments, begun, spent_ms, prepared, about)
         if print_ is not None and reads and prepared is None and self.mode in ("advise", "steer"):
             try:
                 self._adviser.consider(print_, query, parameters, self._planning)
@@ -333,7 +347,14 @@ class DuckDBConnection(Passing):
         running, self._running, self._buffered = self._running, None, None
         if running is None:
             return
-        self._observer.saw(running.print, "ok", running.spent_ms, rows, **running.about)
+        spent_ms = running.spent_ms
+        run = self._observer.saw(running.print, "ok", spent_ms, rows, begun=running.begun, **running.about)
+        if run is not None and running.print is not None and rows is not None:
+            sql, params = (*running.arguments, None)[:2]
+            try:
+                self._adviser.look(running.print, sql, params, spent_ms, self._planning, run=run, seeks=False)
+            except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
+                self._observer.failed("describing", error)
         prepared = running.prepared
         if rows is not None and prepared is not None and prepared.decision.steering:
             described = self._raw.description or []

@@ -9,7 +9,8 @@ from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from godb_fast.adoption import Adviser, Observer, beside_postgres, only_reads
+from godb_fast.adoption import Observer, only_reads
+from godb_fast.advising import Adviser, beside_postgres
 from godb_fast.dbapi.passing import Passing
 from godb_fast.dbapi.psycopg_steering import Ask, Pilot, Steered, Step
 from godb_fast.engines.addresses import plainly
@@ -154,18 +155,20 @@ class PostgresConnection(Passing):
                 found = self._drive(self._pilot.steered(print_, cursor, self._raw, query, params), cursor)
                 if found.done:
                     return
-            begun = time.perf_counter()
+            begun = self._observer.begins(print_, self.mode)
+            started = time.perf_counter()
             try:
                 cursor.execute(query, params, **options)
             except BaseException as error:
-                took = (time.perf_counter() - begun) * 1e3
+                took = (time.perf_counter() - started) * 1e3
                 outcome = "cancelled" if sqlstate(error) == STOPPED else "error"
-                self._observer.saw(print_, outcome, took, None)
+                self._observer.saw(print_, outcome, took, None, begun=begun)
                 raise
-            took = (time.perf_counter() - begun) * 1e3
-            self._pilot.noted(print_, cursor, found, took)
-            if self.mode == "steer" and print_ is not None and found is not None:
-                self._pilot.look(self._adviser, self._raw, print_, query, params, took)
+            took = (time.perf_counter() - started) * 1e3
+            run = self._pilot.noted(print_, cursor, found, took, begun)
+            seeks = self.mode == "steer" and found is not None
+            if print_ is not None and (seeks or run is not None):
+                self._pilot.look(self._adviser, self._raw, print_, query, params, took, run, seeks=seeks)
         if self.mode == "advise" and print_ is not None and only_reads(print_):
             self._advise(print_, query, params)
 

@@ -13,7 +13,8 @@ import time
 from collections.abc import AsyncIterator, Generator
 from typing import Any, Final
 
-from godb_fast.adoption import Adviser, Observer, beside_postgres, only_reads
+from godb_fast.adoption import Observer, only_reads
+from godb_fast.advising import Adviser, beside_postgres
 from godb_fast.dbapi.passing import Passing
 from godb_fast.dbapi.psycopg import IDLE_S, may_plan, observer_of
 from godb_fast.dbapi.psycopg_steering import Ask, Pilot, Send, Steered, Step
@@ -136,18 +137,20 @@ class AsyncPostgresConnection(Passing):
         options: dict[str, Any],
         found: Steered | None,
     ) -> None:
-        begun = time.perf_counter()
+        begun = self._observer.begins(print_, self.mode)
+        started = time.perf_counter()
         try:
             await cursor.execute(query, params, **options)
         except BaseException as error:
-            took_ms = (time.perf_counter() - begun) * 1e3
+            took_ms = (time.perf_counter() - started) * 1e3
             stopped = not isinstance(error, Exception) or sqlstate(error) == STOPPED
-            self._observer.saw(print_, "cancelled" if stopped else "error", took_ms, None)
+            self._observer.saw(print_, "cancelled" if stopped else "error", took_ms, None, begun=begun)
             raise
-        took_ms = (time.perf_counter() - begun) * 1e3
-        self._pilot.noted(print_, cursor, found, took_ms)
-        if print_ is not None and found is not None:
-            self._pilot.look(self._adviser, self._raw, print_, query, params, took_ms)
+        took_ms = (time.perf_counter() - started) * 1e3
+        run = self._pilot.noted(print_, cursor, found, took_ms, begun)
+        if print_ is not None and (found is not None or run is not None):
+            seeks = found is not None
+            self._pilot.look(self._adviser, self._raw, print_, query, params, took_ms, run, seeks=seeks)
 
     async def _drive(self, steps: Generator[Step, Any, Steered], cursor: Any) -> Steered:
         """Do what steering a statement takes, step by step, awaiting whatever waits for the server."""

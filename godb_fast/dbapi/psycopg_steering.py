@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from godb_fast.adoption import Adviser, CursorSession, Observer, beside_postgres
+from godb_fast.adoption import CursorSession, Observer, SlowRun
+from godb_fast.advising import Adviser, beside_postgres
 from godb_fast.engines.base import EngineResult, Parameters, Rendered
 from godb_fast.engines.postgres import PostgresEngine, fence
 from godb_fast.engines.postgres.driver import STOPPED, blames_no_plan, sqlstate
@@ -22,6 +23,9 @@ from godb_fast.errors import EngineError, SchemaChanged
 from godb_fast.optimizer import EXPLAIN_LIMIT_S, Optimizer, Prepared
 from godb_fast.sql import Fingerprint
 from godb_fast.steered import Outlook
+
+if TYPE_CHECKING:
+    from godb_fast.live_features import Begun
 
 
 @dataclass(frozen=True)
@@ -233,7 +237,14 @@ class Pilot:
         self.optimizer.log_once("fell_back", why)
         return why
 
-    def noted(self, print_: Fingerprint | None, cursor: Any, found: Steered | None, took_ms: float) -> None:
+    def noted(
+        self,
+        print_: Fingerprint | None,
+        cursor: Any,
+        found: Steered | None,
+        took_ms: float,
+        begun: Begun | None,
+    ) -> SlowRun | None:
         """The statement ran under the engine's own plan, after ``found``. Never raises."""
         prepared = None if found is None else found.prepared
         try:
@@ -245,24 +256,38 @@ class Pilot:
                     # Nothing of ours is asked here; sessions that may ask know these types by name.
                     prepared.known.columns = before
             count = cursor.rowcount
-            self._observer.saw(
+            return self._observer.saw(
                 print_,
                 "ok",
                 took_ms,
                 count if count >= 0 else None,
+                begun=begun,
                 fell_back=None if found is None else found.fell_back,
                 wasted_ms=0.0 if found is None else found.wasted_ms,
             )
         except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
             self._observer.failed("noting", error)
+            return None
 
     def look(
-        self, adviser: Adviser, raw: Any, print_: Fingerprint, query: str, params: Parameters, took_ms: float
+        self,
+        adviser: Adviser,
+        raw: Any,
+        print_: Fingerprint,
+        query: str,
+        params: Parameters,
+        took_ms: float,
+        run: SlowRun | None,
+        *,
+        seeks: bool,
     ) -> None:
-        """Look for a better plan on a connection of our own, if the statement was slow. Never raises."""
+        """Learn on a connection of our own from a statement, if it was slow. Never raises."""
         try:
             scope = None if self._session is None else self._session.scope_seen
-            adviser.look(print_, query, params, took_ms, lambda: beside_postgres(raw, self.optimizer), scope)
+            adviser.look(
+                print_, query, params, took_ms, lambda: beside_postgres(raw, self.optimizer), scope,
+                run=run, seeks=seeks,
+            )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
             self._observer.failed("looking for a better plan", error)
 

@@ -11,7 +11,7 @@ import pytest
 from correlated import QUERY, filled
 from learning.rankers import ranker
 
-from godb_fast import adoption
+from godb_fast import advising
 from godb_fast.dbapi import wrap
 from godb_fast.learning.models import ModelFolder, shipped
 from godb_fast.session import Optimizer, Policy
@@ -21,7 +21,7 @@ from godb_fast.store import SqliteStore
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch, tmp_path):
     monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
-    monkeypatch.setattr(adoption, "LOOK_APART_S", 0.0)
+    monkeypatch.setattr(advising, "LOOK_APART_S", 0.0)
 
 
 @pytest.fixture
