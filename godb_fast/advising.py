@@ -114,6 +114,8 @@ class Adviser:
         self._idle_s = idle_s
         self._waiting: queue.Queue[Waiting] = queue.Queue(MAX_WAITING)
         self._seen: dict[tuple[int, int], None] = {}
+        #: Of these the ones that are not planned for yet.
+        self._pending: set[tuple[int, int]] = set()
         self._sought: dict[tuple[int, int], float] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -143,7 +145,15 @@ class Adviser:
             if len(self._seen) >= MAX_TEMPLATES:
                 self._seen.pop(next(iter(self._seen)), None)
             self._seen[key] = None
+            self._pending.add(key)
             self._put(Waiting(print_, sql, params), connect)
+
+    def meets(
+        self, print_: Fingerprint, sql: str, params: Parameters, connect: Callable[[], Callable[[], Beside]]
+    ) -> bool:
+        """As :meth:`consider`; whether the template is not planned for yet, but will be soon."""
+        self.consider(print_, sql, params, connect)
+        return (print_.hash, print_.casing) in self._pending
 
     def look(
         self,
@@ -254,7 +264,9 @@ class Adviser:
                     self._leave()
         elif self._halting:
             # Not this time: it is taken up when it is seen again.
-            (self._seen if waiting.took_ms is None else self._sought).pop((print_.hash, print_.casing), None)
+            key = print_.hash, print_.casing
+            (self._seen if waiting.took_ms is None else self._sought).pop(key, None)
+            self._pending.discard(key)
         else:
             if self._beside is None:
                 try:
@@ -263,7 +275,10 @@ class Adviser:
                     _unsought(waiting, f"no connection of our own: {error}")
                     raise
             if waiting.took_ms is None:
-                self._plan(self._beside.session, print_, waiting.sql, waiting.params)
+                try:
+                    self._plan(self._beside.session, print_, waiting.sql, waiting.params)
+                finally:
+                    self._pending.discard((print_.hash, print_.casing))
             else:
                 self._seek(self._beside.session, waiting, waiting.took_ms)
             with self._lock:
@@ -277,6 +292,8 @@ class Adviser:
                 self._beside.close()
         finally:
             self._thread = self._beside = None
+            # What is left in the queue is not waited for: nobody knows when something comes up.
+            self._pending.clear()
             self._idle.set()
 
     def _plan(self, session: Session, print_: Fingerprint, sql: str, params: Parameters) -> None:

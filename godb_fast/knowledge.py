@@ -91,6 +91,9 @@ class KnownTemplate:
     proved: Any = None
     #: How often the engine's EXPLAIN took too long.
     slow_explains: int = 0
+    #: How long it took to read, and its last EXPLAIN, in ms.
+    read_ms: float = 0.0
+    explain_ms: float = 0.0
     #: The engine's own plans by bucket.
     own_plans: dict[bytes, OwnPlans] = field(default_factory=dict)
     #: Fastest complete run of the default plan, by bucket, in ms: the lower bound of the watchdog.
@@ -263,6 +266,8 @@ class Scope:
     lessons: Any = None
     #: What they showed of costs (``lessons.CostLessons``).
     costs: Any = None
+    #: What another thread looks at (or has looked at in vain), and how often that was begun.
+    meetings: dict[Hashable, tuple[Task, int]] = field(default_factory=dict)
     #: The short way from a text to a decision: ``kernels.routes.Routes``. Set by the Optimizer.
     routes: Any = None
 
@@ -293,6 +298,11 @@ class Scope:
         """The known template of a fingerprint; its text is compared, so collisions never mix queries."""
         entry = self.templates.get((print_.hash, print_.casing))
         return entry[1] if entry is not None and entry[0] == print_.key else None
+
+    def promises(self, print_: Fingerprint) -> bool:
+        """Whether something was proved or chosen for a template, in whatever process."""
+        unsigned = print_.hash & (2**64 - 1)
+        return unsigned in self.verified or f"{unsigned:016x}" in self.chosen
 
     def remember(self, print_: Fingerprint, known: KnownTemplate) -> KnownTemplate:
         """Keep what is known of a template. Returns what is kept: another thread may have come first."""

@@ -41,8 +41,7 @@ Floats = NDArray[np.float64]
 MOST_PAST: Final = 5_000
 #: Vectors that wait to be written.
 MOST_WAITING: Final = 16
-#: Of a template's slow executions the first so many are described, then one in so many: describing one takes
-#: a few tenths of a millisecond, and they are much alike.
+#: Of a template's slow executions the first so many are described, then one in so many: they are much alike.
 FIRST: Final = 4
 EVERY: Final = 8
 #: Seconds between two looks at the machine.
@@ -70,13 +69,15 @@ class LiveFeatures:
     store : SqliteStore
         Keeps the vectors, each beside its execution.
     worker : Worker or None
-        Reads, looks at the machine and writes in the background; None: at once.
+        Reads, describes, looks at the machine and writes in the background; None: at once.
     least_ms : float
         What a statement takes that is worth learning from.
     cluster_of : callable
         The cluster of a template: whose runs are its neighbours'.
     log_once : callable
         Logs a reason once.
+    owner : object, optional
+        Of what is done in the background: who waits for its tasks waits for these.
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class LiveFeatures:
         cluster_of: Callable[[Engine, Template], str | None],
         log_once: Callable[[str, str], None],
         backend: str | None = None,
+        owner: object = None,
     ) -> None:
         self._cluster_of = cluster_of
+        self._owner = self if owner is None else owner
         self._store = store
         self._worker = worker
         self._least_ms = least_ms
@@ -115,7 +118,7 @@ class LiveFeatures:
         if self._worker is None:
             work()
         else:
-            self._worker.submit(Task(self, lambda task: work()))
+            self._worker.submit(Task(self._owner, lambda task: work()))
 
     def read(self) -> None:
         """Read what the store knows of earlier executions. Nothing is raised."""
@@ -213,6 +216,17 @@ class LiveFeatures:
         try:
             if known.cluster is None:
                 known.cluster = self._cluster_of(engine, known.template)
+        except Exception as error:  # noqa: BLE001 - counted and logged: the caller's statement is done
+            self._log_once("not_described", f"{type(error).__name__}: {error}")
+            return
+        # A statement of many blocks takes ten milliseconds and more.
+        self._later(lambda: self._describe(prepared, known, begun, observation))
+        self._look(engine)
+
+    def _describe(
+        self, prepared: Prepared, known: KnownTemplate, begun: Begun, observation: Observation
+    ) -> None:
+        try:
             vector = self._vector(prepared, known, begun, steered=observation.steered)
         except Exception as error:  # noqa: BLE001 - counted and logged: the caller's statement is done
             self._log_once("not_described", f"{type(error).__name__}: {error}")
@@ -223,8 +237,7 @@ class LiveFeatures:
             self._waiting.append((observation.execution_id, begun.at, vector))
             full = len(self._waiting) >= MOST_WAITING
         if full:
-            self._later(self.save)
-        self._look(engine)
+            self.save()
 
     def _vector(
         self, prepared: Prepared, known: KnownTemplate, begun: Begun, *, steered: bool

@@ -21,7 +21,6 @@ from godb_fast import carrying
 from godb_fast.core import NO_STEERING, Decision, LateDecision, LazyCandidates, Steering
 from godb_fast.engines.base import (
     ChecksStatements,
-    Effects,
     Engine,
     KeepsComments,
     Parameters,
@@ -38,6 +37,7 @@ from godb_fast.errors import (
     UnknownRelation,
 )
 from godb_fast.experience import Experience
+from godb_fast.first_sight import FirstSights, first_sight
 from godb_fast.knowledge import (
     MAX_EXACT,
     MAX_EXACT_LENGTH,
@@ -56,7 +56,7 @@ from godb_fast.planning.draft import Draft, OwnPlans
 from godb_fast.planning.proposal import TemplatePlanner
 from godb_fast.policy import MODES, Policy
 from godb_fast.preparation import Preparer
-from godb_fast.sql import Fingerprint, abridged, beyond_limits, fingerprint, parse_template
+from godb_fast.sql import Fingerprint, abridged, fingerprint
 from godb_fast.sql.fingerprint import lexer
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ EXPLAIN_LIMIT_S: Final = 0.5
 EXPLAIN_ATTEMPTS: Final = 2
 #: An EXPLAIN that had to be stopped would take the caller's transaction with it.
 UNASKED: Final = "left alone: a transaction is open, and the engine is not asked for its plan within it"
+#: Getting to know it would have kept the statement waiting.
+UNMET: Final = "not known yet: another connection looks while the engine's own plan runs"
 #: Default plans captured per template, one per region of selectivities; beyond it the nearest serves.
 MAX_BUCKETS: Final = 64
 #: Scopes kept, so that a search path that is switched to and fro stays warm.
@@ -116,6 +118,7 @@ class Optimizer(Experience):
         self._preparer = Preparer(self.policy.margin, backend, self.count, self.log_once)
         #: Prepares templates while their first queries run, and looks for better plans after slow ones.
         self.worker = self._preparer.worker
+        self.first_sights = FirstSights(self.worker, self.count)
 
     def session(self, connection: Any, **options: Any) -> Any:
         """A :class:`godb_fast.Session` of this Optimizer at one connection (a URL or a driver's object)."""
@@ -200,7 +203,7 @@ class Optimizer(Experience):
         limit_s : float, optional
             What loading statistics and the engine's EXPLAIN may take each, below the limits of our own.
         background : bool
-            Leave the statement alone while statistics that it needs are sampled by another thread.
+            Leave the statement alone while another thread looks at what takes long to be known of it.
         compares : bool
             The statement runs as is decided: costs that are on trial may decide (``Policy.costs``).
 
@@ -227,7 +230,13 @@ class Optimizer(Experience):
         print_: Fingerprint = found or fingerprint(sql, engine.dialect, backend=self.backend)
         clock.lap("fingerprint")
         known = scope.template(print_)
+        first = known is None
         if known is None:
+            if background and not scope.promises(print_):
+                expected_ms = self.first_sights.expected_ms(engine.name, sql)
+                look = partial(self._beside, scope, sql, params, limit_s)
+                if self.first_sights.aside(engine, scope, (print_.hash, print_.casing), expected_ms, look):
+                    return self._unmet(engine, scope, print_, sql, params)
             known = self._met(engine, scope, print_, sql, limit_s, background)
             known = scope.remember(print_, known)
             scope.routes.learn(print_)
@@ -246,15 +255,31 @@ class Optimizer(Experience):
             reason = UNASKED if known.unprepared and is_fragile(engine) else known.reason
             prepared = self._leave(scope, known, sql, params, reason, clock)
         else:
-            given = engine, scope, known, print_, sql, params, clock, limit_s
+            given = engine, scope, known, print_, sql, params, clock, limit_s, background
             if self.policy.costs == "static":
                 prepared = self._plan(*given, known.planner)
             else:
                 prepared = self._compared(scope, known, partial(self._plan, *given), compares)
         if key is not None and not known.unprepared and type(prepared) is Prepared and not known.rival:
             scope.remember_exact(key, prepared)
+        if first:
+            self.first_sights.took(engine.name, sql, known.read_ms + known.explain_ms)
         self.count("decisions")
         return prepared
+
+    def _beside(
+        self, scope: Scope, sql: str, params: Parameters, limit_s: float | None, twin: Engine
+    ) -> None:
+        """Get to know a statement on another connection, while it runs."""
+        self.decide(twin, scope, sql, params, limit_s=limit_s)
+
+    def _unmet(
+        self, engine: Engine, scope: Scope, print_: Fingerprint, sql: str, params: Parameters
+    ) -> Prepared:
+        """A statement that another thread gets to know."""
+        decision = Decision(print_.hash, sql, reason=UNMET, engine=engine.name, epoch=scope.epoch)
+        self.count("decisions")
+        return Prepared(decision, params=params, text=print_.text)
 
     def _met(
         self,
@@ -266,14 +291,16 @@ class Optimizer(Experience):
         background: bool,
     ) -> KnownTemplate:
         """A template that is new in its scope: carried over from the former one, or never seen before."""
+        begun = time.perf_counter()
         former = None if scope.former is None else scope.former.template(print_)
         text = abridged(print_) if len(sql) > MAX_EXACT_LENGTH else sql
         known = None if former is None else carrying.carried(engine, former, text)
         if known is not None:
             self.count("carried")
         else:
-            known = self._first_sight(engine, print_, sql)
+            known = first_sight(engine, print_, sql)
             carrying.rest(engine, known, text)
+            known.read_ms = (time.perf_counter() - begun) * 1e3
             if known.unprepared and not is_fragile(engine):
                 self._preparer.prepare(engine, known, limit_s, background)
         known.explored = scope.explored.get(known.template.fingerprint & (2**64 - 1), ())
@@ -283,26 +310,6 @@ class Optimizer(Experience):
             self.untried.attach(engine, scope, known)
         carrying.shorten(known)
         return known
-
-    def _first_sight(self, engine: Engine, print_: Fingerprint, sql: str) -> KnownTemplate:
-        template = parse_template(print_, engine.dialect, engine.schema())
-        beyond = beyond_limits(print_)
-        if beyond is not None:
-            return KnownTemplate(template, Effects(pure=False, reason=beyond), reason=f"left alone: {beyond}")
-        effects = engine.effects(abridged(print_) if len(sql) > MAX_EXACT_LENGTH else sql)
-        if not effects.pure or not effects.steerable:
-            return KnownTemplate(template, effects, reason=f"left alone: {effects.reason}")
-        if template.reason is not None:
-            return KnownTemplate(template, effects, reason=f"left alone: {template.reason}")
-        if not template.plannable:
-            reasons = {block.reason for block in template.blocks if block.reason}
-            why = "; ".join(sorted(reasons)) or "no join to order"
-            return KnownTemplate(template, effects, reason=f"left alone: {why}")
-        widest = max(block.graph.size for block in template.blocks if block.graph is not None)
-        if widest > engine.capabilities.widest_join:
-            why = f"a join of {widest} tables, which the engine plans for too long to be asked"
-            return KnownTemplate(template, effects, reason=f"left alone: {why}")
-        return KnownTemplate(template, effects, reason="not prepared yet", unprepared=True)
 
     def _plan(
         self,
@@ -314,6 +321,7 @@ class Optimizer(Experience):
         params: Parameters,
         clock: Clock,
         limit_s: float | None,
+        background: bool,
         planner: TemplatePlanner,
     ) -> Prepared:
         literals = print_.literals
@@ -321,9 +329,17 @@ class Optimizer(Experience):
         bucket = draft.bucket
         clock.lap("estimates")
         own = known.own_plans.get(bucket)
+        unasked = None
         if own is None and is_fragile(engine):
+            unasked = UNASKED
+        elif own is None and background and len(known.own_plans) < MAX_BUCKETS:
+            look = partial(self._beside, scope, sql, params, limit_s)
+            key = print_.hash, print_.casing, bucket
+            if self.first_sights.aside(engine, scope, key, known.explain_ms, look):
+                unasked = UNMET
+        if unasked is not None:
             draft.discard()
-            left = self._leave(scope, known, sql, params, UNASKED, clock)
+            left = self._leave(scope, known, sql, params, unasked, clock)
             return Unasked(left.decision, None, known, bucket, literals, params)
         if own is None:
             own = self._own_plans(engine, known, planner, bucket, sql, params, literals, limit_s)
@@ -504,9 +520,12 @@ class Optimizer(Experience):
             nearest = min(known.own_plans, key=lambda seen: distance(seen, bucket))
             return known.own_plans[nearest]
         limit = EXPLAIN_LIMIT_S if limit_s is None else min(limit_s, EXPLAIN_LIMIT_S)
+        begun = time.perf_counter()
         try:
             plan = engine.explain(sql, params, timeout_s=limit)
+            known.explain_ms = (time.perf_counter() - begun) * 1e3
         except QueryTimeout:
+            known.explain_ms = limit * 1e3
             if limit == EXPLAIN_LIMIT_S:
                 known.slow_explains += 1
                 if known.slow_explains >= EXPLAIN_ATTEMPTS:

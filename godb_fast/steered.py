@@ -174,7 +174,10 @@ class Steerer:
         try:
             if not scope.knows(sql, params, self.engine.dialect, self.optimizer.backend):
                 return None
-            return self.optimizer.decide(self.engine, scope, sql, params, limit_s=limit, compares=runs)
+            background = self.optimizer.policy.background
+            return self.optimizer.decide(
+                self.engine, scope, sql, params, limit_s=limit, background=background, compares=runs
+            )
         except Exception as error:  # noqa: BLE001 - logged; the usual way meets it again, and tells
             log.debug("not foreseen: %s: %s", type(error).__name__, error)
             return None

@@ -146,7 +146,9 @@ class Trying:
             return None
         worker = self.worker if self.policy.background else None
         least_ms = self.policy.learn_from_ms
-        made = LiveFeatures(self.store, worker, least_ms, self._cluster, self.log_once, self.backend)
+        made = LiveFeatures(
+            self.store, worker, least_ms, self._cluster, self.log_once, self.backend, owner=self
+        )
         with self._lock:
             return self._live or made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -12,6 +13,7 @@ import pytest
 from postgres_server import NoServer, PostgresServer, running_server
 
 from godb_fast import backend as backends
+from godb_fast import first_sight
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -19,6 +21,12 @@ if (
 ):
     # As a shell leaves it to what it runs in the background; what these tests begin would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def first_sights_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statements wait until they are known, however busy the machine is; tests of what is not so say so."""
+    monkeypatch.setattr(first_sight, "FOREGROUND_MS", math.inf)
 
 
 @pytest.fixture(params=backends.BACKENDS)

@@ -152,8 +152,9 @@ class PostgresConnection(Passing):
         with self._lock:
             found: Steered | None = None
             if self.mode == "steer" and print_ is not None and may_plan(self._raw, print_, cursor, options):
-                found = self._drive(self._pilot.steered(print_, cursor, self._raw, query, params), cursor)
-                if found.done:
+                if not self._pilot.leaves(self._adviser, self._raw, print_, query, params):
+                    found = self._drive(self._pilot.steered(print_, cursor, self._raw, query, params), cursor)
+                if found is not None and found.done:
                     return
             begun = self._observer.begins(print_, self.mode)
             started = time.perf_counter()

@@ -115,9 +115,10 @@ class AsyncPostgresConnection(Passing):
             async with self._turn:
                 found: Steered | None = None
                 if print_ is not None and may_plan(self._raw, print_, cursor, options):
-                    steps = self._pilot.steered(print_, cursor, self._raw, query, params)
-                    found = await self._drive(steps, cursor)
-                    if found.done:
+                    if not self._pilot.leaves(self._adviser, self._raw, print_, query, params):
+                        steps = self._pilot.steered(print_, cursor, self._raw, query, params)
+                        found = await self._drive(steps, cursor)
+                    if found is not None and found.done:
                         return
                 await self._run_unsteered(print_, cursor, query, params, options, found)
         if self.mode == "advise" and print_ is not None and only_reads(print_):

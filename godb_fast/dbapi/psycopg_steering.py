@@ -101,6 +101,24 @@ class Pilot:
         """A steered statement took round trips beyond its own; what steering costs here follows from that."""
         _engine(self.session()).further_looks += round_trips
 
+    def leaves(self, adviser: Adviser, raw: Any, print_: Fingerprint, query: str, params: Parameters) -> bool:
+        """Whether a statement goes as it is while another connection gets to know it. Never raises.
+
+        Where that sees something else than this one, it is got to know in front of the statement the next
+        time.
+        """
+        try:
+            optimizer = self.optimizer
+            if not (optimizer.policy.background and optimizer.first_sights.waits("postgresql", query)):
+                return False
+            scope = None if self._session is None else self._session.scope_seen
+            if scope is None or scope.promises(print_) or optimizer.known_templates(print_):
+                return False
+            return adviser.meets(print_, query, params, lambda: beside_postgres(raw, optimizer))
+        except Exception as error:  # noqa: BLE001 - logged and counted: the statement goes on unchanged
+            self._observer.failed("planning", error)
+            return True
+
     def steered(
         self,
         print_: Fingerprint,

@@ -76,8 +76,9 @@ def cut_of(statement: exp.Expression, nodes: Sequence[exp.Expression]) -> Cut | 
     others = any(value for name, value in limit.args.items() if name != "expression")
     if others or not 0 < int(count.name) < _MOST_KEPT:
         return None
-    bare = statement.copy()
-    bare.set("limit", None)
+    bare = statement.__class__()
+    # Its parts stay where they are.
+    bare.args = {**statement.args, "limit": None}
     if _of_node(bare) or order_sensitivity([node for node in nodes if node is not statement]):
         return None
     keys = tuple(_places(statement, order))

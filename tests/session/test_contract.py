@@ -26,6 +26,7 @@ from godb_fast.errors import (
     UnknownRelation,
 )
 from godb_fast.exploring.subjects import LiveQuery, Subject, bucket_number, examine
+from godb_fast.first_sight import first_sight
 from godb_fast.optimizer import Optimizer, Policy, Prepared
 from godb_fast.session import Session
 from godb_fast.sql import fingerprint
@@ -447,8 +448,8 @@ class TestSharing:
         sql = QUERY.format(kind=2, city=50)
         scope = optimizer.scope(engine)
         print_ = fingerprint(sql)
-        first = optimizer._first_sight(engine, print_, sql)
-        second = optimizer._first_sight(engine, print_, sql)
+        first = first_sight(engine, print_, sql)
+        second = first_sight(engine, print_, sql)
         assert first is not second
         assert scope.remember(print_, first) is first
         assert scope.remember(print_, second) is first

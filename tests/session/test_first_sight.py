@@ -1,0 +1,258 @@
+"""Who sees a statement for the first time does not let it wait: another thread gets to know it meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from correlated import QUERY, SKEWED, filled, skewed
+
+import godb_fast
+from godb_fast import first_sight, optimizer
+from godb_fast.dbapi import wrap
+from godb_fast.engines.base import Engine
+from godb_fast.engines.duckdb import DuckDBEngine
+from godb_fast.errors import EngineError
+from godb_fast.first_sight import ATTEMPTS, FOREGROUND_MS, PER_CHARACTER_MS, FirstSights
+from godb_fast.optimizer import UNMET, Optimizer, Policy
+from godb_fast.session import Session
+from godb_fast.sql import fingerprint
+
+FOREGROUND = FOREGROUND_MS
+
+
+@pytest.fixture(autouse=True)
+def never_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_sight, "FOREGROUND_MS", 0.0)
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
+    """A database, and a statement of it."""
+    if request.param == "duckdb":
+        return str(skewed(tmp_path / "skewed.duckdb")), SKEWED
+    return filled(request.getfixturevalue("postgres_url")), QUERY.format(3)
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the threads that got to know a template."""
+    names: list[str] = []
+    seen = optimizer.first_sight
+
+    def noting(*arguments: Any) -> Any:
+        names.append(threading.current_thread().name)
+        return seen(*arguments)
+
+    monkeypatch.setattr(optimizer, "first_sight", noting)
+    return names
+
+
+def reason(session: Session, sql: str) -> str:
+    decision = session.execute(sql).decision
+    assert decision is not None
+    return decision.reason
+
+
+def test_another_thread_looks_while_the_statement_runs(where: tuple[str, str], threads: list[str]) -> None:
+    url, sql = where
+    with godb_fast.connect(url, mode="steer") as session:
+        first = session.execute(sql)
+        assert first.decision is not None
+        assert first.decision.reason == UNMET
+        assert first.decision.fingerprint == fingerprint(sql, session.engine.dialect).hash
+        assert not first.decision.steering
+        assert session.wait_prepared(30.0)
+        assert threads == ["godb-fast-background"]
+        second = session.execute(sql)
+        assert second.decision is not None
+        assert UNMET not in second.decision.reason
+        assert session.optimizer.counters["met_in_background"] == 1
+        assert second.fetchall() == first.fetchall()
+        # The engine's own plan was asked for as well.
+        scope = session.optimizer.scope(session.engine)
+        known = scope.template(fingerprint(sql, session.engine.dialect))
+        assert known is not None
+        assert len(known.own_plans) == 1
+        assert known.explain_ms > 0.0
+        assert scope.meetings == {}
+
+
+def test_who_asks_for_a_decision_waits_for_it(where: tuple[str, str], threads: list[str]) -> None:
+    url, sql = where
+    with godb_fast.connect(url, mode="steer") as session:
+        assert UNMET not in session.optimize(sql).reason
+        assert threads == [threading.current_thread().name]
+    with godb_fast.connect(url, mode="steer", policy=Policy(background=False)) as session:
+        assert UNMET not in reason(session, sql)
+    assert set(threads) == {threading.current_thread().name}
+
+
+def test_short_texts_are_known_at_once(where: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_sight, "FOREGROUND_MS", FOREGROUND)
+    url, sql = where
+    with godb_fast.connect(url, mode="steer") as session:
+        assert UNMET not in reason(session, sql)
+        assert session.optimizer.counters["met_in_background"] == 0
+        # A long one is not.
+        assert reason(session, f"{sql} AND {' AND '.join(['1 = 1'] * 300)}") == UNMET
+
+
+def test_what_only_this_connection_sees_is_looked_at_here(where: tuple[str, str]) -> None:
+    url, sql = where
+    with godb_fast.connect(url, mode="steer") as session:
+        session.execute("CREATE TEMPORARY TABLE own AS SELECT 1 AS k, 2 AS n")
+        own = "SELECT count(*) FROM own x JOIN own y ON x.k = y.k WHERE x.n > 0"
+        for text in (own, sql):
+            assert reason(session, text) == UNMET
+            assert session.wait_prepared(30.0)
+            assert UNMET not in reason(session, text)
+
+
+def test_what_is_wrong_is_told_by_the_engine_each_time(where: tuple[str, str]) -> None:
+    url, sql = where
+    wrong = f"{sql} AND nowhere.n = 1"
+    with godb_fast.connect(url, mode="steer") as session:
+        for _ in range(ATTEMPTS + 2):
+            with pytest.raises(EngineError, match="nowhere"):
+                session.execute(wrong)
+            assert session.wait_prepared(30.0)
+        assert session.optimizer.counters["met_in_background"] in range(1, ATTEMPTS + 1)
+        assert session.optimizer.counters["preparation_failed"] == 0
+        assert reason(session, sql) == UNMET
+
+
+def test_a_failure_leaves_the_next_call_to_look(
+    where: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, sql = where
+    seen = optimizer.first_sight
+
+    def failing(*arguments: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            raise ZeroDivisionError("ours")
+        return seen(*arguments)
+
+    monkeypatch.setattr(optimizer, "first_sight", failing)
+    with godb_fast.connect(url, mode="steer") as session:
+        for _ in range(ATTEMPTS):
+            assert reason(session, sql) == UNMET
+            assert session.wait_prepared(30.0)
+        assert UNMET not in reason(session, sql)
+        assert session.optimizer.counters["preparation_failed"] == ATTEMPTS
+
+
+def test_the_plan_of_another_region_is_asked_for_beside_the_statement(where: tuple[str, str]) -> None:
+    url, sql = where
+    with godb_fast.connect(url, mode="steer") as session:
+        session.optimize(sql)
+        scope = session.optimizer.scope(session.engine)
+        known = scope.template(fingerprint(sql, session.engine.dialect))
+        assert known is not None
+        known.own_plans.clear()
+        scope.forget_exact(known.template.fingerprint)
+        known.route = known.proved = None
+        assert UNMET in reason(session, sql)
+        assert session.wait_prepared(30.0)
+        assert len(known.own_plans) == 1
+        assert UNMET not in reason(session, sql)
+        # What is planned fast is asked for at once.
+        known.own_plans.clear()
+        scope.forget_exact(known.template.fingerprint)
+        known.route = known.proved = None
+        known.explain_ms = 0.0
+        assert UNMET not in reason(session, sql)
+
+
+def test_what_was_proved_serves_the_first_statement_of_a_process(
+    where: tuple[str, str], tmp_path: Path
+) -> None:
+    url, sql = where
+    with godb_fast.connect(url, mode="steer") as session:
+        print_ = fingerprint(sql, session.engine.dialect)
+        scope = session.optimizer.scope(session.engine)
+        unsigned = print_.hash & (2**64 - 1)
+        assert not scope.promises(print_)
+        scope.chosen = frozenset({f"{unsigned:016x}"})
+        assert scope.promises(print_)
+        assert UNMET not in reason(session, sql)
+
+
+def test_a_session_ends_while_somebody_looks(where: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    url, sql = where
+    began, go_on = threading.Event(), threading.Event()
+    seen = optimizer.first_sight
+
+    def waiting(*arguments: Any) -> Any:
+        began.set()
+        assert go_on.wait(10.0)
+        return seen(*arguments)
+
+    monkeypatch.setattr(optimizer, "first_sight", waiting)
+    with godb_fast.connect(url, mode="steer") as session:
+        assert reason(session, sql) == UNMET
+        assert began.wait(10.0)
+        # The same statement does not wait for it either, nor is it looked at twice.
+        assert reason(session, sql) == UNMET
+        assert session.optimizer.counters["met_in_background"] == 1
+        threading.Timer(0.1, go_on.set).start()
+    assert session.optimizer.worker.wait(timeout_s=10.0)
+
+
+def test_samples_are_shared_with_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    twin = DuckDBEngine.twin
+
+    def noting(self: DuckDBEngine) -> Engine:
+        names.append(threading.current_thread().name)
+        return twin(self)
+
+    monkeypatch.setattr(DuckDBEngine, "twin", noting)
+    with godb_fast.connect(skewed(tmp_path / "skewed.duckdb"), mode="steer") as session:
+        assert reason(session, SKEWED) == UNMET
+        assert session.wait_prepared(30.0)
+        rows = session.engine.statistics()
+        # Another template of the same tables needs no further sample.
+        with rows.within(10.0, 0.0):  # type: ignore[attr-defined]
+            assert "being prepared" not in session.optimize(f"{SKEWED} AND b.m >= 0").reason
+    assert names == ["godb-fast-background"]
+
+
+def test_an_expectation_follows_what_was_seen_step_by_step() -> None:
+    sights = FirstSights(optimizer.Optimizer().worker, lambda what: None)
+    before = sights.expected_ms("duckdb", "x" * 1000)
+    assert before == pytest.approx(1000 * PER_CHARACTER_MS["duckdb"])
+    assert sights.expected_ms("duckdb", "x") == sights.expected_ms("duckdb", "x" * 100) > 0.0
+    sights.took("duckdb", "x" * 1000, 1e6)
+    assert sights.expected_ms("duckdb", "x" * 1000) == pytest.approx(1.25 * before)
+    for _ in range(50):
+        sights.took("duckdb", "x" * 1000, 2.0)
+    assert sights.expected_ms("duckdb", "x" * 1000) == pytest.approx(2.0)
+    # An engine of somebody else's, of which nothing is known yet.
+    assert sights.expected_ms("other", "x" * 1000) == 0.0
+    sights.took("other", "x" * 1000, 30.0)
+    assert sights.expected_ms("other", "x" * 1000) == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize("path", ["DEFAULT", "other, public"])
+def test_behind_a_wrapper_another_connection_looks(postgres_url: str, threads: list[str], path: str) -> None:
+    sql = QUERY.format(3)
+    with wrap(psycopg.connect(filled(postgres_url), autocommit=True), "steer", Optimizer()) as wrapped:
+        wrapped.execute("CREATE SCHEMA other")
+        wrapped.execute(f"SET search_path = {path}")
+        wrapped.execute("SELECT count(*) FROM f JOIN d ON d.id = f.d")
+        assert wrapped.wait_advised(30.0)
+        threads.clear()
+        rows = [wrapped.execute(sql).fetchall()]
+        assert wrapped.wait_advised(30.0)
+        assert threads == ["godb-fast-adviser"]
+        rows += [wrapped.execute(sql).fetchall() for _ in range(2)]
+        assert wrapped.wait_advised(30.0)
+        assert rows[0] == rows[1] == rows[2]
+        # Where that one sees something else, it is looked at here, once.
+        here = [threading.current_thread().name] if path != "DEFAULT" else []
+        assert threads == ["godb-fast-adviser", *here]
+        assert not wrapped.optimizer.counters["internal_errors"]
