@@ -19,7 +19,7 @@ from godb_fast.knowledge import MAX_EXACT_LENGTH, exact_key
 from godb_fast.optimizer import Optimizer, Prepared, Scope
 from godb_fast.policy import check_mode
 from godb_fast.session import Session
-from godb_fast.sql import Fingerprint, fingerprint
+from godb_fast.sql import Fingerprint, fingerprint, is_query
 from godb_fast.steered import Outlook
 
 if TYPE_CHECKING:
@@ -54,11 +54,6 @@ def chosen_mode(mode: str | None, engine: str) -> str:
         If it is none of the four.
     """
     return check_mode(mode or os.environ.get("GODB_FAST_MODE") or DEFAULT_MODES.get(engine, "observe"))
-
-
-def only_reads(print_: Fingerprint) -> bool:
-    """Whether a statement begins as a query does; that it really only reads is judged later."""
-    return print_.text.lstrip("( ").startswith(("select ", "with ", "values ", "from "))
 
 
 class CursorSession(Session):
@@ -199,7 +194,7 @@ class Observer:
         Whoever gets something gives it to :meth:`saw`.
         """
         live = self.optimizer.live_now
-        if live is None or print_ is None or mode not in ("advise", "steer") or not only_reads(print_):
+        if live is None or print_ is None or mode not in ("advise", "steer") or not is_query(print_):
             return None
         try:
             least_ms, key = self.optimizer.policy.learn_from_ms, (print_.hash, print_.casing)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from godb_fast import backend as backends
 from godb_fast import carrying
-from godb_fast.core import NO_STEERING, Decision, LateDecision, LazyCandidates, Steering
+from godb_fast.core import NO_STEERING, Decision, LateDecision, Steering
 from godb_fast.engines.base import (
     ChecksStatements,
     Engine,
@@ -41,7 +41,6 @@ from godb_fast.first_sight import FirstSights, first_sight
 from godb_fast.knowledge import (
     MAX_EXACT,
     MAX_EXACT_LENGTH,
-    NO_MODEL,
     Kept,
     KnownTemplate,
     OnTrial,
@@ -52,11 +51,12 @@ from godb_fast.knowledge import (
     exact_key,
     explored_near,
 )
+from godb_fast.late_decisions import Clock, drafted, made, pass_through
 from godb_fast.planning.draft import Draft, OwnPlans
 from godb_fast.planning.proposal import TemplatePlanner
 from godb_fast.policy import MODES, Policy
 from godb_fast.preparation import Preparer
-from godb_fast.sql import Fingerprint, abridged, fingerprint
+from godb_fast.sql import Fingerprint, abridged, beyond_limits, fingerprint, is_query
 from godb_fast.sql.fingerprint import lexer
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Optimizer(Experience):
                     scope.lessons, scope.costs = former.lessons, former.costs
                 scope.routes = backends.kernels("routes", self.backend).Routes(
                     lexer(engine.dialect, self.backend), scope.templates, scope.exact, MAX_EXACT,
-                    LateDecision, Prepared, NO_STEERING, partial(_made, scope, None),
+                    LateDecision, Prepared, NO_STEERING, partial(made, scope, None),
                 )  # fmt: skip
                 fresh = True
                 while len(self._scopes) > MAX_SCOPES:
@@ -232,7 +232,8 @@ class Optimizer(Experience):
         known = scope.template(print_)
         first = known is None
         if known is None:
-            if background and not scope.promises(print_):
+            read = beyond_limits(print_) is None and is_query(print_)
+            if background and read and not scope.promises(print_):
                 expected_ms = self.first_sights.expected_ms(engine.name, sql)
                 look = partial(self._beside, scope, sql, params, limit_s)
                 if self.first_sights.aside(engine, scope, (print_.hash, print_.casing), expected_ms, look):
@@ -389,7 +390,7 @@ class Optimizer(Experience):
         """The decision to steer that a route came to."""
         known: KnownTemplate = planned.owner
         prepared = self._decided_on(
-            engine, scope, known, _drafted(planned), sql, None, planned.literals, planned.timings_us
+            engine, scope, known, drafted(planned), sql, None, planned.literals, planned.timings_us
         )
         scope.remember_exact(sql, prepared)
         self.count("decisions")
@@ -427,7 +428,7 @@ class Optimizer(Experience):
             "fingerprint": known.template.fingerprint,
             "sql": sent,
             "steering": steering,
-            "_make": partial(_made, scope, draft, laps, tell=tell, known=known if rendered is None else None),
+            "_make": partial(made, scope, draft, laps, tell=tell, known=known if rendered is None else None),
         }
         if rendered is not None:
             values["action"] = "steer"
@@ -552,11 +553,11 @@ class Optimizer(Experience):
             lessons = {id(scope.lessons): scope.lessons for scope in self._scopes.values()}
         if routed:
             found["decisions"] = found.get("decisions", 0) + routed
-        remembered, made = (0, 0) if self._untried is None else self._untried.gates.predictions
+        remembered, asked = (0, 0) if self._untried is None else self._untried.gates.predictions
         spared = sum(each.spared for each in lessons.values() if each is not None)
         more = {
             "predictions_remembered": remembered,
-            "predictions_made": made,
+            "predictions_made": asked,
             "profiles_put_off": self.spending.put_off,
             "corrections_spared": spared,
         }
@@ -568,83 +569,6 @@ def import_session() -> None:
     """Make sure that the session floor has registered itself."""
     if Optimizer.open_session is None:
         raise InvalidInput("import godb_fast.session (or use godb_fast.Optimizer) to open sessions")
-
-
-class Clock:
-    """Laps in microseconds, from a reading of ``time.perf_counter_ns()`` on."""
-
-    __slots__ = ("_last", "laps")
-
-    def __init__(self, begun: int) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = begun
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter_ns()
-        self.laps[name] = (now - self._last) / 1e3
-        self._last = now
-
-
-def _drafted(planned: Any) -> Draft:
-    known: KnownTemplate = planned.owner
-    planner = known.planner or known.given_up
-    assert planner is not None
-    return Draft.planned(planner, planned, known.own_plans[planned.bucket], known.margin)
-
-
-def _made(
-    scope: Scope,
-    draft: Draft | None,
-    planned: Any,
-    field: str,
-    tell: Callable[[], Any] | None = None,
-    known: KnownTemplate | None = None,
-) -> dict[str, Any]:
-    """Fields of a LateDecision: the reasons, or all others.
-
-    Without a draft, ``planned`` is what a route came to; else the times of its steps. ``known`` is given
-    where nothing is steered.
-    """
-    laps = planned
-    if draft is None and planned.served is not None:
-        from godb_fast.recall import chosen_fields
-
-        return {
-            "reason": planned.served[2].reason,
-            "block_reasons": (),
-            "candidates": (),
-            "scenarios": (),
-            "engine": scope.engine,
-            "epoch": scope.epoch,
-            "timings_us": planned.timings_us,
-            **chosen_fields(planned.served[2]),
-        }
-    if draft is None:
-        draft, laps, known = _drafted(planned), planned.timings_us, planned.owner
-    more, fields = ("", NO_MODEL) if known is None else known.unchosen(draft.bucket)
-    if field in ("reason", "block_reasons"):
-        reason, block_reasons = (tell or draft.reasons)()
-        return {"reason": reason + more, "block_reasons": block_reasons}
-    return {
-        "candidates": LazyCandidates(draft.candidates),
-        "scenarios": draft.scenarios,
-        "engine": scope.engine,
-        "epoch": scope.epoch,
-        "timings_us": laps,
-        **fields,
-    }
-
-
-def pass_through(engine: Engine, scope: Scope | None, sql: str, params: Parameters, reason: str) -> Prepared:
-    """A decision to send the statement as it is."""
-    decision = Decision(
-        fingerprint=0,
-        sql=sql,
-        reason=reason,
-        engine=engine.name,
-        epoch=scope.epoch if scope else "",
-    )
-    return Prepared(decision, params=params)
 
 
 #: Errors of reading a statement: in ``execute()`` the engine itself decides what the statement is worth.

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from godb_fast.adoption import CursorSession, Observer, SlowRun, chosen_mode, only_reads
+from godb_fast.adoption import CursorSession, Observer, SlowRun, chosen_mode
 from godb_fast.advising import Adviser, Beside, beside_duckdb, beside_postgres
 from godb_fast.engines.addresses import plainly
 from godb_fast.engines.base import Engine, Parameters, Rendered
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import GodbError, InvalidInput, MissingDependency, SchemaChanged
 from godb_fast.optimizer import Optimizer, Prepared
-from godb_fast.sql import Fingerprint
+from godb_fast.sql import Fingerprint, is_query
 from godb_fast.steered import Outlook
 from godb_fast.store import open_store
 from godb_fast.worth import best_gain_ms, verified_gain_ms
@@ -151,7 +151,7 @@ class Adoption:
     ) -> tuple[str, Any]:
         print_ = call.print
         assert print_ is not None
-        if not only_reads(print_) or _streams(context):
+        if not is_query(print_) or _streams(context):
             return statement, parameters
         params = parameters or None
         known = self.optimizer.known_templates(print_) if self.mode == "steer" else []

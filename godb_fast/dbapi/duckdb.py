@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from godb_fast.adoption import CursorSession, Observer, only_reads
+from godb_fast.adoption import CursorSession, Observer
 from godb_fast.advising import Adviser, Beside, beside_duckdb
 from godb_fast.dbapi.passing import Passing
 from godb_fast.engines.base import EngineResult
 from godb_fast.engines.duckdb import DuckDBEngine
 from godb_fast.errors import EngineError, QueryCancelled
 from godb_fast.optimizer import Optimizer, Prepared
-from godb_fast.sql import Fingerprint
+from godb_fast.sql import Fingerprint, is_query
 
 if TYPE_CHECKING:
     from godb_fast.live_features import Begun
@@ -191,7 +191,7 @@ class DuckDBConnection(Passing):
         if self.mode == "off" or not isinstance(query, str):
             return self._driver(arguments)
         print_ = self._observer.read(query, self.mode)
-        reads = print_ is not None and only_reads(print_)
+        reads = print_ is not None and is_query(print_)
         prepared: Prepared | None = None
         about: dict[str, Any] = {}
         if print_ is not None and reads and self.mode == "steer" and self._session is not None:

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from godb_fast.adoption import Observer, only_reads
+from godb_fast.adoption import Observer
 from godb_fast.advising import Adviser, beside_postgres
 from godb_fast.dbapi.passing import Passing
 from godb_fast.dbapi.psycopg_steering import Ask, Pilot, Steered, Step
@@ -19,7 +19,7 @@ from godb_fast.engines.postgres import fence
 from godb_fast.engines.postgres.driver import STOPPED, check_connection, sqlstate
 from godb_fast.engines.postgres.identity import as_written
 from godb_fast.optimizer import Optimizer
-from godb_fast.sql import Fingerprint
+from godb_fast.sql import Fingerprint, is_query
 
 _AT_ONCE: AbstractContextManager[Any] = nullcontext()
 #: Seconds that the connection for planning in the background is kept.
@@ -41,7 +41,7 @@ def may_plan(raw: Any, print_: Fingerprint, cursor: Any, options: dict[str, Any]
     """Whether a statement may be planned for, and steered on this cursor."""
     # Named cursors stream; a statement that is to be prepared keeps its plan, whatever the settings are.
     plain = not any(options.values()) and getattr(cursor, "name", None) is None
-    return plain and only_reads(print_) and fence.why_not(raw) is None
+    return plain and is_query(print_) and fence.why_not(raw) is None
 
 
 class PostgresConnection(Passing):
@@ -170,7 +170,7 @@ class PostgresConnection(Passing):
             seeks = self.mode == "steer" and found is not None
             if print_ is not None and (seeks or run is not None):
                 self._pilot.look(self._adviser, self._raw, print_, query, params, took, run, seeks=seeks)
-        if self.mode == "advise" and print_ is not None and only_reads(print_):
+        if self.mode == "advise" and print_ is not None and is_query(print_):
             self._advise(print_, query, params)
 
     def _advise(self, print_: Fingerprint, query: str, params: Parameters) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Generator
 from typing import Any, Final
 
-from godb_fast.adoption import Observer, only_reads
+from godb_fast.adoption import Observer
 from godb_fast.advising import Adviser, beside_postgres
 from godb_fast.dbapi.passing import Passing
 from godb_fast.dbapi.psycopg import IDLE_S, may_plan, observer_of
@@ -22,7 +22,7 @@ from godb_fast.engines.postgres import fence
 from godb_fast.engines.postgres.driver import STOPPED, sqlstate
 from godb_fast.engines.postgres.twin import Twin
 from godb_fast.optimizer import Optimizer
-from godb_fast.sql import Fingerprint
+from godb_fast.sql import Fingerprint, is_query
 
 #: Round trips of a steered statement beyond its own.
 FURTHER_TRIPS: Final = 2
@@ -121,7 +121,7 @@ class AsyncPostgresConnection(Passing):
                     if found is not None and found.done:
                         return
                 await self._run_unsteered(print_, cursor, query, params, options, found)
-        if self.mode == "advise" and print_ is not None and only_reads(print_):
+        if self.mode == "advise" and print_ is not None and is_query(print_):
             try:
                 self._adviser.consider(
                     print_, query, params, lambda: beside_postgres(self._raw, self.optimizer)

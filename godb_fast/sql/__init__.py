@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from godb_fast.sql.fingerprint import Fingerprint, beyond_limits, fingerprint
+from godb_fast.sql.fingerprint import Fingerprint, beyond_limits, fingerprint, is_query
 from godb_fast.sql.literals import literal_value
 from godb_fast.sql.tokens import abridged
 
@@ -23,6 +23,7 @@ __all__ = [
     "abridged",
     "beyond_limits",
     "fingerprint",
+    "is_query",
     "literal_value",
     "parse_template",
     "render",

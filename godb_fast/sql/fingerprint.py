@@ -198,6 +198,11 @@ def has_hints(found: Fingerprint) -> bool:
     return bool(found.flags & _HINTED)
 
 
+def is_query(found: Fingerprint) -> bool:
+    """Whether a statement begins as a query does; that it really only reads is judged later."""
+    return found.text.lstrip("( ").startswith(("select ", "with ", "values ", "from "))
+
+
 def _oversized(sql: str | bytes, dialect: str) -> Fingerprint:
     if not isinstance(sql, (str, bytes)):
         raise TypeError

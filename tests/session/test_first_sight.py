@@ -125,6 +125,16 @@ def test_what_is_wrong_is_told_by_the_engine_each_time(where: tuple[str, str]) -
         assert reason(session, sql) == UNMET
 
 
+def test_what_is_no_query_is_judged_at_once(where: tuple[str, str]) -> None:
+    url, sql = where
+    with godb_fast.connect(url, mode="steer") as session:
+        session.execute("CREATE TABLE kept (n BIGINT)")
+        assert UNMET not in reason(session, "INSERT INTO kept VALUES (1), (2)")
+        assert reason(session, f"WITH more AS ({sql}) SELECT count(*) FROM more") == UNMET
+        assert session.wait_prepared(30.0)
+        assert session.optimizer.counters["met_in_background"] == 1
+
+
 def test_a_failure_leaves_the_next_call_to_look(
     where: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
