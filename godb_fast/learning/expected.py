@@ -2,7 +2,9 @@
 
 The interval is conformalized: each of the outer models is moved by the quantile of its own errors on
 templates that were held out in training (its card has them), so that as many runs lie within it as it says
-(Romano, Patterson and Candès, "Conformalized quantile regression", NeurIPS 2019, each side by itself).
+(Romano, Patterson and Candès, "Conformalized quantile regression", NeurIPS 2019, each side by itself). Where they
+cross they are put in order (Chernozhukov, Fernández-Val and Galichon, "Quantile and probability curves without
+crossing", Econometrica 2010).
 """
 
 from __future__ import annotations
@@ -85,7 +87,6 @@ class QuantileHeads:
         low, median, high = (float(head.predict(vector[None, :])[0]) for head in self._heads)
         low += self._heads[0].card.calibration.get("p10", 0.0)
         high += self._heads[2].card.calibration.get("p90", 0.0)
-        # Models that were fitted apart may cross.
-        low, high = min(low, median), max(high, median)
-        ms, low_ms, high_ms = (math.exp(min(value, _MOST)) for value in (median, low, high))
+        # Models that were fitted apart may cross: put in order they are nearer to the quantiles than before.
+        low_ms, ms, high_ms = (math.exp(min(value, _MOST)) for value in sorted((low, median, high)))
         return ExpectedTime(ms, low_ms, high_ms, tuple(head.key for head in self._heads))
