@@ -16,7 +16,14 @@ from typing import Any, Final, cast
 
 from godb_fast.background import Task, Worker
 from godb_fast.core.forking import renews_locks
-from godb_fast.engines.base import Effects, Engine, HasTwins, SampledStatistics
+from godb_fast.engines.base import (
+    Effects,
+    Engine,
+    ForeseesReading,
+    HasTwins,
+    SampledStatistics,
+    SharesSamples,
+)
 from godb_fast.errors import GodbError, QueryCancelled
 from godb_fast.knowledge import MAX_EXACT_LENGTH, MAX_TEMPLATES, KnownTemplate, Scope
 from godb_fast.sql import Fingerprint, abridged, beyond_limits, parse_template
@@ -82,16 +89,13 @@ class FirstSights:
         self._lock = threading.Lock()
         renews_locks(self)
 
-    def expected_ms(self, engine: str, sql: str) -> float:
-        """What getting to know a text is expected to take, but for what its tables are like."""
-        return self._per_character_ms.get(engine, 0.0) * max(len(sql), _SHORTEST)
-
-    def waits(self, engine: str, sql: str) -> bool:
-        """Whether a statement should not wait until it is known."""
-        return self.expected_ms(engine, sql) > FOREGROUND_MS
+    def expected_ms(self, engine: Engine, sql: str) -> float:
+        """What getting to know a text is expected to take, but for what has to be sampled."""
+        reading_ms = engine.reading_ms() if isinstance(engine, ForeseesReading) else 0.0
+        return reading_ms + self._per_character_ms.get(engine.name, 0.0) * max(len(sql), _SHORTEST)
 
     def took(self, engine: str, sql: str, ms: float) -> None:
-        """A first sight has taken so long, but for what its tables are like."""
+        """A first sight has taken so long, but for what had to be sampled."""
         seen = ms / max(len(sql), _SHORTEST)
         with self._lock:
             before = self._per_character_ms.get(engine, seen)
@@ -111,7 +115,9 @@ class FirstSights:
         """
         if expected_ms <= FOREGROUND_MS or not (isinstance(engine, HasTwins) and engine.has_twins):
             return False
-        statistics = engine.statistics()
+        # Samples go by the catalogue, which is not read here.
+        reads = isinstance(engine, ForeseesReading) and engine.reading_ms() > 0.0
+        samples = engine.samples() if isinstance(engine, SharesSamples) and not reads else None
         with self._lock:
             task, attempts = scope.meetings.get(key, (None, 0))
             if task is not None and not task.ended:
@@ -120,14 +126,19 @@ class FirstSights:
                 return False
             while len(scope.meetings) >= MAX_TEMPLATES:
                 scope.meetings.pop(next(iter(scope.meetings)), None)
-            task = Task(engine, self._work(engine, scope, key, statistics, look))
+            task = Task(engine, self._work(engine, scope, key, samples, look))
             scope.meetings[key] = task, attempts + 1
         self._worker.submit(task)
         self._count("met_in_background")
         return True
 
     def _work(
-        self, engine: Engine, scope: Scope, key: Hashable, statistics: object, look: Callable[[Engine], Any]
+        self,
+        engine: Engine,
+        scope: Scope,
+        key: Hashable,
+        samples: SampledStatistics | None,
+        look: Callable[[Engine], Any],
     ) -> Callable[[Task], None]:
         def work(task: Task) -> None:
             twin = cast("Any", cast("HasTwins", engine).twin())
@@ -139,17 +150,15 @@ class FirstSights:
                     # For good: temporary tables stay, and SET does.
                     scope.meetings[key] = task, ATTEMPTS
                     return
-                sampled = twin.statistics()
-                shared = isinstance(sampled, SampledStatistics) and isinstance(statistics, SampledStatistics)
-                if shared:
-                    sampled.adopt(statistics)
                 begun = time.perf_counter()
+                if samples is not None:
+                    twin.samples().adopt(samples)
                 try:
                     look(twin)
                     scope.meetings.pop(key, None)
                 finally:
-                    if shared:
-                        cast("SampledStatistics", statistics).adopt(sampled)
+                    if samples is not None:
+                        samples.adopt(twin.samples())
                 log.debug("met in the background in %.1f ms", (time.perf_counter() - begun) * 1e3)
             except QueryCancelled:
                 raise

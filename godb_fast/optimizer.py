@@ -24,6 +24,7 @@ from godb_fast.engines.base import (
     Engine,
     KeepsComments,
     Parameters,
+    SharesSamples,
     is_fragile,
     offers,
 )
@@ -234,7 +235,7 @@ class Optimizer(Experience):
         if known is None:
             read = beyond_limits(print_) is None and is_query(print_)
             if background and read and not scope.promises(print_):
-                expected_ms = self.first_sights.expected_ms(engine.name, sql)
+                expected_ms = self.first_sights.expected_ms(engine, sql)
                 look = partial(self._beside, scope, sql, params, limit_s)
                 if self.first_sights.aside(engine, scope, (print_.hash, print_.casing), expected_ms, look):
                     return self._unmet(engine, scope, print_, sql, params)
@@ -304,6 +305,9 @@ class Optimizer(Experience):
             known.read_ms = (time.perf_counter() - begun) * 1e3
             if known.unprepared and not is_fragile(engine):
                 self._preparer.prepare(engine, known, limit_s, background)
+                if not isinstance(engine, SharesSamples):
+                    # Statistics that are read are part of it; what sampling takes is foreseen by itself.
+                    known.read_ms = (time.perf_counter() - begun) * 1e3
         known.explored = scope.explored.get(known.template.fingerprint & (2**64 - 1), ())
         if scope.verified:
             self._attach(engine, scope, known)

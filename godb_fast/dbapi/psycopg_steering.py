@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from godb_fast import first_sight
 from godb_fast.adoption import CursorSession, Observer, SlowRun
 from godb_fast.advising import Adviser, beside_postgres
 from godb_fast.engines.base import EngineResult, Parameters, Rendered
@@ -109,10 +110,12 @@ class Pilot:
         """
         try:
             optimizer = self.optimizer
-            if not (optimizer.policy.background and optimizer.first_sights.waits("postgresql", query)):
+            session, scope = self._session, None if self._session is None else self._session.scope_seen
+            if session is None or scope is None or not optimizer.policy.background:
                 return False
-            scope = None if self._session is None else self._session.scope_seen
-            if scope is None or scope.promises(print_) or optimizer.known_templates(print_):
+            if scope.promises(print_) or optimizer.known_templates(print_):
+                return False
+            if optimizer.first_sights.expected_ms(session.engine, query) <= first_sight.FOREGROUND_MS:
                 return False
             return adviser.meets(print_, query, params, lambda: beside_postgres(raw, optimizer))
         except Exception as error:  # noqa: BLE001 - logged and counted: the statement goes on unchanged

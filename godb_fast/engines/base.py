@@ -291,6 +291,15 @@ class SampledStatistics(TimedStatistics, Protocol):
 
 
 @runtime_checkable
+class SharesSamples(Protocol):
+    """An engine whose statistics are samples, which another connection may take."""
+
+    def samples(self) -> SampledStatistics:
+        """What was sampled so far."""
+        ...
+
+
+@runtime_checkable
 class HasTwins(Protocol):
     """An engine that can open a second connection which sees the same database."""
 
@@ -407,6 +416,15 @@ class KeepsComments(Protocol):
 
     def with_comments(self, rendered: Rendered, sql: str) -> Rendered:
         """A rendered statement with the comments that stand in front of ``sql``, from which it was made."""
+        ...
+
+
+@runtime_checkable
+class ForeseesReading(Protocol):
+    """An engine that knows how long it takes to read its catalogue anew."""
+
+    def reading_ms(self) -> float:
+        """What that would take now, in ms; 0 where it is known, or nobody can tell. Asks nothing."""
         ...
 
 

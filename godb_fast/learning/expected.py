@@ -2,9 +2,9 @@
 
 The interval is conformalized: each of the outer models is moved by the quantile of its own errors on
 templates that were held out in training (its card has them), so that as many runs lie within it as it says
-(Romano, Patterson and Candès, "Conformalized quantile regression", NeurIPS 2019, each side by itself). Where they
-cross they are put in order (Chernozhukov, Fernández-Val and Galichon, "Quantile and probability curves without
-crossing", Econometrica 2010).
+(Romano, Patterson and Candès, "Conformalized quantile regression", NeurIPS 2019, each side by itself). Where
+they cross they are put in order (Chernozhukov, Fernández-Val and Galichon, "Quantile and probability curves
+without crossing", Econometrica 2010).
 """
 
 from __future__ import annotations

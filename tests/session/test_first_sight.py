@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
 from correlated import QUERY, SKEWED, filled, skewed
 
 import godb_fast
-from godb_fast import first_sight, optimizer
+from godb_fast import first_sight, optimizer, steered
 from godb_fast.dbapi import wrap
 from godb_fast.engines.base import Engine
 from godb_fast.engines.duckdb import DuckDBEngine
-from godb_fast.errors import EngineError
+from godb_fast.engines.postgres import catalogue
+from godb_fast.engines.registry import open_engine
+from godb_fast.errors import EngineError, UnknownRelation
 from godb_fast.first_sight import ATTEMPTS, FOREGROUND_MS, PER_CHARACTER_MS, FirstSights
 from godb_fast.optimizer import UNMET, Optimizer, Policy
 from godb_fast.session import Session
@@ -231,20 +234,69 @@ def test_samples_are_shared_with_the_session(tmp_path: Path, monkeypatch: pytest
     assert names == ["godb-fast-background"]
 
 
-def test_an_expectation_follows_what_was_seen_step_by_step() -> None:
-    sights = FirstSights(optimizer.Optimizer().worker, lambda what: None)
-    before = sights.expected_ms("duckdb", "x" * 1000)
-    assert before == pytest.approx(1000 * PER_CHARACTER_MS["duckdb"])
-    assert sights.expected_ms("duckdb", "x") == sights.expected_ms("duckdb", "x" * 100) > 0.0
-    sights.took("duckdb", "x" * 1000, 1e6)
-    assert sights.expected_ms("duckdb", "x" * 1000) == pytest.approx(1.25 * before)
-    for _ in range(50):
-        sights.took("duckdb", "x" * 1000, 2.0)
-    assert sights.expected_ms("duckdb", "x" * 1000) == pytest.approx(2.0)
-    # An engine of somebody else's, of which nothing is known yet.
-    assert sights.expected_ms("other", "x" * 1000) == 0.0
+def test_an_expectation_follows_what_was_seen_step_by_step(where: tuple[str, str]) -> None:
+    sights = FirstSights(Optimizer().worker, lambda what: None)
+    long = "x" * 1000
+    with open_engine(where[0]) as engine:
+        before = sights.expected_ms(engine, long)
+        assert before == pytest.approx(1000 * PER_CHARACTER_MS[engine.name])
+        assert sights.expected_ms(engine, "x") == sights.expected_ms(engine, "x" * 100) > 0.0
+        sights.took(engine.name, long, 1e6)
+        assert sights.expected_ms(engine, long) == pytest.approx(1.25 * before)
+        for _ in range(50):
+            sights.took(engine.name, long, 2.0)
+        assert sights.expected_ms(engine, long) == pytest.approx(2.0)
+
+
+class Foreign:
+    """An engine of somebody else's, of which nothing is known yet."""
+
+    name = "other"
+
+
+def test_of_an_unknown_engine_nothing_is_expected_before_it_was_seen() -> None:
+    sights, engine = FirstSights(Optimizer().worker, lambda what: None), cast("Engine", Foreign())
+    assert sights.expected_ms(engine, "x" * 1000) == 0.0
     sights.took("other", "x" * 1000, 30.0)
-    assert sights.expected_ms("other", "x" * 1000) == pytest.approx(30.0)
+    assert sights.expected_ms(engine, "x" * 1000) == pytest.approx(30.0)
+
+
+def test_a_catalogue_that_takes_long_is_not_read_in_front_of_a_statement(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_sight, "FOREGROUND_MS", FOREGROUND)
+    monkeypatch.setattr(steered, "LOOK_AGAIN_S", 0.0)
+    sql, url = QUERY.format(3), filled(postgres_url)
+    read: list[str] = []
+    reading = catalogue.read_schema
+
+    def slow(ask: Any) -> Any:
+        read.append(threading.current_thread().name)
+        time.sleep(0.1)
+        return reading(ask)
+
+    monkeypatch.setattr(catalogue, "read_schema", slow)
+    here = threading.current_thread().name
+    with godb_fast.connect(url, mode="steer") as session:
+        # When it was opened.
+        assert read == [here]
+        assert UNMET not in reason(session, sql)
+        with godb_fast.connect(url, mode="steer") as other:
+            assert UNMET not in reason(other, sql)
+            # What another connection has read.
+            assert read == [here]
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE more (n int)")
+        assert reason(session, sql) == UNMET
+        assert session.wait_prepared(30.0)
+        assert UNMET not in reason(session, sql)
+        assert session.optimize("SELECT count(*) FROM more m JOIN d ON d.id = m.n")
+        assert read == [here, "godb-fast-background"]
+        # What only this connection sees is read by it, and by no other.
+        session.execute("CREATE TEMPORARY TABLE own (n int)")
+        assert session.optimize("SELECT count(*) FROM own o JOIN d ON d.id = o.n")
+        with godb_fast.connect(url, mode="steer") as other, pytest.raises(UnknownRelation):
+            other.optimize("SELECT count(*) FROM own o JOIN d ON d.id = o.n")
 
 
 @pytest.mark.parametrize("path", ["DEFAULT", "other, public"])

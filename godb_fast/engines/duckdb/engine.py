@@ -305,8 +305,25 @@ class DuckDBEngine:
         """The catalogue at the current epoch."""
         epoch = self.schema_epoch()
         if self._schema is None or self._schema.epoch != epoch:
-            self._schema = DuckDBSchema(self._connection, epoch)
+            instance = self._connection.instance
+            shared = None if instance is None else instance.schemas.get(epoch)
+            if shared is None:
+                begun = time.perf_counter()
+                shared = DuckDBSchema(self._connection, epoch)
+                took_ms = (time.perf_counter() - begun) * 1e3
+                if instance is not None and self.schema_epoch() == epoch:
+                    # Nothing was changed while it was read.
+                    instance.keep_schema(shared, took_ms)
+            self._schema = shared
         return self._schema
+
+    def reading_ms(self) -> float:
+        """What reading the catalogue would take now, in ms, as far as that is known; asks nothing."""
+        epoch = self._known("epoch", self._epoch, self._stamp())
+        instance = self._connection.instance
+        if instance is None or (self._schema is not None and self._schema.epoch == epoch):
+            return 0.0
+        return 0.0 if epoch in instance.schemas else instance.schema_ms
 
     def statistics(self) -> DuckDBStatistics:
         """Row counts and column distributions, sampled when first asked for."""
@@ -315,12 +332,16 @@ class DuckDBEngine:
             self._statistics = DuckDBStatistics(self._connection, schema, self._statistics)
         return self._statistics
 
+    def samples(self) -> DuckDBStatistics:
+        """What was sampled so far."""
+        return self.statistics()
+
     def get_ready(self) -> None:
-        """Load DuckDB's list of functions, and a file's catalogue."""
+        """Load DuckDB's list of functions, and a file's catalogue and sizes."""
         built_in_functions()
         # A database in memory has tables only after the first statement.
         if self._connection.instance is not None and self._path != ":memory:":
-            self.schema()
+            self.statistics()
             self.environment()
             self._effects.get_ready()
 

@@ -13,13 +13,18 @@ import shutil
 import threading
 import uuid
 from collections.abc import Hashable
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakValueDictionary
 
 from godb_fast.engines.duckdb import quirks
 from godb_fast.engines.duckdb.turns import Turns
 from godb_fast.errors import ConnectionFailed, EngineBusy, EngineError, InvalidInput, MissingDependency
 
+if TYPE_CHECKING:
+    from godb_fast.engines.duckdb.schema import DuckDBSchema
+
+#: Catalogues that are kept: as it is, and as another connection sees it.
+MOST_SCHEMAS: Final = 3
 #: Settings of one group of statements: (name, value) pairs.
 Settings: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -86,6 +91,9 @@ class Instance:
         self.broken: str | None = None
         #: Environment and epoch that a new connection has, each with the count of catalogue changes.
         self.fresh: dict[str, tuple[int, str]] = {}
+        #: Catalogues that connections have read, by epoch, and how long the last one took, in ms.
+        self.schemas: dict[str, DuckDBSchema] = {}
+        self.schema_ms = 0.0
         self._users = 0
         self._lock = threading.Lock()
         #: Names of settings that are changed now, with the statements that put them back.
@@ -118,6 +126,14 @@ class Instance:
                 if _REGISTRY.get(self.path) is self:
                     del _REGISTRY[self.path]
                 self._control.close()
+
+    def keep_schema(self, schema: DuckDBSchema, took_ms: float) -> None:
+        """A catalogue for other connections that see the same."""
+        with self._lock:
+            self.schema_ms = took_ms
+            while len(self.schemas) >= MOST_SCHEMAS:
+                del self.schemas[next(iter(self.schemas))]
+            self.schemas[schema.epoch] = schema
 
     def changed(self, *, catalog: bool, settings: bool) -> None:
         """A statement ran that may have changed rows, more than that, or settings."""

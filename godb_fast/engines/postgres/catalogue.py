@@ -13,11 +13,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from godb_fast.core import Table
+from godb_fast.core.forking import renews_locks
 from godb_fast.engines.postgres.connection import Ask
 from godb_fast.errors import EngineError
 
@@ -155,6 +157,11 @@ class Epochs:
         # then the versions are asked for along with it.
         self._restless = True
 
+    @property
+    def seen(self) -> str:
+        """The epoch as it was last read; empty before."""
+        return self._epoch
+
     def read(self, ask: Ask) -> str:
         """The epoch as of now; one statement while nothing was committed on the server, else two.
 
@@ -261,6 +268,8 @@ class PostgresSchema:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._lock = threading.Lock()
+        #: What was asked besides in the same state of the catalogue, by name; shared as the rest is.
+        self.remembered: dict[str, Any] = {}
         database, path, temporary = ask(_PLACE, ())[0]
         self.database: str = database
         self.path: tuple[str, ...] = tuple(path)
@@ -277,6 +286,18 @@ class PostgresSchema:
             self._by_name[name] = None if name in self._by_name else relation
         self._loaded: set[bool] = set()
         self._load(False)
+
+    def through(self, ask: Ask) -> PostgresSchema:
+        """The same for another connection that sees the same; what is read later is shared."""
+        other = PostgresSchema.__new__(PostgresSchema)
+        other.__dict__.update(self.__dict__)
+        other._ask = ask
+        return other
+
+    @property
+    def has_temporary(self) -> bool:
+        """Whether there are temporary tables, which other connections do not see."""
+        return any(relation.temporary for relation in self._relations.values())
 
     def _canonical(self, relation: Relation) -> str:
         return f"{self.database}.{relation.schema}.{relation.name}"
@@ -364,6 +385,50 @@ class PostgresSchema:
 def read_schema(ask: Ask) -> PostgresSchema:
     """The catalogue as the connection sees it now."""
     return PostgresSchema(ask)
+
+
+class SharedSchemas:
+    """Catalogues that connections of this process have read, for others that see the same. Thread-safe."""
+
+    def __init__(self, most: int = 4) -> None:
+        self._most = most
+        self._kept: OrderedDict[tuple[str, str], PostgresSchema] = OrderedDict()
+        #: How long reading one took last, in ms, by environment.
+        self._took_ms: OrderedDict[str, float] = OrderedDict()
+        self._lock = threading.Lock()
+        renews_locks(self)
+
+    def reading_ms(self, environment: str, epoch: str) -> float:
+        """What a connection has to wait for that does not know this epoch; 0 where nobody can tell."""
+        if (environment, epoch) in self._kept:
+            return 0.0
+        return self._took_ms.get(environment, 0.0)
+
+    def get(self, environment: str, epoch: str, ask: Ask) -> PostgresSchema | None:
+        """What another connection has read in the same environment and epoch, asked through this one."""
+        with self._lock:
+            found = self._kept.get((environment, epoch))
+            if found is None:
+                return None
+            self._kept.move_to_end((environment, epoch))
+        return found.through(ask)
+
+    def keep(self, environment: str, epoch: str, schema: PostgresSchema, took_ms: float) -> None:
+        """What was read, if others may see the same. No connection is kept with it."""
+        with self._lock:
+            self._took_ms[environment] = took_ms
+            self._took_ms.move_to_end(environment)
+            while len(self._took_ms) > 16 * self._most:
+                self._took_ms.popitem(last=False)
+            if schema.has_temporary:
+                return
+            self._kept[environment, epoch] = schema.through(_nobody)
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+
+
+def _nobody(sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    raise AssertionError("a catalogue that is kept asks nobody")
 
 
 def truncated(name: str) -> str:

@@ -13,10 +13,8 @@ security policies, views (their bodies are judged as text), and attributes that 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
-from weakref import WeakKeyDictionary
 
 import sqlglot
 from sqlglot import exp
@@ -258,7 +256,7 @@ class _Walk:
 
     def settle(self) -> None:
         """Judge users' operators, casts and types that the statement may use."""
-        users = _users(self._ask, self._schema)
+        users = users_made(self._ask, self._schema)
         explicit = any(word in text.lower() for text in self._texts for word in _CASTS)
         for what, name, detail, types in users:
             if what == "domain":
@@ -284,14 +282,11 @@ class _Walk:
 
 
 _Made: TypeAlias = tuple[str, str, str, list[str]]
-_known: WeakKeyDictionary[PostgresSchema, list[_Made]] = WeakKeyDictionary()
-_lock = threading.Lock()
 
 
-def _users(ask: Ask, schema: PostgresSchema) -> list[_Made]:
+def users_made(ask: Ask, schema: PostgresSchema) -> list[_Made]:
     """What users made that runs functions unnamed: asked for once per state of the catalogue."""
-    with _lock:
-        found = _known.get(schema)
+    found: list[_Made] | None = schema.remembered.get("made by users")
     if found is None:
         rows = ask(USERS_SQL, (list(EXTENSIONS),) * USERS_PARAMETERS)
         ((strings,),) = ask("SELECT pg_catalog.current_setting('standard_conforming_strings')", ())
@@ -299,8 +294,7 @@ def _users(ask: Ask, schema: PostgresSchema) -> list[_Made]:
             # A backslash then escapes a quote, which our lexer does not expect.
             raise _Impure("standard_conforming_strings is off")
         found = [(what, name, detail, types) for what, name, detail, types in rows]
-        with _lock:
-            _known[schema] = found
+        schema.remembered["made by users"] = found
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ from godb_fast.engines.postgres.settings import SteeringSettings
 from godb_fast.engines.postgres.statements import reads
 from godb_fast.engines.postgres.statistics import PostgresStatistics
 from godb_fast.engines.postgres.validation import Validation
+
+#: Catalogues that connections of this process have read.
+_schemas = catalogue.SharedSchemas()
 
 
 class Server:
@@ -162,8 +166,35 @@ class Server:
         """The catalogue at the current epoch."""
         epoch = self.schema_epoch()
         if self._schema is None or self._schema[0] != epoch:
-            self._schema = (epoch, catalogue.read_schema(self._connection.ask))
+            self._schema = epoch, self._read(epoch)
         return self._schema[1]
+
+    def _read(self, epoch: str) -> catalogue.PostgresSchema:
+        """The catalogue, as another connection has read it or from the server."""
+        ask, environment = self._connection.ask, self.environment()
+        shared = _schemas.get(environment, epoch, ask)
+        if shared is not None:
+            return shared
+        begun = time.perf_counter()
+        found = catalogue.read_schema(ask)
+        took_ms = (time.perf_counter() - begun) * 1e3
+        if self.schema_epoch() == epoch:
+            # Nothing was committed while it was read.
+            _schemas.keep(environment, epoch, found, took_ms)
+        return found
+
+    def reading_ms(self) -> float:
+        """What reading the catalogue would take now, in ms, as far as that is known; asks nothing."""
+        epoch = self._epochs.seen
+        if self._schema is not None and self._schema[0] == epoch:
+            return 0.0
+        return _schemas.reading_ms(self.environment(), epoch)
+
+    def get_ready(self) -> None:
+        """Read what the first statement would wait for; a caller's own connection is not asked."""
+        if self._opener is not None:
+            effects.users_made(self._connection.ask, self.schema())
+            self.steering_settings()
 
     def statistics(self) -> Statistics:
         """Row counts and column distributions, from the server's own statistics."""
