@@ -7,9 +7,9 @@ application: an error of ours is logged once, counted, and the statement goes on
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.core import Decision, Observation
@@ -19,7 +19,7 @@ from godb_fast.knowledge import MAX_EXACT_LENGTH, exact_key
 from godb_fast.optimizer import Optimizer, Prepared, Scope
 from godb_fast.policy import check_mode
 from godb_fast.session import Session
-from godb_fast.sql import Fingerprint, fingerprint, is_query
+from godb_fast.sql import Fingerprint, fingerprint
 from godb_fast.steered import Outlook
 
 if TYPE_CHECKING:
@@ -35,14 +35,6 @@ DIALECTS: Final = {"postgresql": "postgres", "duckdb": "duckdb"}
 MAX_TEMPLATES: Final = 5_000
 #: Texts of which an Observer keeps the fingerprint: an application sends the same ones, with parameters.
 MAX_TEXTS: Final = 1_000
-
-
-@dataclass(frozen=True, eq=False)
-class SlowRun:
-    """A run of an application's statement under the engine's own plan that models may learn from."""
-
-    begun: Begun
-    observation: Observation
 
 
 def chosen_mode(mode: str | None, engine: str) -> str:
@@ -73,6 +65,10 @@ class CursorSession(Session):
         """The scope of the last decision; asks nothing."""
         return self._scope or self._valid_scope()
 
+    def look_again(self) -> None:
+        """Somebody else has run what may change what this connection sees."""
+        self._looked_at = -math.inf
+
     def prepare(self, sql: str, params: Parameters = None) -> Outlook:
         """What to do with a statement; whatever goes wrong in planning, it is to go through as it is."""
         return self._outlook(sql, params, self.timeout_s, True)
@@ -95,19 +91,13 @@ class CursorSession(Session):
         """A steered run was complete, and what it was to validate is as expected."""
         self._validated(outlook)
 
-    def slow(
-        self, sql: str, params: Parameters, default_ms: float, run: SlowRun | None, *, seeks: bool
-    ) -> None:
-        """Learn from a statement that somebody else runs and that was slow, here and now.
+    def seek(self, sql: str, params: Parameters, default_ms: float) -> None:
+        """Look for a plan that nobody has run, here and now, for a statement that somebody else runs.
 
         Parameters
         ----------
         default_ms : float
             How long it took there under the engine's own plan.
-        run : SlowRun, optional
-            Is described for models.
-        seeks : bool
-            Look for a plan that nobody has run.
 
         Raises
         ------
@@ -118,10 +108,25 @@ class CursorSession(Session):
             self._check_open()
             scope = self._valid_scope()
             prepared = self.optimizer.decide(self.engine, scope, sql, params)
-            if run is not None and self._live is not None:
-                self._live.describe(self.engine, prepared, run.begun, run.observation)
-            if seeks:
-                self.optimizer.consider(self.engine, scope, prepared, sql, default_ms, here=True)
+            self.optimizer.consider(self.engine, scope, prepared, sql, default_ms, here=True)
+
+    def begins(self, prepared: Prepared | None) -> Begun | None:
+        """A statement that was decided on here runs now, under the engine's own plan.
+
+        Whoever gets something gives it to :meth:`ended`, and may give it to :meth:`described`.
+        """
+        live = self._live = self._live or self.optimizer.live
+        return None if live is None or prepared is None else live.begin(prepared, self._environment)
+
+    def ended(self, begun: Begun | None) -> None:
+        """It runs no longer."""
+        if self._live is not None:
+            self._live.end(begun)
+
+    def described(self, prepared: Prepared | None, begun: Begun | None, observation: Observation) -> None:
+        """How it went: what slow runs were like is kept for models."""
+        if self._live is not None and prepared is not None and prepared.known is not None:
+            self._live.keep(self.engine, prepared, begun, observation)
 
     def changed(self, outlook: Outlook) -> bool:
         """Whether a steered run failed because the schema changed since it was decided on."""
@@ -155,8 +160,6 @@ class Observer:
         self._machine = platform.node()
         self._decisions: dict[tuple[int, int], Decision] = {}
         self._prints: dict[str, Fingerprint] = {}
-        #: How long the last run of a template took, in ms.
-        self._took: dict[tuple[int, int], float] = {}
 
     def read(self, sql: str, mode: str = "") -> Fingerprint | None:
         """The fingerprint of a statement; None where the lexer cannot read it, or nobody wants to know."""
@@ -188,39 +191,11 @@ class Observer:
             self._decisions.pop(next(iter(self._decisions)), None)
         self._decisions[key] = decision
 
-    def begins(self, print_: Fingerprint | None, mode: str) -> Begun | None:
-        """What is known of a statement that runs now; None where models will not learn from it. Never raises.
-
-        Whoever gets something gives it to :meth:`saw`.
-        """
-        live = self.optimizer.live_now
-        if live is None or print_ is None or mode not in ("advise", "steer") or not is_query(print_):
-            return None
-        try:
-            least_ms, key = self.optimizer.policy.learn_from_ms, (print_.hash, print_.casing)
-            if self._took.get(key, least_ms) < least_ms:
-                return None
-            cluster = next((each.cluster for each in self.optimizer.known_templates(print_)), None)
-            return live.meet(self.engine, self.database, print_.hash, cluster)
-        except Exception as error:  # noqa: BLE001 - logged and counted: nothing of ours stops a statement
-            self.failed("describing", error)
-            return None
-
     def saw(
-        self,
-        print_: Fingerprint | None,
-        outcome: str,
-        latency_ms: float,
-        rows: int | None,
-        *,
-        begun: Begun | None = None,
-        **more: Any,
-    ) -> SlowRun | None:
-        """One execution, and what :meth:`begins` said; what models may learn from it. Never raises."""
+        self, print_: Fingerprint | None, outcome: str, latency_ms: float, rows: int | None, **more: Any
+    ) -> Observation | None:
+        """One execution; what is recorded of it, if anything is. Never raises."""
         try:
-            live = self.optimizer.live_now
-            if live is not None:
-                live.end(begun)
             self.optimizer.count("observed")
             store = self.optimizer.store
             if store is None or print_ is None:
@@ -246,15 +221,7 @@ class Observer:
             )
             store.record(decision, observation, print_.text)
             self.optimizer.recorded()
-            if live is not None:
-                live.hear(observation)
-            if outcome != "ok":
-                return None
-            if len(self._took) >= MAX_TEMPLATES:
-                self._took.pop(next(iter(self._took)), None)
-            self._took[key] = latency_ms
-            slow = latency_ms >= self.optimizer.policy.learn_from_ms
-            return SlowRun(begun, observation) if begun is not None and slow else None
+            return observation
         except Exception as error:  # noqa: BLE001 - logged and counted: nothing of ours stops a statement
             self.failed("observing", error)
             return None

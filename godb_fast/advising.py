@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import queue
 import threading
 import time
@@ -14,10 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from godb_fast.adoption import MAX_TEMPLATES, CursorSession, Observer, SlowRun
+from godb_fast.adoption import MAX_TEMPLATES, CursorSession, Observer
+from godb_fast.background import Task
 from godb_fast.engines.base import Parameters
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import GodbError
+from godb_fast.given import held
 from godb_fast.optimizer import Optimizer, Scope
 from godb_fast.session import Session
 from godb_fast.sql import Fingerprint
@@ -32,10 +35,9 @@ LOOK_APART_S: Final = 10.0
 
 @dataclass(frozen=True)
 class Waiting:
-    """A statement that is to be planned for; ``took_ms`` if its own plan was slow.
+    """A statement that is to be planned for; ``took_ms`` if its own plan was slow and a better one is sought.
 
-    Then a better one is sought (``seeks``), and the ``run`` is described. ``scope`` is what the application's
-    connection sees, where that is known.
+    ``scope`` is what the application's connection sees, where that is known; ``task`` is waited for.
     """
 
     print: Fingerprint | None
@@ -43,8 +45,7 @@ class Waiting:
     params: Parameters = None
     took_ms: float | None = None
     scope: Scope | None = None
-    run: SlowRun | None = None
-    seeks: bool = True
+    task: Task | None = None
 
 
 _STOP: Final = Waiting(None)
@@ -69,7 +70,7 @@ def beside_postgres(raw: Any, optimizer: Optimizer) -> Callable[[], Beside]:
 
     def connect() -> Beside:
         engine = open_url(url, password=lambda: password)
-        return Beside(CursorSession(optimizer, engine, mode="advise"), engine.close, lambda: None)
+        return Beside(CursorSession(optimizer, engine, mode="advise"), engine.close, engine.interrupt)
 
     return connect
 
@@ -112,19 +113,28 @@ class Adviser:
     def __init__(self, observer: Observer, idle_s: float) -> None:
         self._observer = observer
         self._idle_s = idle_s
-        self._waiting: queue.Queue[Waiting] = queue.Queue(MAX_WAITING)
         self._seen: dict[tuple[int, int], None] = {}
-        #: Of these the ones that are not planned for yet.
-        self._pending: set[tuple[int, int]] = set()
         self._sought: dict[tuple[int, int], float] = {}
+        self._stopped = False
+        #: What is waited for.
+        self._tasks: list[Task] = []
+        self.reset()
+        _advisers.add(self)
+
+    def reset(self) -> None:
+        """Nothing waits and no thread is there: at first, and in the child of a fork."""
+        for waiting in list(getattr(self, "_waiting", queue.Queue[Waiting]()).queue):
+            if waiting.print is not None:
+                # It is taken up when it is seen again.
+                self._seen.pop((waiting.print.hash, waiting.print.casing), None)
+        self._end_tasks()
+        self._waiting: queue.Queue[Waiting] = queue.Queue(MAX_WAITING)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._beside: Beside | None = None
         self._halting = False
         self._idle = threading.Event()
         self._idle.set()
-        self._stopped = False
-        _advisers.add(self)
 
     def consider(
         self, print_: Fingerprint, sql: str, params: Parameters, connect: Callable[[], Callable[[], Beside]]
@@ -145,15 +155,29 @@ class Adviser:
             if len(self._seen) >= MAX_TEMPLATES:
                 self._seen.pop(next(iter(self._seen)), None)
             self._seen[key] = None
-            self._pending.add(key)
-            self._put(Waiting(print_, sql, params), connect)
+            self._put(Waiting(print_, sql, held(params)), connect)
 
-    def meets(
-        self, print_: Fingerprint, sql: str, params: Parameters, connect: Callable[[], Callable[[], Beside]]
+    def meet(
+        self,
+        print_: Fingerprint,
+        sql: str,
+        params: Parameters,
+        connect: Callable[[], Callable[[], Beside]],
+        task: Task,
     ) -> bool:
-        """As :meth:`consider`; whether the template is not planned for yet, but will be soon."""
-        self.consider(print_, sql, params, connect)
-        return (print_.hash, print_.casing) in self._pending
+        """Plan for this template soon, and end a task then; False if that cannot be."""
+        with self._lock:
+            if self._stopped or self._halting or self._waiting.full():
+                return False
+            self._tasks = [each for each in self._tasks if not each.ended]
+            self._tasks.append(task)
+            self._put(Waiting(print_, sql, held(params), task=task), connect)
+        return True
+
+    def _end_tasks(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.lose()
 
     def look(
         self,
@@ -163,25 +187,17 @@ class Adviser:
         took_ms: float,
         connect: Callable[[], Callable[[], Beside]],
         scope: Scope | None = None,
-        *,
-        run: SlowRun | None = None,
-        seeks: bool = True,
     ) -> None:
-        """Learn from a run of the engine's own plan that took long, and look for one that nobody has run.
+        """Look for a plan that nobody has run, after a run of the engine's own that took long.
 
         Parameters
         ----------
         scope : Scope, optional
             What the application's connection sees; where that is not what a connection of our own does,
             decisions say so.
-        run : SlowRun, optional
-            Is described for models.
-        seeks : bool
-            Whether a better plan is looked for, where the policy has it.
         """
         policy = self._observer.optimizer.policy
-        seeks = seeks and policy.untried != "off"
-        if not (seeks or run) or took_ms < policy.learn_from_ms or self._stopped:
+        if policy.untried == "off" or took_ms < policy.learn_from_ms or self._stopped:
             return
         key, now = (print_.hash, print_.casing), time.monotonic()
         if now - self._sought.get(key, -LOOK_APART_S) < LOOK_APART_S:
@@ -192,16 +208,25 @@ class Adviser:
             if len(self._sought) >= MAX_TEMPLATES:
                 self._sought.pop(next(iter(self._sought)), None)
             self._sought[key] = now
-            self._put(Waiting(print_, sql, params, took_ms, scope, run, seeks), connect)
+            self._put(Waiting(print_, sql, held(params), took_ms, scope), connect)
 
     def _put(self, waiting: Waiting, connect: Callable[[], Callable[[], Beside]]) -> None:
-        self._idle.clear()
-        self._waiting.put(waiting)
         if self._thread is None:
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._work, args=(connect(),), name="godb-fast-adviser", daemon=True
             )
-            self._thread.start()
+            self._idle.clear()
+            self._waiting.put(waiting)
+            self._thread = thread
+            try:
+                thread.start()
+            except RuntimeError:
+                # There can be no further thread: another time.
+                self.reset()
+                raise
+        else:
+            self._idle.clear()
+            self._waiting.put(waiting)
 
     def wait(self, timeout_s: float = 10.0) -> bool:
         """Wait until all that was considered so far is planned for."""
@@ -264,9 +289,9 @@ class Adviser:
                     self._leave()
         elif self._halting:
             # Not this time: it is taken up when it is seen again.
-            key = print_.hash, print_.casing
-            (self._seen if waiting.took_ms is None else self._sought).pop(key, None)
-            self._pending.discard(key)
+            (self._seen if waiting.took_ms is None else self._sought).pop((print_.hash, print_.casing), None)
+            if waiting.task is not None:
+                waiting.task.end()
         else:
             if self._beside is None:
                 try:
@@ -278,7 +303,8 @@ class Adviser:
                 try:
                     self._plan(self._beside.session, print_, waiting.sql, waiting.params)
                 finally:
-                    self._pending.discard((print_.hash, print_.casing))
+                    if waiting.task is not None:
+                        waiting.task.end()
             else:
                 self._seek(self._beside.session, waiting, waiting.took_ms)
             with self._lock:
@@ -292,8 +318,8 @@ class Adviser:
                 self._beside.close()
         finally:
             self._thread = self._beside = None
-            # What is left in the queue is not waited for: nobody knows when something comes up.
-            self._pending.clear()
+            # Nobody knows when something comes up, and this goes on.
+            self._end_tasks()
             self._idle.set()
 
     def _plan(self, session: Session, print_: Fingerprint, sql: str, params: Parameters) -> None:
@@ -312,7 +338,7 @@ class Adviser:
             if there is not None and (here.environment, here.epoch) != (there.environment, there.epoch):
                 _unsought(waiting, "a connection of our own does not see what this one does")
             else:
-                session.slow(waiting.sql, waiting.params, took_ms, waiting.run, seeks=waiting.seeks)
+                session.seek(waiting.sql, waiting.params, took_ms)
         except GodbError as error:
             _unsought(waiting, str(error))
             self._not_advised(error)
@@ -325,14 +351,26 @@ class Adviser:
 @atexit.register
 def _at_exit() -> None:
     """No thread may be inside a driver while the interpreter ends."""
+    advisers, deadline = list(_advisers), time.monotonic() + EXIT_S
+    for adviser in advisers:
+        # All at once: each may wait for a server.
+        adviser.stop(0.0)
+    for adviser in advisers:
+        adviser.stop(max(0.0, deadline - time.monotonic()))
+
+
+def _after_fork() -> None:
     for adviser in list(_advisers):
-        adviser.stop(EXIT_S)
+        adviser.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _unsought(waiting: Waiting, why: str) -> None:
     """Have the application's decisions say why nothing is looked for."""
-    sought = waiting.seeks and waiting.took_ms is not None
-    if sought and waiting.print is not None and waiting.scope is not None:
+    if waiting.print is not None and waiting.scope is not None and waiting.took_ms is not None:
         known = waiting.scope.template(waiting.print)
         if known is not None:
             waiting.scope.unsought(known, why)

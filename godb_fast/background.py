@@ -55,7 +55,7 @@ class Task:
         self._ended.set()
 
     def lose(self) -> None:
-        """In the child of a fork: it will never be done."""
+        """It will never be done: in the child of a fork, above all."""
         self.stopped = True
         self._ended = threading.Event()
         self.end()
@@ -90,13 +90,22 @@ class Worker:
             if task is not None:
                 task.lose()
 
-    def submit(self, task: Task) -> None:
-        """Do it after those that were submitted before."""
+    def submit(self, task: Task) -> bool:
+        """Do it after those that were submitted before; False if there can be no thread for it."""
         with self._lock:
             self._queue.append(task)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="godb-fast-background", daemon=True)
+            if self._thread is not None:
+                return True
+            self._thread = threading.Thread(target=self._serve, name="godb-fast-background", daemon=True)
+            try:
                 self._thread.start()
+                return True
+            except RuntimeError as error:
+                task.failure, self._thread = error, None
+                self._queue.remove(task)
+        task.end()
+        self._failed(task)
+        return False
 
     def stop(self, owner: object = None, timeout_s: float | None = None) -> bool:
         """Drop the tasks of an owner (of all: None), and end the one that runs; whether it ended in time."""

@@ -15,7 +15,7 @@ from godb_fast.background import Task
 from godb_fast.engines.base import Engine, EngineResult
 from godb_fast.errors import EngineError, InvalidInput, StoreError
 from godb_fast.exploring.ledger import Ledger
-from godb_fast.knowledge import KnownTemplate, Prepared, Scope
+from godb_fast.knowledge import KnownTemplate, Prepared, Scope, Unmet
 from godb_fast.policy import Policy
 from godb_fast.spending import Spending
 from godb_fast.trying import Trying
@@ -155,6 +155,8 @@ class Experience(Trying):
 
     def saw_default(self, prepared: Prepared, result: EngineResult) -> None:
         """A complete run of the default plan; the fastest is the lower bound of its time."""
+        if type(prepared) is Unmet:
+            prepared.first_run.ran(result)
         if prepared.known is not None:
             seen, took = prepared.known.baseline_ms, result.latency_ms
             seen[prepared.bucket] = min(took, seen.get(prepared.bucket, took))

@@ -23,6 +23,7 @@ from godb_fast.engines.base import (
     HasTwins,
     SampledStatistics,
     SharesSamples,
+    TunesPlanner,
 )
 from godb_fast.errors import GodbError, QueryCancelled
 from godb_fast.knowledge import MAX_EXACT_LENGTH, MAX_TEMPLATES, KnownTemplate, Scope
@@ -89,9 +90,14 @@ class FirstSights:
         self._lock = threading.Lock()
         renews_locks(self)
 
-    def expected_ms(self, engine: Engine, sql: str) -> float:
-        """What getting to know a text is expected to take, but for what has to be sampled."""
+    def expected_ms(self, engine: Engine, sql: str, *, carried: bool = False) -> float:
+        """What getting to know a text is expected to take, but for what has to be sampled.
+
+        ``carried`` says that it is known from the scope before, and only looked at again.
+        """
         reading_ms = engine.reading_ms() if isinstance(engine, ForeseesReading) else 0.0
+        if carried:
+            return reading_ms
         return reading_ms + self._per_character_ms.get(engine.name, 0.0) * max(len(sql), _SHORTEST)
 
     def took(self, engine: str, sql: str, ms: float) -> None:
@@ -118,17 +124,35 @@ class FirstSights:
         # Samples go by the catalogue, which is not read here.
         reads = isinstance(engine, ForeseesReading) and engine.reading_ms() > 0.0
         samples = engine.samples() if isinstance(engine, SharesSamples) and not reads else None
+        tuned = isinstance(engine, TunesPlanner) and engine.tuned()
+        task = Task(engine, self._work(engine, scope, key, samples, look))
+        return self.left(scope, key, task, lambda: not tuned and self._worker.submit(task))
+
+    def left(
+        self, scope: Scope, key: Hashable, task: Task, begin: Callable[[], bool], at_most: int = ATTEMPTS
+    ) -> bool:
+        """Whether something is looked at by somebody else, who has begun before or begins now.
+
+        Parameters
+        ----------
+        begin : callable
+            Has the task done; False if that cannot be.
+        at_most : int
+            How often it is tried.
+        """
         with self._lock:
-            task, attempts = scope.meetings.get(key, (None, 0))
-            if task is not None and not task.ended:
+            before, attempts = scope.meetings.get(key, (None, 0))
+            if before is not None and not before.ended:
                 return True
-            if attempts >= ATTEMPTS:
+            if attempts >= at_most:
                 return False
             while len(scope.meetings) >= MAX_TEMPLATES:
                 scope.meetings.pop(next(iter(scope.meetings)), None)
-            task = Task(engine, self._work(engine, scope, key, samples, look))
             scope.meetings[key] = task, attempts + 1
-        self._worker.submit(task)
+        if not begin():
+            scope.meetings.pop(key, None)
+            task.lose()
+            return False
         self._count("met_in_background")
         return True
 

@@ -55,3 +55,10 @@ def check_params(params: Parameters) -> None:
         raise InvalidInput(
             f"params is {given!r}; give a sequence of values ([{given!r}] for one), or a mapping by name"
         )
+
+
+def held(params: Parameters) -> Parameters:
+    """Parameters that may be looked at later: their owner may change his list or dictionary meanwhile."""
+    if params is None:
+        return None
+    return dict(params) if isinstance(params, Mapping) else tuple(params)

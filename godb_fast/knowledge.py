@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from godb_fast.background import Task
 from godb_fast.core import CostModel, Decision, Template
 from godb_fast.core.forking import renews_locks
-from godb_fast.engines.base import Effects, Parameters, Rendered
+from godb_fast.engines.base import Effects, EngineResult, Parameters, Rendered
 from godb_fast.engines.dependencies import Dependencies
 from godb_fast.planning.draft import OwnPlans
 from godb_fast.planning.proposal import TemplatePlanner
@@ -216,6 +216,48 @@ class Prepared:
         return self._rendered or Rendered(self.decision.sql, self.params)
 
 
+class FirstRun:
+    """A run of a statement that another thread gets to know meanwhile; either may end first.
+
+    Parameters
+    ----------
+    tell : callable
+        Told the decision and the run, once both are there.
+    """
+
+    def __init__(self, tell: Callable[[Prepared, EngineResult], None]) -> None:
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._known: Prepared | None = None
+        self._run: EngineResult | None = None
+
+    def known(self, prepared: Prepared) -> None:
+        """What would have been decided."""
+        self._known = prepared
+        self._both()
+
+    def ran(self, result: EngineResult) -> None:
+        """How long it took under the engine's own plan, and what it gave."""
+        self._run = EngineResult(result.columns, result.types, (), result.latency_ms)
+        self._both()
+
+    def _both(self) -> None:
+        with self._lock:
+            prepared, run = self._known, self._run
+            if prepared is None or run is None:
+                return
+            self._known = self._run = None
+        self._tell(prepared, run)
+
+
+class Unmet(Prepared):
+    """A statement that nobody knows yet."""
+
+    __slots__ = ("first_run",)
+
+    first_run: FirstRun
+
+
 class Unasked(Prepared):
     """A decision without what the engine could not be asked for; the next call may know more."""
 
@@ -303,6 +345,10 @@ class Scope:
         """Whether something was proved or chosen for a template, in whatever process."""
         unsigned = print_.hash & (2**64 - 1)
         return unsigned in self.verified or f"{unsigned:016x}" in self.chosen
+
+    def carries(self, print_: Fingerprint) -> bool:
+        """Whether a template was known in the scope before: it may be carried over."""
+        return self.former is not None and self.former.template(print_) is not None
 
     def remember(self, print_: Fingerprint, known: KnownTemplate) -> KnownTemplate:
         """Keep what is known of a template. Returns what is kept: another thread may have come first."""

@@ -39,15 +39,18 @@ from godb_fast.errors import (
 )
 from godb_fast.experience import Experience
 from godb_fast.first_sight import FirstSights, first_sight
+from godb_fast.given import held
 from godb_fast.knowledge import (
     MAX_EXACT,
     MAX_EXACT_LENGTH,
+    FirstRun,
     Kept,
     KnownTemplate,
     OnTrial,
     Prepared,
     Scope,
     Unasked,
+    Unmet,
     distance,
     exact_key,
     explored_near,
@@ -222,6 +225,8 @@ class Optimizer(Experience):
         if hit is not None:
             return hit
         begun = time.perf_counter_ns()
+        # Decisions are kept, and learned from later.
+        params = held(params)
         found = scope.routes.find(sql) if params is None and key is not None else None
         if hasattr(found, "prepared"):
             return scope.decided(key) or cast("Kept", found).prepared()
@@ -233,12 +238,8 @@ class Optimizer(Experience):
         known = scope.template(print_)
         first = known is None
         if known is None:
-            read = beyond_limits(print_) is None and is_query(print_)
-            if background and read and not scope.promises(print_):
-                expected_ms = self.first_sights.expected_ms(engine, sql)
-                look = partial(self._beside, scope, sql, params, limit_s)
-                if self.first_sights.aside(engine, scope, (print_.hash, print_.casing), expected_ms, look):
-                    return self._unmet(engine, scope, print_, sql, params)
+            if background and (unmet := self._left(engine, scope, print_, sql, params, limit_s)) is not None:
+                return unmet
             known = self._met(engine, scope, print_, sql, limit_s, background)
             known = scope.remember(print_, known)
             scope.routes.learn(print_)
@@ -269,19 +270,42 @@ class Optimizer(Experience):
         self.count("decisions")
         return prepared
 
-    def _beside(
-        self, scope: Scope, sql: str, params: Parameters, limit_s: float | None, twin: Engine
-    ) -> None:
-        """Get to know a statement on another connection, while it runs."""
-        self.decide(twin, scope, sql, params, limit_s=limit_s)
-
-    def _unmet(
-        self, engine: Engine, scope: Scope, print_: Fingerprint, sql: str, params: Parameters
-    ) -> Prepared:
-        """A statement that another thread gets to know."""
+    def _left(
+        self,
+        engine: Engine,
+        scope: Scope,
+        print_: Fingerprint,
+        sql: str,
+        params: Parameters,
+        limit_s: float | None,
+    ) -> Prepared | None:
+        """A statement as it is, while another thread gets to know it; None if it is got to know here."""
+        if beyond_limits(print_) is not None or not is_query(print_) or scope.promises(print_):
+            return None
+        expected_ms = self.first_sights.expected_ms(engine, sql, carried=scope.carries(print_))
+        run = FirstRun(self.saw_default)
+        look = partial(self._beside, scope, sql, params, limit_s, run)
+        if not self.first_sights.aside(engine, scope, (print_.hash, print_.casing), expected_ms, look):
+            return None
         decision = Decision(print_.hash, sql, reason=UNMET, engine=engine.name, epoch=scope.epoch)
         self.count("decisions")
-        return Prepared(decision, params=params, text=print_.text)
+        unmet = Unmet(decision, params=params, text=print_.text)
+        unmet.first_run = run
+        return unmet
+
+    def _beside(
+        self,
+        scope: Scope,
+        sql: str,
+        params: Parameters,
+        limit_s: float | None,
+        run: FirstRun | None,
+        twin: Engine,
+    ) -> None:
+        """Get to know a statement on another connection, while it runs."""
+        prepared = self.decide(twin, scope, sql, params, limit_s=limit_s)
+        if run is not None:
+            run.known(prepared)
 
     def _met(
         self,
@@ -338,7 +362,7 @@ class Optimizer(Experience):
         if own is None and is_fragile(engine):
             unasked = UNASKED
         elif own is None and background and len(known.own_plans) < MAX_BUCKETS:
-            look = partial(self._beside, scope, sql, params, limit_s)
+            look = partial(self._beside, scope, sql, params, limit_s, None)
             key = print_.hash, print_.casing, bucket
             if self.first_sights.aside(engine, scope, key, known.explain_ms, look):
                 unasked = UNMET

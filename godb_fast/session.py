@@ -54,6 +54,8 @@ __all__ = ["Optimizer", "Policy", "Result", "Session", "connect"]
 
 #: How long a session's end waits for what its last runs teach.
 LESSONS_S: Final = 2.0
+#: How long it waits for a connection of ours that is being opened, or asked.
+LEAVES_S: Final = 0.2
 _NOTHING: Final = nullcontext()
 
 
@@ -475,10 +477,12 @@ class Session(Recorder):
 
         Results stay readable; everything else raises SessionClosed from now on.
         """
-        self.optimizer.worker.stop(self.engine)
+        # A file stays locked until everybody has left it; a server need not be waited for.
+        limit_s = None if self._far is None else LEAVES_S
+        self.optimizer.worker.stop(self.engine, limit_s)
         with self._lock:
             # Also what another thread began meanwhile; from here on nothing is begun.
-            self.optimizer.worker.stop(self.engine)
+            self.optimizer.worker.stop(self.engine, limit_s)
             self.optimizer.worker.wait(self.optimizer, LESSONS_S)
             self.optimizer.keep_lessons(self._scope)
             self._closed, self._scope, self._exact, self._answer = True, None, {}, None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from godb_fast.adoption import CursorSession, Observer, SlowRun, chosen_mode
+from godb_fast.adoption import CursorSession, Observer, chosen_mode
 from godb_fast.advising import Adviser, Beside, beside_duckdb, beside_postgres
 from godb_fast.engines.addresses import plainly
 from godb_fast.engines.base import Engine, Parameters, Rendered
@@ -29,8 +29,6 @@ from godb_fast.worth import best_gain_ms, verified_gain_ms
 
 if TYPE_CHECKING:
     import sqlalchemy
-
-    from godb_fast.live_features import Begun
 
 #: SQLAlchemy's name of a dialect → ours.
 ENGINES: Final = {"postgresql": "postgresql", "duckdb": "duckdb"}
@@ -63,7 +61,6 @@ class _Call:
     ask: _Ask | None = None
     steered: bool = False
     fell_back: str | None = None
-    begun: Begun | None = None
 
 
 class Adoption:
@@ -141,8 +138,6 @@ class Adoption:
             self._observer.failed("before a statement", error)
             changed = statement, parameters
         if call is not None:
-            if call.unplanned is not None:
-                call.begun = self._observer.begins(call.print, self.mode)
             call.started = time.perf_counter()
         return changed
 
@@ -283,17 +278,15 @@ class Adoption:
             if call is None:
                 return
             took_ms = (ended - call.started) * 1e3
-            run = self._saw(connection, call, "ok", ended, cursor)
+            self._saw(connection, call, "ok", ended, cursor)
             if call.unplanned is not None and call.print is not None and self._adviser is not None:
                 self._adviser.consider(
                     call.print, *call.unplanned, lambda: self._planning_session(connection)
                 )
-                seeks = self.mode == "steer" and self._can_steer
-                if seeks or run is not None:
+                if self.mode == "steer" and self._can_steer:
                     self._adviser.look(
-                        call.print, *call.unplanned, took_ms, lambda: self._planning_session(connection),
-                        run=run, seeks=seeks,
-                    )  # fmt: skip
+                        call.print, *call.unplanned, took_ms, lambda: self._planning_session(connection)
+                    )
         except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
             self._observer.failed("after a statement", error)
 
@@ -308,23 +301,21 @@ class Adoption:
         except Exception as error:  # noqa: BLE001 - logged and counted: the application gets its own error
             self._observer.failed("after an error", error)
 
-    def _saw(self, connection: Any, call: _Call, outcome: str, ended: float, cursor: Any) -> SlowRun | None:
+    def _saw(self, connection: Any, call: _Call, outcome: str, ended: float, cursor: Any) -> None:
         if not self._observer.version and connection is not None:
             version = connection.dialect.server_version_info or ()
             self._observer.version = ".".join(str(part) for part in version)
         count = getattr(cursor, "rowcount", -1)
         steering = call.prepared.decision.steering if call.prepared is not None and call.steered else None
-        run = self._observer.saw(
+        self._observer.saw(
             call.print,
             outcome,
             (ended - call.started) * 1e3,
             count if isinstance(count, int) and count >= 0 else None,
-            begun=call.begun,
             **({"steered": True, "steering_key": steering.key, "obeyed": True} if steering else {}),
             fell_back=call.fell_back,
         )
-        call.started, call.begun = 0.0, None
-        return run
+        call.started = 0.0
 
     def _on_close(self, connection: Any, record: Any) -> None:
         """The pool closes a connection: DuckDB refuses while a cursor of it is at work."""

@@ -126,6 +126,8 @@ class Steerer:
         """What the statement may change is asked for anew afterwards."""
         if self._asked is not None and self._asked.may_change(sql):
             self._looked_at, self._seen = -math.inf, (-math.inf, "")
+        elif self._looks is not None and not self._looks.may_be_planned(sql):
+            self._looked_at = -math.inf
 
     # -- deciding -----------------------------------------------------------------------------------
 

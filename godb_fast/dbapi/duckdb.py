@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.adoption import CursorSession, Observer
 from godb_fast.advising import Adviser, Beside, beside_duckdb
+from godb_fast.core import Observation
 from godb_fast.dbapi.passing import Passing
 from godb_fast.engines.base import EngineResult
 from godb_fast.engines.duckdb import DuckDBEngine
 from godb_fast.errors import EngineError, QueryCancelled
+from godb_fast.learning.history import database_of
 from godb_fast.optimizer import Optimizer, Prepared
 from godb_fast.sql import Fingerprint, is_query
 
@@ -40,6 +42,10 @@ _WHOLE: Final = frozenset(
 )  # fmt: skip
 
 
+def _outcome(error: BaseException) -> str:
+    return "cancelled" if type(error).__name__ == "InterruptException" else "error"
+
+
 def _call(_godb_fast_raw: Any, _godb_fast_arguments: Any) -> Any:
     return _godb_fast_raw.execute(*_godb_fast_arguments)
 
@@ -47,19 +53,17 @@ def _call(_godb_fast_raw: Any, _godb_fast_arguments: Any) -> Any:
 class _Running:
     """A statement whose rows are being fetched."""
 
-    __slots__ = ("about", "arguments", "begun", "prepared", "print", "rows", "spent_ms")
+    __slots__ = ("about", "begun", "prepared", "print", "rows", "spent_ms")
 
     def __init__(
         self,
         print_: Fingerprint | None,
-        arguments: tuple[Any, ...],
         begun: Begun | None,
         spent_ms: float,
         prepared: Prepared | None,
         about: dict[str, Any],
     ) -> None:
         self.print = print_
-        self.arguments = arguments
         self.begun = begun
         self.spent_ms = spent_ms
         self.prepared = prepared
@@ -134,7 +138,7 @@ class DuckDBConnection(Passing):
         self.optimizer = optimizer
         self._engine = engine
         self._root = parent is None
-        self._observer: Observer = _observer(optimizer) if parent is None else parent._observer
+        self._observer: Observer = _observer(optimizer, engine) if parent is None else parent._observer
         # Cursors for planning are made of it in any thread; the application's own connections may be busy.
         self._beside: Any = None
         if parent is not None:
@@ -198,17 +202,19 @@ class DuckDBConnection(Passing):
             prepared, about = self._steered(print_, self._session, arguments)
             if self._buffered is not None:
                 return self
-        begun = self._observer.begins(print_, self.mode)
+        begun = self._begins(prepared)
         started = time.perf_counter()
         try:
             given = self._driver(arguments)
         except BaseException as error:
             took = (time.perf_counter() - started) * 1e3
-            outcome = "cancelled" if type(error).__name__ == "InterruptException" else "error"
-            self._observer.saw(print_, outcome, took, None, begun=begun, **about)
+            self._observer.saw(print_, _outcome(error), took, None, **about)
             raise
-        spent_ms = (time.perf_counter() - started) * 1e3
-        self._running = _Running(print_, arguments, begun, spent_ms, prepared, about)
+        finally:
+            # Most of the work is done; who drops the rest of the rows does not say so.
+            if self._session is not None:
+                self._session.ended(begun)
+        self._running = _Running(print_, begun, (time.perf_counter() - started) * 1e3, prepared, about)
         if print_ is not None and reads and prepared is None and self.mode in ("advise", "steer"):
             try:
                 self._adviser.consider(print_, query, parameters, self._planning)
@@ -252,6 +258,20 @@ class DuckDBConnection(Passing):
             print_, "ok", result.latency_ms, len(result.rows), steered=True, steering_key=key, obeyed=True
         )
         return prepared, {}
+
+    def _begins(self, prepared: Prepared | None) -> Begun | None:
+        try:
+            return None if self._session is None else self._session.begins(prepared)
+        except Exception as error:  # noqa: BLE001 - logged and counted: the statement goes on unchanged
+            self._observer.failed("describing", error)
+            return None
+
+    def _described(self, prepared: Prepared | None, begun: Begun | None, observation: Observation) -> None:
+        try:
+            if self._session is not None:
+                self._session.described(prepared, begun, observation)
+        except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
+            self._observer.failed("describing", error)
 
     def _driver(self, arguments: Any) -> DuckDBConnection | None:
         """Start a statement as the driver does; None where there is none.
@@ -306,7 +326,13 @@ class DuckDBConnection(Passing):
         if running is None:
             return fetch(*arguments)
         begun = time.perf_counter()
-        fetched = fetch(*arguments)
+        try:
+            fetched = fetch(*arguments)
+        except BaseException as error:
+            self._running = None
+            took_ms = running.spent_ms + (time.perf_counter() - begun) * 1e3
+            self._observer.saw(running.print, _outcome(error), took_ms, None, **running.about)
+            raise
         running.spent_ms += (time.perf_counter() - begun) * 1e3
         return fetched
 
@@ -347,15 +373,10 @@ class DuckDBConnection(Passing):
         running, self._running, self._buffered = self._running, None, None
         if running is None:
             return
-        spent_ms = running.spent_ms
-        run = self._observer.saw(running.print, "ok", spent_ms, rows, begun=running.begun, **running.about)
-        if run is not None and running.print is not None and rows is not None:
-            sql, params = (*running.arguments, None)[:2]
-            try:
-                self._adviser.look(running.print, sql, params, spent_ms, self._planning, run=run, seeks=False)
-            except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
-                self._observer.failed("describing", error)
+        observation = self._observer.saw(running.print, "ok", running.spent_ms, rows, **running.about)
         prepared = running.prepared
+        if rows is not None and observation is not None:
+            self._described(prepared, running.begun, observation)
         if rows is not None and prepared is not None and prepared.decision.steering:
             described = self._raw.description or []
             names = tuple(str(entry[0]) for entry in described)
@@ -404,10 +425,11 @@ class DuckDBConnection(Passing):
         self.close()
 
 
-def _observer(optimizer: Optimizer) -> Observer:
+def _observer(optimizer: Optimizer, engine: DuckDBEngine | None) -> Observer:
     import duckdb
 
-    return Observer("duckdb", optimizer, version=duckdb.__version__)
+    database = "" if engine is None else database_of(engine.environment())
+    return Observer("duckdb", optimizer, version=duckdb.__version__, database=database)
 
 
 def _of_driver(error: EngineError) -> BaseException:

@@ -24,6 +24,8 @@ from godb_fast.sql import Fingerprint, is_query
 _AT_ONCE: AbstractContextManager[Any] = nullcontext()
 #: Seconds that the connection for planning in the background is kept.
 IDLE_S = 5.0
+#: Seconds that its end is waited for: the server may be slow, and it closes by itself.
+LEAVES_S = 0.5
 
 
 def observer_of(raw: Any, optimizer: Optimizer) -> Observer:
@@ -103,7 +105,7 @@ class PostgresConnection(Passing):
 
     def close(self) -> None:
         """Close the driver's connection, and that for planning in the background."""
-        self._adviser.stop()
+        self._adviser.stop(LEAVES_S)
         if self.optimizer.store is not None:
             self.optimizer.store.flush()
         self._raw.close()
@@ -138,7 +140,7 @@ class PostgresConnection(Passing):
         try:
             self._raw.__exit__(*about)
         finally:
-            self._adviser.stop()
+            self._adviser.stop(LEAVES_S)
 
     # -- statements ---------------------------------------------------------------------------------
 
@@ -152,24 +154,25 @@ class PostgresConnection(Passing):
         with self._lock:
             found: Steered | None = None
             if self.mode == "steer" and print_ is not None and may_plan(self._raw, print_, cursor, options):
-                if not self._pilot.leaves(self._adviser, self._raw, print_, query, params):
-                    found = self._drive(self._pilot.steered(print_, cursor, self._raw, query, params), cursor)
-                if found is not None and found.done:
+                steps = self._pilot.steered(print_, cursor, self._raw, query, params, self._adviser)
+                found = self._drive(steps, cursor)
+                if found.done:
                     return
-            begun = self._observer.begins(print_, self.mode)
+            if found is None:
+                self._pilot.passed_by(print_)
+            begun = self._pilot.begins(found)
             started = time.perf_counter()
             try:
                 cursor.execute(query, params, **options)
             except BaseException as error:
                 took = (time.perf_counter() - started) * 1e3
                 outcome = "cancelled" if sqlstate(error) == STOPPED else "error"
-                self._observer.saw(print_, outcome, took, None, begun=begun)
+                self._pilot.gave_up(print_, outcome, took, begun)
                 raise
             took = (time.perf_counter() - started) * 1e3
-            run = self._pilot.noted(print_, cursor, found, took, begun)
-            seeks = self.mode == "steer" and found is not None
-            if print_ is not None and (seeks or run is not None):
-                self._pilot.look(self._adviser, self._raw, print_, query, params, took, run, seeks=seeks)
+            self._pilot.noted(print_, cursor, found, took, begun)
+            if self.mode == "steer" and print_ is not None and found is not None:
+                self._pilot.look(self._adviser, self._raw, print_, query, params, took)
         if self.mode == "advise" and print_ is not None and is_query(print_):
             self._advise(print_, query, params)
 

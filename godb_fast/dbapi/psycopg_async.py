@@ -16,7 +16,7 @@ from typing import Any, Final
 from godb_fast.adoption import Observer
 from godb_fast.advising import Adviser, beside_postgres
 from godb_fast.dbapi.passing import Passing
-from godb_fast.dbapi.psycopg import IDLE_S, may_plan, observer_of
+from godb_fast.dbapi.psycopg import IDLE_S, LEAVES_S, may_plan, observer_of
 from godb_fast.dbapi.psycopg_steering import Ask, Pilot, Send, Steered, Step
 from godb_fast.engines.postgres import fence
 from godb_fast.engines.postgres.driver import STOPPED, sqlstate
@@ -82,7 +82,7 @@ class AsyncPostgresConnection(Passing):
 
     async def close(self) -> None:
         """Close the driver's connection, and that for planning in the background."""
-        self._adviser.stop()
+        await asyncio.to_thread(self._adviser.stop, LEAVES_S)
         if self.optimizer.store is not None:
             self.optimizer.store.flush()
         await self._raw.close()
@@ -99,7 +99,7 @@ class AsyncPostgresConnection(Passing):
         try:
             await self._raw.__aexit__(*about)
         finally:
-            self._adviser.stop()
+            await asyncio.to_thread(self._adviser.stop, LEAVES_S)
 
     # -- statements ---------------------------------------------------------------------------------
 
@@ -115,10 +115,9 @@ class AsyncPostgresConnection(Passing):
             async with self._turn:
                 found: Steered | None = None
                 if print_ is not None and may_plan(self._raw, print_, cursor, options):
-                    if not self._pilot.leaves(self._adviser, self._raw, print_, query, params):
-                        steps = self._pilot.steered(print_, cursor, self._raw, query, params)
-                        found = await self._drive(steps, cursor)
-                    if found is not None and found.done:
+                    steps = self._pilot.steered(print_, cursor, self._raw, query, params, self._adviser)
+                    found = await self._drive(steps, cursor)
+                    if found.done:
                         return
                 await self._run_unsteered(print_, cursor, query, params, options, found)
         if self.mode == "advise" and print_ is not None and is_query(print_):
@@ -138,20 +137,21 @@ class AsyncPostgresConnection(Passing):
         options: dict[str, Any],
         found: Steered | None,
     ) -> None:
-        begun = self._observer.begins(print_, self.mode)
+        if found is None:
+            self._pilot.passed_by(print_)
+        begun = self._pilot.begins(found)
         started = time.perf_counter()
         try:
             await cursor.execute(query, params, **options)
         except BaseException as error:
             took_ms = (time.perf_counter() - started) * 1e3
             stopped = not isinstance(error, Exception) or sqlstate(error) == STOPPED
-            self._observer.saw(print_, "cancelled" if stopped else "error", took_ms, None, begun=begun)
+            self._pilot.gave_up(print_, "cancelled" if stopped else "error", took_ms, begun)
             raise
         took_ms = (time.perf_counter() - started) * 1e3
-        run = self._pilot.noted(print_, cursor, found, took_ms, begun)
-        if print_ is not None and (found is not None or run is not None):
-            seeks = found is not None
-            self._pilot.look(self._adviser, self._raw, print_, query, params, took_ms, run, seeks=seeks)
+        self._pilot.noted(print_, cursor, found, took_ms, begun)
+        if print_ is not None and found is not None:
+            self._pilot.look(self._adviser, self._raw, print_, query, params, took_ms)
 
     async def _drive(self, steps: Generator[Step, Any, Steered], cursor: Any) -> Steered:
         """Do what steering a statement takes, step by step, awaiting whatever waits for the server."""

@@ -14,15 +14,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from godb_fast import first_sight
-from godb_fast.adoption import CursorSession, Observer, SlowRun
+from godb_fast.adoption import CursorSession, Observer
 from godb_fast.advising import Adviser, beside_postgres
+from godb_fast.background import Task
 from godb_fast.engines.base import EngineResult, Parameters, Rendered
 from godb_fast.engines.postgres import PostgresEngine, fence
 from godb_fast.engines.postgres.driver import STOPPED, blames_no_plan, sqlstate
 from godb_fast.engines.postgres.validation import Validation
 from godb_fast.errors import EngineError, SchemaChanged
-from godb_fast.optimizer import EXPLAIN_LIMIT_S, Optimizer, Prepared
-from godb_fast.sql import Fingerprint
+from godb_fast.optimizer import EXPLAIN_LIMIT_S, Optimizer, Prepared, Scope
+from godb_fast.sql import Fingerprint, is_query
 from godb_fast.steered import Outlook
 
 if TYPE_CHECKING:
@@ -98,29 +99,14 @@ class Pilot:
             )
         return self._session
 
+    def passed_by(self, print_: Fingerprint | None) -> None:
+        """A statement is sent that is not decided on here: it may change what is seen."""
+        if self._session is not None and (print_ is None or not is_query(print_)):
+            self._session.look_again()
+
     def further(self, round_trips: int) -> None:
         """A steered statement took round trips beyond its own; what steering costs here follows from that."""
         _engine(self.session()).further_looks += round_trips
-
-    def leaves(self, adviser: Adviser, raw: Any, print_: Fingerprint, query: str, params: Parameters) -> bool:
-        """Whether a statement goes as it is while another connection gets to know it. Never raises.
-
-        Where that sees something else than this one, it is got to know in front of the statement the next
-        time.
-        """
-        try:
-            optimizer = self.optimizer
-            session, scope = self._session, None if self._session is None else self._session.scope_seen
-            if session is None or scope is None or not optimizer.policy.background:
-                return False
-            if scope.promises(print_) or optimizer.known_templates(print_):
-                return False
-            if optimizer.first_sights.expected_ms(session.engine, query) <= first_sight.FOREGROUND_MS:
-                return False
-            return adviser.meets(print_, query, params, lambda: beside_postgres(raw, optimizer))
-        except Exception as error:  # noqa: BLE001 - logged and counted: the statement goes on unchanged
-            self._observer.failed("planning", error)
-            return True
 
     def steered(
         self,
@@ -129,17 +115,21 @@ class Pilot:
         raw: Any,
         query: str,
         params: Parameters,
+        adviser: Adviser,
         *,
         again: bool = True,
     ) -> Generator[Step, Any, Steered]:
         """Decide on a statement, and run it on the caller's cursor if it is steered.
 
-        Where the schema changed meanwhile it is decided on ``again``, once.
+        What takes long to be known is left to the ``adviser``. Where the schema changed meanwhile it is
+        decided on ``again``, once.
         """
         try:
             session: CursorSession = self._session or (yield Ask(self.session))
             outlook = session.at_once(query, params) if self._at_once else None
             if outlook is None:
+                if (yield from self._left(session, adviser, raw, print_, query, params)):
+                    return Steered(None)
                 outlook = yield Ask(partial(session.prepare, query, params))
             prepared: Prepared = outlook.prepared
             self._observer.advised(print_, prepared.decision)
@@ -166,11 +156,43 @@ class Pilot:
                 self.optimizer.log_once("passed_through", f"passed through: {error}")
                 again = False
             if again:
-                anew = yield from self.steered(print_, cursor, raw, query, params, again=False)
+                anew = yield from self.steered(print_, cursor, raw, query, params, adviser, again=False)
                 if anew.done:
                     return anew
             return Steered(None, str(changed), (time.perf_counter() - begun) * 1e3)
         return Steered(prepared, fell_back, 0.0 if fell_back is None else (time.perf_counter() - begun) * 1e3)
+
+    def _left(
+        self,
+        session: CursorSession,
+        adviser: Adviser,
+        raw: Any,
+        print_: Fingerprint,
+        query: str,
+        params: Parameters,
+    ) -> Generator[Step, Any, bool]:
+        """Whether another connection gets to know a statement, which runs as it is meanwhile.
+
+        Where that one sees something else, it is got to know in front of the statement the next time.
+        """
+        optimizer, seen = self.optimizer, session.scope_seen
+        if not optimizer.policy.background or (seen is not None and seen.template(print_) is not None):
+            return False
+        sights, engine = optimizer.first_sights, _engine(session)
+        if sights.expected_ms(engine, query) <= first_sight.FOREGROUND_MS:
+            return False
+        scope: Scope = yield Ask(session.scope)
+        if scope.template(print_) is not None or scope.promises(print_):
+            return False
+        expected_ms = sights.expected_ms(engine, query, carried=scope.carries(print_))
+        if expected_ms <= first_sight.FOREGROUND_MS or (yield Ask(engine.tuned)):
+            return False
+        task = Task(adviser, _nothing)
+
+        def begin() -> bool:
+            return adviser.meet(print_, query, params, lambda: beside_postgres(raw, optimizer), task)
+
+        return sights.left(scope, (print_.hash, print_.casing), task, begin, at_most=1)
 
     def _disobedient(self, session: CursorSession, prepared: Prepared) -> Generator[Step, Any, str | None]:
         """Look at the plan of a steering that was not seen yet; why it is not followed, or None."""
@@ -265,8 +287,8 @@ class Pilot:
         found: Steered | None,
         took_ms: float,
         begun: Begun | None,
-    ) -> SlowRun | None:
-        """The statement ran under the engine's own plan, after ``found``. Never raises."""
+    ) -> None:
+        """The statement ran under the engine's own plan, after ``found`` and :meth:`begins`. Never raises."""
         prepared = None if found is None else found.prepared
         try:
             if prepared is not None and prepared.known is not None and prepared.decision.steering:
@@ -277,18 +299,35 @@ class Pilot:
                     # Nothing of ours is asked here; sessions that may ask know these types by name.
                     prepared.known.columns = before
             count = cursor.rowcount
-            return self._observer.saw(
+            observation = self._observer.saw(
                 print_,
                 "ok",
                 took_ms,
                 count if count >= 0 else None,
-                begun=begun,
                 fell_back=None if found is None else found.fell_back,
                 wasted_ms=0.0 if found is None else found.wasted_ms,
             )
+            if self._session is not None:
+                self._session.ended(begun)
+                if observation is not None:
+                    self._session.described(prepared, begun, observation)
         except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
             self._observer.failed("noting", error)
+
+    def begins(self, found: Steered | None) -> Begun | None:
+        """The statement runs under the engine's own plan now. Never raises."""
+        try:
+            prepared = None if found is None else found.prepared
+            return None if self._session is None else self._session.begins(prepared)
+        except Exception as error:  # noqa: BLE001 - logged and counted: the statement goes on unchanged
+            self._observer.failed("describing", error)
             return None
+
+    def gave_up(self, print_: Fingerprint | None, outcome: str, took_ms: float, begun: Begun | None) -> None:
+        """It was cancelled, or there was an error. Never raises."""
+        self._observer.saw(print_, outcome, took_ms, None)
+        if self._session is not None:
+            self._session.ended(begun)
 
     def look(
         self,
@@ -298,17 +337,11 @@ class Pilot:
         query: str,
         params: Parameters,
         took_ms: float,
-        run: SlowRun | None,
-        *,
-        seeks: bool,
     ) -> None:
-        """Learn on a connection of our own from a statement, if it was slow. Never raises."""
+        """Look for a better plan on a connection of our own, if the statement was slow. Never raises."""
         try:
             scope = None if self._session is None else self._session.scope_seen
-            adviser.look(
-                print_, query, params, took_ms, lambda: beside_postgres(raw, self.optimizer), scope,
-                run=run, seeks=seeks,
-            )  # fmt: skip
+            adviser.look(print_, query, params, took_ms, lambda: beside_postgres(raw, self.optimizer), scope)
         except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
             self._observer.failed("looking for a better plan", error)
 
@@ -316,6 +349,10 @@ class Pilot:
         described = cursor.description or ()
         types = _engine(self.session()).type_names(tuple([column.type_code for column in described]))
         return tuple([column.name for column in described]), types
+
+
+def _nothing(task: Task) -> None:
+    """The adviser does it."""
 
 
 _Columns = tuple[tuple[str, ...], tuple[str, ...]]

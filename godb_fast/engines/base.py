@@ -429,6 +429,15 @@ class ForeseesReading(Protocol):
 
 
 @runtime_checkable
+class TunesPlanner(Protocol):
+    """An engine whose planner has settings that a session may change for itself."""
+
+    def tuned(self) -> bool:
+        """Whether this one has, so that another connection's plans would be others. Asks the engine."""
+        ...
+
+
+@runtime_checkable
 class GetsReady(Protocol):
     """An engine that loads something for its first statement, and can do so before."""
 

@@ -235,7 +235,7 @@ class TestFaults:
             session = godb_fast.connect("duckdb://")
             session.execute({SETUP!r})
             decision = session.execute({QUERY!r}).decision
-            assert "being prepared" in decision.reason, decision.reason
+            assert "the engine's own plan runs" in decision.reason, decision.reason
             if how == "interrupt":
                 try:
                     signal.raise_signal(signal.SIGINT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from godb_fast import first_sight, optimizer, steered
 from godb_fast.dbapi import wrap
 from godb_fast.engines.base import Engine
 from godb_fast.engines.duckdb import DuckDBEngine
-from godb_fast.engines.postgres import catalogue
+from godb_fast.engines.postgres import PostgresEngine, catalogue
 from godb_fast.engines.registry import open_engine
 from godb_fast.errors import EngineError, UnknownRelation
 from godb_fast.first_sight import ATTEMPTS, FOREGROUND_MS, PER_CHARACTER_MS, FirstSights
@@ -297,6 +298,99 @@ def test_a_catalogue_that_takes_long_is_not_read_in_front_of_a_statement(
         assert session.optimize("SELECT count(*) FROM own o JOIN d ON d.id = o.n")
         with godb_fast.connect(url, mode="steer") as other, pytest.raises(UnknownRelation):
             other.optimize("SELECT count(*) FROM own o JOIN d ON d.id = o.n")
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_an_application_may_go_on_with_its_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    if not beside:
+        monkeypatch.setattr(first_sight, "FOREGROUND_MS", math.inf)
+    sql = "SELECT count(*) FROM a JOIN b ON a.k = b.k WHERE a.n < ?"
+    with godb_fast.connect(skewed(tmp_path / "skewed.duckdb"), mode="steer") as session:
+        values = [50]
+        session.execute(sql, values)
+        values[0] = 0
+        assert session.wait_prepared(30.0)
+        scope, engine = session.optimizer.scope(session.engine), session.engine
+        prepared = session.optimizer.decide(engine, scope, sql, [50])
+        assert list(prepared.params or ()) == [50]
+        assert list(prepared.rendered.params or ()) == [50]
+        known = prepared.known
+        assert known is not None
+        assert set(known.own_plans) == {prepared.bucket}
+
+
+def test_the_first_run_bounds_later_ones(where: tuple[str, str]) -> None:
+    url, sql = where
+    with godb_fast.connect(url, mode="steer") as session:
+        result = session.execute(sql)
+        assert session.wait_prepared(30.0)
+        scope = session.optimizer.scope(session.engine)
+        known = scope.template(fingerprint(sql, session.engine.dialect))
+        assert known is not None
+        assert list(known.baseline_ms.values()) == [result.observation.latency_ms]
+        assert known.columns == (result.columns, result.types)
+
+
+def test_a_template_that_was_known_is_not_left_after_a_change(
+    where: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_sight, "FOREGROUND_MS", 1.0)
+    url, sql = where[0], f"{where[1]} AND {' AND '.join(['1 = 1'] * 30)}"
+    monkeypatch.setattr(catalogue.SharedSchemas, "reading_ms", lambda *about: 0.0)
+    monkeypatch.setattr(DuckDBEngine, "reading_ms", lambda self: 0.0)
+    with godb_fast.connect(url, mode="steer") as session:
+        session.optimize(sql)
+        session.execute("CREATE TABLE other (n INT)")
+        assert UNMET not in reason(session, sql)
+        assert session.optimizer.counters["carried"] == 1
+
+
+def test_plans_of_another_session_are_not_those_of_this_one(postgres_url: str) -> None:
+    sql = QUERY.format(3)
+    with godb_fast.connect(filled(postgres_url), mode="steer") as session:
+        session.execute("SET join_collapse_limit = 1")
+        assert UNMET not in reason(session, sql)
+        session.execute("RESET join_collapse_limit")
+        assert reason(session, f"{sql} AND 1 = 1") == UNMET
+
+
+def test_where_there_can_be_no_thread_statements_wait(
+    where: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, sql = where
+    with godb_fast.connect(url, mode="steer") as session:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", _no_thread)
+            assert UNMET not in reason(session, sql)
+        assert reason(session, f"{sql} AND 1 = 1") == UNMET
+        assert session.wait_prepared(30.0)
+        assert UNMET not in reason(session, f"{sql} AND 1 = 1")
+
+
+def _no_thread(self: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_session_does_not_wait_for_a_server_that_does_not_answer(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql, go_on = QUERY.format(3), threading.Event()
+    twin = PostgresEngine.twin
+
+    def stalled(self: PostgresEngine) -> PostgresEngine:
+        assert go_on.wait(20.0)
+        return twin(self)
+
+    monkeypatch.setattr(PostgresEngine, "twin", stalled)
+    session = godb_fast.connect(filled(postgres_url), mode="steer")
+    assert reason(session, sql) == UNMET
+    begun = time.monotonic()
+    session.close()
+    assert time.monotonic() - begun < 5.0
+    go_on.set()
+    assert session.optimizer.worker.wait(timeout_s=30.0)
 
 
 @pytest.mark.parametrize("path", ["DEFAULT", "other, public"])

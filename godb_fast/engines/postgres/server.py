@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from godb_fast.core import Statistics
 from godb_fast.engines.base import Capabilities, Effects
@@ -21,6 +21,11 @@ from godb_fast.engines.postgres.statements import reads
 from godb_fast.engines.postgres.statistics import PostgresStatistics
 from godb_fast.engines.postgres.validation import Validation
 
+#: What was set in this session decides on plans.
+_TUNED: Final = """
+SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_settings
+ WHERE source = 'session' AND (pg_catalog.starts_with(category, 'Query Tuning')
+    OR name IN ('work_mem', 'hash_mem_multiplier', 'temp_buffers', 'jit'))"""
 #: Catalogues that connections of this process have read.
 _schemas = catalogue.SharedSchemas()
 
@@ -182,6 +187,10 @@ class Server:
             # Nothing was committed while it was read.
             _schemas.keep(environment, epoch, found, took_ms)
         return found
+
+    def tuned(self) -> bool:
+        """Whether this session has planner settings of its own, which no other connection has."""
+        return bool(self._connection.ask(_TUNED)[0][0])
 
     def reading_ms(self) -> float:
         """What reading the catalogue would take now, in ms, as far as that is known; asks nothing."""
