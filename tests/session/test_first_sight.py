@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -396,7 +397,11 @@ def test_a_session_does_not_wait_for_a_server_that_does_not_answer(
 @pytest.mark.parametrize("path", ["DEFAULT", "other, public"])
 def test_behind_a_wrapper_another_connection_looks(postgres_url: str, threads: list[str], path: str) -> None:
     sql = QUERY.format(3)
-    with wrap(psycopg.connect(filled(postgres_url), autocommit=True), "steer", Optimizer()) as wrapped:
+    with wrap(
+        psycopg.connect(filled(postgres_url), autocommit=True),
+        "steer",
+        Optimizer(policy=Policy(untried="off")),
+    ) as wrapped:
         wrapped.execute("CREATE SCHEMA other")
         wrapped.execute(f"SET search_path = {path}")
         wrapped.execute("SELECT count(*) FROM f JOIN d ON d.id = f.d")
@@ -412,3 +417,54 @@ def test_behind_a_wrapper_another_connection_looks(postgres_url: str, threads: l
         here = [threading.current_thread().name] if path != "DEFAULT" else []
         assert threads == ["godb-fast-adviser", *here]
         assert not wrapped.optimizer.counters["internal_errors"]
+
+
+def test_connections_of_a_pool_share_who_looks(
+    postgres_url: str, threads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql, url, go_on = QUERY.format(3), filled(postgres_url), threading.Event()
+    seen = optimizer.first_sight
+
+    def waiting(*arguments: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            assert go_on.wait(30.0)
+        return seen(*arguments)
+
+    shared = Optimizer(policy=Policy(untried="off"))
+    with ExitStack() as stack:
+        pool = [
+            stack.enter_context(wrap(psycopg.connect(url, autocommit=True), "steer", shared))
+            for _ in range(4)
+        ]
+        for each in pool:
+            each.execute("SELECT count(*) FROM f")
+            assert each.wait_advised(30.0)
+        threads.clear()
+        monkeypatch.setattr(optimizer, "first_sight", waiting)
+        rows = [each.execute(sql).fetchall() for each in pool]
+        go_on.set()
+        assert all(each.wait_advised(30.0) for each in pool)
+        rows += [each.execute(sql).fetchall() for each in pool]
+        assert len({tuple(each) for each in rows}) == 1
+        assert threads == ["godb-fast-adviser"]
+        assert not shared.counters["internal_errors"]
+
+
+def test_where_an_adviser_can_have_no_thread_it_looks_another_time(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = QUERY.format(3)
+    with wrap(
+        psycopg.connect(filled(postgres_url), autocommit=True),
+        "steer",
+        Optimizer(policy=Policy(untried="off")),
+    ) as wrapped:
+        wrapped.execute("SELECT count(*) FROM f")
+        assert wrapped.wait_advised(30.0)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", _no_thread)
+            first = wrapped.execute(sql).fetchall()
+            assert wrapped.wait_advised(1.0)
+        assert wrapped.execute(sql).fetchall() == first
+        assert wrapped.wait_advised(30.0)
+        assert len(wrapped.optimizer.known_templates(fingerprint(sql, "postgres"))) == 1
