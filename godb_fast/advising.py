@@ -287,7 +287,7 @@ class Adviser:
             with self._lock:
                 if self._waiting.empty():
                     self._leave()
-        elif self._halting:
+        elif self._halting or self._stopped:
             # Not this time: it is taken up when it is seen again.
             (self._seen if waiting.took_ms is None else self._sought).pop((print_.hash, print_.casing), None)
             if waiting.task is not None:

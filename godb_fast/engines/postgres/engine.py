@@ -6,8 +6,9 @@ What the server tells is in :mod:`~godb_fast.engines.postgres.server`, plans and
 
 from __future__ import annotations
 
+import logging
 import time
-from typing import Any
+from typing import Any, Final
 
 from godb_fast.core import PhysicalPlan
 from godb_fast.engines.base import CancelToken, EngineResult, Rendered
@@ -20,6 +21,11 @@ from godb_fast.engines.postgres.pipeline import Command
 from godb_fast.engines.postgres.settings import imposed, limited
 from godb_fast.engines.postgres.statements import check_reads, reads
 from godb_fast.errors import InvalidInput
+
+log = logging.getLogger("godb_fast")
+
+#: Seconds that asking a server to end a statement may take.
+CANCEL_S: Final = 1.0
 
 
 class PostgresEngine(Explaining):
@@ -101,8 +107,14 @@ class PostgresEngine(Explaining):
         return self._through(self._opener)
 
     def interrupt(self) -> None:
-        """End the statement that runs on this connection; called from another thread."""
-        self._connection.raw.cancel()
+        """End the statement that runs on this connection; called from another thread.
+
+        A server that does not answer is not waited for: the statement then runs to its end.
+        """
+        try:
+            self._connection.raw.cancel_safe(timeout=CANCEL_S)
+        except Exception as error:  # noqa: BLE001 - logged: whoever ends something cannot do more
+            log.debug("not cancelled: %s", error)
 
     def close(self) -> None:
         """Close a connection of ours; a borrowed one stays open."""
