@@ -124,9 +124,13 @@ class FirstSights:
         # Samples go by the catalogue, which is not read here.
         reads = isinstance(engine, ForeseesReading) and engine.reading_ms() > 0.0
         samples = engine.samples() if isinstance(engine, SharesSamples) and not reads else None
-        tuned = isinstance(engine, TunesPlanner) and engine.tuned()
         task = Task(engine, self._work(engine, scope, key, samples, look))
-        return self.left(scope, key, task, lambda: not tuned and self._worker.submit(task))
+
+        def begin() -> bool:
+            tuned = isinstance(engine, TunesPlanner) and engine.tuned()
+            return not tuned and self._worker.submit(task)
+
+        return self.left(scope, key, task, begin)
 
     def left(
         self, scope: Scope, key: Hashable, task: Task, begin: Callable[[], bool], at_most: int = ATTEMPTS
@@ -149,9 +153,14 @@ class FirstSights:
             while len(scope.meetings) >= MAX_TEMPLATES:
                 scope.meetings.pop(next(iter(scope.meetings)), None)
             scope.meetings[key] = task, attempts + 1
-        if not begin():
-            scope.meetings.pop(key, None)
-            task.lose()
+        begun = False
+        try:
+            begun = begin()
+        finally:
+            if not begun:
+                scope.meetings.pop(key, None)
+                task.lose()
+        if not begun:
             return False
         self._count("met_in_background")
         return True

@@ -54,9 +54,9 @@ _all: weakref.WeakSet[LiveFeatures] = weakref.WeakSet()
 
 @dataclass(frozen=True, eq=False)
 class Begun:
-    """What was known when a statement began; ``known`` is None where its template was not looked up."""
+    """What was known when a statement began."""
 
-    known: KnownTemplate | None
+    known: KnownTemplate
     at: datetime
     context: tuple[Floats, Floats, Floats]
 
@@ -155,22 +155,13 @@ class LiveFeatures:
         except EngineError:
             # The statement itself will say what is wrong with its connection.
             return None
-        return self._begun(known, place, known.template.fingerprint, known.cluster)
-
-    def meet(self, engine: str, database: str, fingerprint: int, cluster: str | None) -> Begun | None:
-        """As :meth:`begin`, of a statement of which only the fingerprint is known yet."""
-        return self._begun(None, place_of(engine, database), fingerprint, cluster)
-
-    def _begun(
-        self, known: KnownTemplate | None, place: str, fingerprint: int, cluster: str | None
-    ) -> Begun | None:
         now = datetime.now(UTC)
         with self._lock:
             if self._early is not None:
                 # Serving would not know what history says, either.
                 return None
             self._running += 1
-            history, workload = self._history.features(place, fingerprint, now, cluster)
+            history, workload = self._history.features(place, known.template.fingerprint, now, known.cluster)
             system = self._system.latest.copy()
             system[-1] = max(system[-1], self._running)
         return Begun(known, now, (system, history, workload))
@@ -202,12 +193,10 @@ class LiveFeatures:
         if (
             begun is None
             or known is None
-            or begun.known not in (None, known)
+            or begun.known is not known
             or observation.latency_ms < self._least_ms
             or observation.fell_back is not None
         ):
-            return
-        if begun.known is None and (known.planner is None or not known.planner.blocks):
             return
         with self._lock:
             known.described = count = known.described + 1

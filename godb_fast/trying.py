@@ -133,11 +133,6 @@ class Trying:
             self._live = self._describing()
         return self._live
 
-    @property
-    def live_now(self) -> LiveFeatures | None:
-        """:attr:`live`, once somebody has asked for it: making it reads modules and the store."""
-        return self._live
-
     def _describing(self) -> LiveFeatures | None:
         from godb_fast.live_features import LiveFeatures
         from godb_fast.store import SqliteStore

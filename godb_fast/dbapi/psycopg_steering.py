@@ -290,6 +290,8 @@ class Pilot:
     ) -> None:
         """The statement ran under the engine's own plan, after ``found`` and :meth:`begins`. Never raises."""
         prepared = None if found is None else found.prepared
+        if self._session is not None:
+            self._session.ended(begun)
         try:
             if prepared is not None and prepared.known is not None and prepared.decision.steering:
                 names, types = self._columns(cursor)
@@ -307,10 +309,8 @@ class Pilot:
                 fell_back=None if found is None else found.fell_back,
                 wasted_ms=0.0 if found is None else found.wasted_ms,
             )
-            if self._session is not None:
-                self._session.ended(begun)
-                if observation is not None:
-                    self._session.described(prepared, begun, observation)
+            if self._session is not None and observation is not None:
+                self._session.described(prepared, begun, observation)
         except Exception as error:  # noqa: BLE001 - logged and counted: the result is the application's
             self._observer.failed("noting", error)
 

@@ -36,9 +36,9 @@ def optimizer(store, **policy) -> Optimizer:
 
 def described(known: Optimizer, store):
     """The vectors that were kept, in the order of their runs."""
-    if known.live_now is not None:
+    if known.live is not None:
         assert known.worker.wait(timeout_s=30.0)
-        known.live_now.save()
+        known.live.save()
     assert store.flush()
     return store.features.training(FEATURES_VERSION, datetime.now(UTC) + timedelta(seconds=1))
 
