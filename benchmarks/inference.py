@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 
 COLUMNS = len(FEATURES)
 BATCHES = (1, 4, 16, 64)
+#: Of a decision by default.
+CANDIDATES = 8
 #: The decision between K = 8 to 16 candidates.
 BATCH = 16
 PARITY_ROWS = 10_000
@@ -216,32 +218,42 @@ def _parity(
 
 
 def _cache(options: Options, report: Report) -> None:
-    """Hits and misses of plans in random order, at the size that a process keeps."""
+    """Hits of plans in random order, among few and among all that a process keeps: alone and by decisions."""
     source = np.random.default_rng(options.seed)
-    for kept in (1_000, 50_000):
-        cache = PredictionCache(kept)
+    key = "benchmark-latency/1"
+    for kept in (1_000, PredictionCache().capacity):
+        cache = PredictionCache()
         known = source.integers(1, 2**62, kept).tolist()
         for plan in known:
-            cache.put(plan, "benchmark-latency/1", 1.5)
+            cache.put(plan, key, 1.5)
         asked = source.permutation(known).tolist()[:1000]
-        get = cache.get
+        decisions = [asked[first : first + CANDIDATES] for first in range(0, len(asked), CANDIDATES)]
 
-        def hits(number: int, asked: list[int] = asked, get: Callable[..., object] = get) -> None:
+        def alone(number: int, asked: list[int] = asked, get: Callable[..., object] = cache.get) -> None:
             for plan in asked:
-                get(plan, "benchmark-latency/1")
+                get(plan, key)
 
-        taken = interleave({"hit": hits}, 20 if options.quick else 60, warm=2)["hit"] / len(asked)
-        report.row(
-            "a prediction that was made before",
-            plans=kept,
-            microseconds=float(taken.min()) * 1e6,
-            median=percentiles(taken, 50)[0] * 1e6,
-            hit_rate=cache.hit_rate,
-        )
-        if kept == 1_000:
-            report.floor("µs of a cache hit", float(taken.min()) * 1e6, 0.3)
-        else:
-            report.floor("µs of a cache hit among 50,000", float(taken.min()) * 1e6, 0.3)
+        def together(
+            number: int, decisions: list[list[int]] = decisions, find: Callable[..., object] = cache.find
+        ) -> None:
+            for plans in decisions:
+                find(plans, key)
+
+        calls = {"one plan": alone, f"{CANDIDATES} candidates, per plan": together, "A/A": alone}
+        taken = interleave(calls, 20 if options.quick else 60, warm=2, seed=options.seed)
+        for name, seconds in taken.items():
+            seconds /= len(asked)
+            report.row(
+                "a prediction that was made before",
+                plans=kept,
+                asked=name,
+                microseconds=float(seconds.min()) * 1e6,
+                median=percentiles(seconds, 50)[0] * 1e6,
+                hit_rate=cache.hit_rate,
+            )
+        # As the gate asks.
+        hit = float(taken[f"{CANDIDATES} candidates, per plan"].min()) * 1e6
+        report.floor(f"µs of a cache hit among {kept:,}", hit, 0.3)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,6 @@ WINDOW: Final = 1000
 #: Data may have grown so many times since training: predicted are ratios, of which it says more where sizes
 #: stand beside each other than how large they are.
 GROWTH: Final = 10.0
-#: Plans of which a prediction is remembered.
-REMEMBERED: Final = 10_000
 _PIPELINES: Final = tuple(feature.name for feature in PIPELINE_COLUMNS)
 #: At the clip of predictions; a run that is told to have been longer is as bad.
 _MOST_SCORE: Final = 10.0
@@ -92,7 +90,7 @@ class Gate:
         self.model = model
         #: None beside a ranker that hears none.
         self._latency = latency if hears_latency(card) else None
-        self.predictions = PredictionCache(REMEMBERED)
+        self.predictions = PredictionCache()
         self._support, self._own = _supports(card)
         self._bounds = _bounds(card)
         self._chooser = Chooser(self._bounds, ChoosingPolicy(budget))

@@ -11,11 +11,10 @@ from godb_fast.errors import ModelRefused
 from godb_fast.learning.models.folder import ModelFile
 
 Floats = NDArray[np.float64]
+Reals = NDArray[np.float32]
 
 #: Warnings of onnxruntime's own log are not the user's.
 _ERRORS_ONLY: Final = 3
-
-_maximum = np.maximum.reduce
 
 
 def open_session(data: bytes, key: str) -> Any:
@@ -63,8 +62,8 @@ class OnnxServer:
         self._inputs = np.zeros((most_rows, len(card.columns)), np.float32)
         self._outputs = np.zeros((most_rows, width), np.float32)
         self._flat = len(shape) == 1
-        #: By number of rows: what is bound, where its rows go, where its scores are.
-        self._bound: dict[int, tuple[Any, NDArray[np.float32], NDArray[np.float32]]] = {}
+        #: By number of rows: what is bound, where its rows go, the same flat, where its scores are.
+        self._bound: dict[int, tuple[Any, Reals, Reals, Reals]] = {}
 
     def scores(self, rows: Floats, out: Floats) -> int:
         """Write one score per row; how many values were NaN."""
@@ -78,16 +77,16 @@ class OnnxServer:
         bound = self._bound.get(len(rows))
         if bound is None:
             bound = self._bound[len(rows)] = self._bind(len(rows))
-        binding, inputs, scores = bound
+        binding, inputs, flat, scores = bound
         inputs[:] = rows
-        # A maximum is NaN where a value is, and NaN is not itself.
-        most = _maximum(inputs, None)
-        absent = 0 if most == most else int(np.isnan(inputs).sum())
+        # A sum of squares is NaN where a value is (at worst it is infinite else), and NaN is not itself.
+        squares = flat.dot(flat)
+        absent = 0 if squares == squares else int(np.isnan(inputs).sum())
         self._session.run_with_iobinding(binding)
         out[:] = scores
         return absent
 
-    def _bind(self, count: int) -> tuple[Any, NDArray[np.float32], NDArray[np.float32]]:
+    def _bind(self, count: int) -> tuple[Any, Reals, Reals, Reals]:
         binding = self._session.io_binding()
         card, inputs, outputs = self._card, self._inputs, self._outputs
         binding.bind_input(
@@ -96,4 +95,4 @@ class OnnxServer:
         shape = [count] if self._flat else [count, outputs.shape[1]]
         binding.bind_output(card.output, "cpu", 0, np.float32, shape, outputs.__array_interface__["data"][0])
         # Of two columns (of a classifier) the last one is meant.
-        return binding, inputs[:count], outputs[:count, -1]
+        return binding, inputs[:count], inputs[:count].reshape(-1), outputs[:count, -1]

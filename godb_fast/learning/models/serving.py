@@ -140,7 +140,7 @@ class Model:
             Hash of what each row describes.
         """
         key = self.key
-        found = [cache.get(plan, key) for plan in plans]
+        found = cache.find(plans, key)
         unknown = [at for at, value in enumerate(found) if value is None]
         if len(rows) != len(found):
             raise InvalidInput(f"{len(found)} plans, but {len(rows)} rows")

@@ -172,20 +172,53 @@ def test_what_is_known_costs_no_inference() -> None:
         model.predict_known([1, 2, 3], rows[:1], cache)
 
 
-def test_the_least_recently_used_make_room() -> None:
+def test_what_was_not_used_for_long_makes_room() -> None:
     cache = PredictionCache(20)
     for plan in range(20):
         cache.put(plan, "m/1", float(plan))
+    cache.put(19, "m/1", 19.5)
+    assert len(cache) == 20
+    # The next twenty make the first ones old; one of those is used, and stays.
+    for plan in range(20, 39):
+        cache.put(plan, "m/1", float(plan))
+    assert len(cache) == 39
     assert cache.get(0, "m/1") == 0.0
-    cache.put(20, "m/1", 20.0)
-    assert len(cache) <= 20
+    assert len(cache) == 39
+    cache.put(39, "m/1", 39.0)
+    assert len(cache) == 21
     assert cache.get(1, "m/1") is None
-    assert cache.get(0, "m/1") == 0.0
-    assert cache.get(20, "m/1") == 20.0
+    assert cache.get(19, "m/1") is None
+    assert [cache.get(plan, "m/1") for plan in (0, 20, 38, 39)] == [0.0, 20.0, 38.0, 39.0]
     cache.put(3, "m/2", 1.0)
     kept = len(cache)
     assert cache.forget("m/1") == kept - 1
+    assert len(cache) == 1
     assert cache.get(0, "m/1") is None
     assert cache.get(3, "m/2") == 1.0
+    # What was forgotten left its room.
+    for plan in range(19):
+        cache.put(plan, "m/1", 0.0)
+    assert len(cache) == 20
+    assert cache.get(3, "m/2") == 1.0
+
+
+def test_the_most_recently_used_are_kept_whatever_came_before() -> None:
+    source = np.random.default_rng(4)
+    cache, used = PredictionCache(20), dict[int, None]()
+    for plan in source.integers(0, 60, 3000).tolist():
+        known = plan in list(used)[-20:]
+        found = cache.get(plan, "m/1")
+        if known:
+            assert found == plan
+        elif found is None:
+            cache.put(plan, "m/1", float(plan))
+        used.pop(plan, None)
+        used[plan] = None
+        assert len(cache) <= 40
+    assert cache.hits > 0
+    assert cache.misses > 0
+
+
+def test_a_cache_needs_some_room() -> None:
     with pytest.raises(InvalidInput, match="at least 10"):
         PredictionCache(3)
