@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from postgres_server import NoServer, PostgresServer, running_server
 
 from godb_fast import backend as backends
 from godb_fast import first_sight
+from godb_fast.learning.training import ranking, trainers
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -27,6 +29,14 @@ if (
 def first_sights_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statements wait until they are known, however busy the machine is; tests of what is not so say so."""
     monkeypatch.setattr(first_sight, "FOREGROUND_MS", math.inf)
+
+
+@pytest.fixture
+def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training grows a fifth of its trees: for tests of all but what models are worth."""
+    for module, name in ((trainers, "LATENCY"), (trainers, "QUANTILE"), (ranking, "RANKER"), (ranking, "PLAN")):
+        shape = getattr(module, name)
+        monkeypatch.setattr(module, name, replace(shape, trees=shape.trees // 5, rate=3.0 * shape.rate))
 
 
 @pytest.fixture(params=backends.BACKENDS)

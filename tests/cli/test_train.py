@@ -28,7 +28,7 @@ def test_of_a_database_only_what_ran_there(tmp_path, capsys):
     assert "0 of at least 100 executions" in said["skipped"]["duckdb-latency"]
 
 
-def test_models_and_their_figures(tmp_path, capsys):
+def test_models_and_their_figures(tmp_path, capsys, small_forests):
     store = SqliteStore(tmp_path / "store.sqlite")
     fill(store, 210, templates=12)
     store.close()

@@ -21,6 +21,9 @@ Floats = NDArray[np.float64]
 _PIVOTS: Final = 50
 _SWEEPS: Final = 500
 _TOLERANCE: Final = 1e-9
+#: Rows that are multiplied at once. Of more, BLAS makes work for a thread on each of the host's cores: this is
+#: learned beside queries, where those threads wait for each other far longer than one takes by itself.
+_BLOCK: Final = 128
 
 
 class NonNegativeRidge:
@@ -127,12 +130,14 @@ class NonNegativeRidge:
 
     def _add(self, work: Floats, took: Floats, weigh: Floats) -> None:
         self._covariance = None
-        scaled = work * self.scale
-        left = took - work @ self.prior
-        weighed = scaled * weigh[:, None]
-        self._gram += weighed.T @ scaled
-        self._moment += weighed.T @ left
-        self._squares += float(weigh @ (left * left))
+        for first in range(0, len(took), _BLOCK):
+            block = slice(first, first + _BLOCK)
+            scaled = work[block] * self.scale
+            left = took[block] - work[block] @ self.prior
+            weighed = scaled * weigh[block, None]
+            self._gram += weighed.T @ scaled
+            self._moment += weighed.T @ left
+            self._squares += float(weigh[block] @ (left * left))
         self.rows += float(len(took))
 
     def _solve(self) -> Floats:
@@ -180,7 +185,8 @@ class NonNegativeRidge:
 
     def predict(self, amounts: ArrayLike) -> Floats:
         """Expected times, shape (N,)."""
-        expected: Floats = np.asarray(amounts, np.float64).reshape(-1, self.prior.size) @ self.coefficients
+        work = np.asarray(amounts, np.float64).reshape(-1, self.prior.size)
+        expected: Floats = (work * self.coefficients).sum(axis=1)
         return expected
 
     def deviation(self, amounts: ArrayLike) -> float:

@@ -94,9 +94,9 @@ def test_a_promotion_can_be_undone():
 
 
 def test_promotion_is_rare_where_both_are_as_good():
-    wrong = 0
+    wrong, first = 0, trained(100)
     for seed in range(20):
-        living = CostLifecycle(trained(100), LifecycleTuning(fresh=20, patience=60))
+        living = CostLifecycle(first, LifecycleTuning(fresh=20, patience=60))
         living.freeze("asked")
         living.stage = Stage.SHADOW
         # The same model once more, whose errors differ from the served one's by chance alone.

@@ -120,7 +120,7 @@ def test_expected_times_hold_for_templates_that_the_models_never_saw(trained, tm
     )
 
 
-def test_plans_that_nobody_timed_are_learned_from_too(tmp_path: Path) -> None:
+def test_plans_that_nobody_timed_are_learned_from_too(tmp_path: Path, small_forests: None) -> None:
     store = SqliteStore(tmp_path / "store.sqlite")
     fill(store, 300, templates=15, timed=False)
     found = gather(store, "duckdb")
@@ -207,7 +207,7 @@ def test_too_little_is_said_and_nothing_is_made(tmp_path: Path, capsys: pytest.C
     assert "name one" in capsys.readouterr().err
 
 
-def test_no_signal_is_not_exported(tmp_path: Path, drawn: Path) -> None:
+def test_no_signal_is_not_exported(tmp_path: Path, drawn: Path, small_forests: None) -> None:
     """Times that have nothing to do with the plans: no model of them is any good, and none is written."""
     source, store = random.Random(3), SqliteStore(tmp_path / "store.sqlite")
     for seen in SqliteStore(drawn).observations(300):
@@ -245,7 +245,12 @@ def test_ctrl_c_stops_within_a_tree_and_leaves_the_models_before(
 
 
 def test_a_full_disk_is_named_and_leaves_the_models_before(
-    tmp_path: Path, trained, drawn: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    trained,
+    drawn: Path,
+    small_forests: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = _copied(trained[0], tmp_path)
 
@@ -277,7 +282,9 @@ def test_without_scikit_learn_the_extra_is_named(drawn: Path, monkeypatch: pytes
         Optimizer().train()
 
 
-def test_an_optimizer_trains_from_what_its_sessions_recorded_on_duckdb(tmp_path: Path) -> None:
+def test_an_optimizer_trains_from_what_its_sessions_recorded_on_duckdb(
+    tmp_path: Path, small_forests: None
+) -> None:
     """Real executions with their profiles, of real sizes: templates of one to three joins."""
     store = SqliteStore(tmp_path / "store.sqlite")
     source = random.Random(5)
