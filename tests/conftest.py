@@ -34,7 +34,12 @@ def first_sights_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training grows a fifth of its trees: for tests of all but what models are worth."""
-    for module, name in ((trainers, "LATENCY"), (trainers, "QUANTILE"), (ranking, "RANKER"), (ranking, "PLAN")):
+    for module, name in (
+        (trainers, "LATENCY"),
+        (trainers, "QUANTILE"),
+        (ranking, "RANKER"),
+        (ranking, "PLAN"),
+    ):
         shape = getattr(module, name)
         monkeypatch.setattr(module, name, replace(shape, trees=shape.trees // 5, rate=3.0 * shape.rate))
 

@@ -21,8 +21,8 @@ Floats = NDArray[np.float64]
 _PIVOTS: Final = 50
 _SWEEPS: Final = 500
 _TOLERANCE: Final = 1e-9
-#: Rows that are multiplied at once. Of more, BLAS makes work for a thread on each of the host's cores: this is
-#: learned beside queries, where those threads wait for each other far longer than one takes by itself.
+#: Rows that are multiplied at once. Of more, BLAS makes work for a thread on each of the host's cores; beside
+#: queries that keep these busy, such threads wait for each other far longer than one takes by itself.
 _BLOCK: Final = 128
 
 
