@@ -15,6 +15,8 @@ Reals = NDArray[np.float32]
 
 #: Warnings of onnxruntime's own log are not the user's.
 _ERRORS_ONLY: Final = 3
+#: Numbers of which BLAS makes a product in the thread that asks.
+_PIECE: Final = 8192
 
 
 def open_session(data: bytes, key: str) -> Any:
@@ -62,8 +64,8 @@ class OnnxServer:
         self._inputs = np.zeros((most_rows, len(card.columns)), np.float32)
         self._outputs = np.zeros((most_rows, width), np.float32)
         self._flat = len(shape) == 1
-        #: By number of rows: what is bound, where its rows go, the same flat, where its scores are.
-        self._bound: dict[int, tuple[Any, Reals, Reals, Reals]] = {}
+        #: By number of rows: what is bound, where its rows go, the same in flat pieces, where its scores are.
+        self._bound: dict[int, tuple[Any, Reals, list[Reals], Reals]] = {}
 
     def scores(self, rows: Floats, out: Floats) -> int:
         """Write one score per row; how many values were NaN."""
@@ -77,16 +79,18 @@ class OnnxServer:
         bound = self._bound.get(len(rows))
         if bound is None:
             bound = self._bound[len(rows)] = self._bind(len(rows))
-        binding, inputs, flat, scores = bound
+        binding, inputs, pieces, scores = bound
         inputs[:] = rows
         # A sum of squares is NaN where a value is (at worst it is infinite else), and NaN is not itself.
-        squares = flat.dot(flat)
+        squares = 0.0
+        for piece in pieces:
+            squares += float(piece.dot(piece))
         absent = 0 if squares == squares else int(np.isnan(inputs).sum())
         self._session.run_with_iobinding(binding)
         out[:] = scores
         return absent
 
-    def _bind(self, count: int) -> tuple[Any, Reals, Reals, Reals]:
+    def _bind(self, count: int) -> tuple[Any, Reals, list[Reals], Reals]:
         binding = self._session.io_binding()
         card, inputs, outputs = self._card, self._inputs, self._outputs
         binding.bind_input(
@@ -95,4 +99,6 @@ class OnnxServer:
         shape = [count] if self._flat else [count, outputs.shape[1]]
         binding.bind_output(card.output, "cpu", 0, np.float32, shape, outputs.__array_interface__["data"][0])
         # Of two columns (of a classifier) the last one is meant.
-        return binding, inputs[:count], inputs[:count].reshape(-1), outputs[:count, -1]
+        flat = inputs[:count].reshape(-1)
+        pieces = [flat[first : first + _PIECE] for first in range(0, len(flat), _PIECE)]
+        return binding, inputs[:count], pieces, outputs[:count, -1]
