@@ -109,12 +109,11 @@ class Lessons(_Saved):
         share: float,
         kept: KeptCorrections | None = None,
     ) -> None:
-        self._where = engine, database
         self._least_ms = least_ms
         self._share = share
-        self._kept = kept
+        self._kept = None if kept is None else kept.shared(engine, database)
         super().__init__()
-        state = None if kept is None else kept.saved(engine, database)
+        state = None if self._kept is None else self._kept.read()
         self.corrections = Corrections() if state is None else Corrections.from_dict(state)
         self.corrections.enter(TABLES_WITH_COLUMNS)
         #: How often what was learned was not asked for, since that takes too long for the query.
@@ -174,7 +173,7 @@ class Lessons(_Saved):
 
     def _keep(self) -> None:
         if self._kept is not None:
-            self._kept.save(*self._where, self.corrections.to_dict())
+            self._kept.write(self.corrections.to_dict, self.corrections.take_in)
 
 
 class CostLessons(_Saved):
@@ -196,9 +195,9 @@ class CostLessons(_Saved):
     """
 
     def __init__(self, scope: CostScope, kept: KeptCosts | None = None) -> None:
-        self._kept = kept
+        self._kept = None if kept is None else kept.shared(scope.engine, scope.database, scope.machine)
         super().__init__()
-        state = None if kept is None else kept.saved(scope.engine, scope.database, scope.machine)
+        state = None if self._kept is None else self._kept.read()
         self.model = AdaptiveCostModel(scope) if state is None else AdaptiveCostModel.from_dict(state, scope)
         trial = None if state is None else state.get("trial")
         self.trial = CostTrial(scope.engine) if trial is None else CostTrial.from_dict(trial, scope.engine)
@@ -235,9 +234,19 @@ class CostLessons(_Saved):
 
     def _keep(self) -> None:
         if self._kept is not None:
-            scope = self.model.scope
-            state = self.model.to_dict() | {"trial": self.trial.to_dict()}
-            self._kept.save(scope.engine, scope.database, scope.machine, state)
+            self._kept.write(self._state, self._take_in)
+
+    def _state(self) -> dict[str, Any]:
+        return self.model.to_dict() | {"trial": self.trial.to_dict()}
+
+    def _take_in(self, before: dict[str, Any] | None, theirs: dict[str, Any]) -> None:
+        """Of two models the one that rests on more executions stays; trials are added up."""
+        other = AdaptiveCostModel.from_dict(theirs, self.model.scope)
+        if "trial" in theirs:
+            self.trial.take_in(None if before is None else before.get("trial"), theirs["trial"])
+        settled = all(stage is Stage.SERVING for stage in self.model.stages.values())
+        if settled and other.seen > self.model.seen:
+            self.model, self._told = other, 0
 
 
 def wants_profile(known: KnownTemplate, bucket: bytes, spending: Spending) -> bool:

@@ -425,8 +425,8 @@ class Corrections:
                 int(shape.parents[at]), net, now, literal, query.log_selectivity[order], query.tokens[order]
             )
 
-    def _count(self, key: int) -> None:
-        self._executions[key] = min(self._executions.get(key, 0) + 1, _MANY)
+    def _count(self, key: int, number: int = 1) -> None:
+        self._executions[key] = min(self._executions.get(key, 0) + number, _MANY)
         self._executions.move_to_end(key)
         if len(self._executions) > self.evidence.max_shapes:
             self._executions.popitem(last=False)
@@ -472,6 +472,41 @@ class Corrections:
                 "evidence": self.evidence.to_dict(),
                 "parents": self.parents.to_dict(),
             }
+
+    def take_in(self, before: dict[str, Any] | None, theirs: dict[str, Any]) -> int:
+        """Learn what another process learned; of how many observations that was news.
+
+        Nothing is taken from another epoch.
+
+        Parameters
+        ----------
+        before : dict or None
+            The state (of :meth:`to_dict`) that both began with; None if they began with nothing.
+        theirs : dict
+            What the other one made of it.
+
+        Raises
+        ------
+        InvalidInput
+            If theirs is of another format, or damaged.
+        """
+        # Read whole before anything is taken: damaged states teach nothing.
+        Corrections.from_dict(theirs)
+        before = Corrections().to_dict() if before is None else before
+        with self._lock:
+            if theirs["epoch"] != self.epoch:
+                return 0
+            taken = self.evidence.take_in(before["evidence"], theirs["evidence"])
+            taken += self.parents.take_in(before["parents"], theirs["parents"])
+            executions = {int(key): int(number) for key, number in before["executions"]}
+            for key, number in theirs["executions"]:
+                more = int(number) - executions.get(int(key), 0)
+                if more > 0:
+                    self._count(int(key), more)
+            if np.array_equal(self._surprise, np.asarray(before["surprise"], np.float64)):
+                self._surprise[:] = np.asarray(theirs["surprise"], np.float64)
+            self.clock = max(self.clock, int(theirs["clock"]))
+            return taken
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], tuning: Tuning | None = None, **bounds: int) -> Corrections:

@@ -155,16 +155,53 @@ class Evidence:
     def load(self, data: dict[str, Any]) -> None:
         """What :meth:`to_dict` gave, added to what there is."""
         for key, entries in data["shapes"]:
-            for ratio, seen, literal, selectivity, tokens, *more in entries:
-                if not (abs(ratio) <= _MOST_LOG and 0.0 <= seen <= _MOST_SEEN):
-                    # No execution has shown that.
-                    continue
-                self.add(
-                    int(key),
-                    float(ratio),
-                    float(seen),
-                    int(literal),
-                    np.array(selectivity[:MAX_WIDTH], np.float64),
-                    np.array(tokens[:MAX_WIDTH], np.uint64),
-                    float(more[0]) if more and more[0] is not None and abs(more[0]) <= _MOST_LOG else np.nan,
-                )
+            for entry in entries:
+                self._take(int(key), entry)
+
+    def take_in(self, before: dict[str, Any], theirs: dict[str, Any]) -> int:
+        """Add what another owner observed; of how many observations that was news.
+
+        Of two observations of the same literals the later one stays, and so do the latest of a full shape.
+
+        Parameters
+        ----------
+        before, theirs : dict
+            States: the one that both began with, and what the other one made of it.
+        """
+        known = {
+            (int(key), int(literal)): (ratio, seen)
+            for key, entries in before["shapes"]
+            for ratio, seen, literal, *_ in entries
+        }
+        taken = 0
+        for key, entries in theirs["shapes"]:
+            for entry in entries:
+                ratio, seen, literal = entry[:3]
+                if known.get((int(key), int(literal))) != (ratio, seen) and self._is_news(
+                    int(key), int(literal), float(seen)
+                ):
+                    taken += self._take(int(key), entry)
+        return taken
+
+    def _is_news(self, key: int, literal: int, seen: float) -> bool:
+        row = self.rows.get(key)
+        if row is None:
+            return len(self.rows) < self.max_shapes or seen > float(self.seen.max(axis=1).min())
+        same = (self.literal[row] == np.uint64(literal)) & (self.seen[row] != _NEVER)
+        return bool(seen > float(self.seen[row, same].max() if same.any() else self.seen[row].min()))
+
+    def _take(self, key: int, entry: list[Any]) -> bool:
+        """Add an observation of :meth:`to_dict`; whether an execution can have shown it."""
+        ratio, seen, literal, selectivity, tokens, *more = entry
+        if not (abs(ratio) <= _MOST_LOG and 0.0 <= seen <= _MOST_SEEN):
+            return False
+        self.add(
+            key,
+            float(ratio),
+            float(seen),
+            int(literal),
+            np.array(selectivity[:MAX_WIDTH], np.float64),
+            np.array(tokens[:MAX_WIDTH], np.uint64),
+            float(more[0]) if more and more[0] is not None and abs(more[0]) <= _MOST_LOG else np.nan,
+        )
+        return True

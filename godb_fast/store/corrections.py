@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from godb_fast.store.states import KeptStates
+from godb_fast.store.states import KeptStates, SharedState
 
 
 class KeptCorrections(KeptStates):
@@ -24,6 +24,10 @@ class KeptCorrections(KeptStates):
     def saved(self, engine: str, database: str) -> dict[str, Any] | None:
         """The state of a database, if there is one; asking makes no file."""
         return self._saved((engine, database))
+
+    def shared(self, engine: str, database: str) -> SharedState:
+        """The state of a database, as one of several processes keeps it."""
+        return SharedState(self, (engine, database))
 
     def forget(self, engine: str, database: str) -> None:
         """Drop the state of a database; nothing happens if there is none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from godb_fast.store.states import KeptStates
+from godb_fast.store.states import KeptStates, SharedState
 
 
 class KeptCosts(KeptStates):
@@ -24,6 +24,10 @@ class KeptCosts(KeptStates):
     def saved(self, engine: str, database: str, machine: str) -> dict[str, Any] | None:
         """The state of a database on a machine, if there is one; asking makes no file."""
         return self._saved((engine, database, machine))
+
+    def shared(self, engine: str, database: str, machine: str) -> SharedState:
+        """The state of a database on a machine, as one of several processes keeps it."""
+        return SharedState(self, (engine, database, machine))
 
     def forget(self, engine: str, database: str, machine: str) -> None:
         """Drop the state of a database on a machine; nothing happens if there is none."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 import zlib
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
 
-from godb_fast.errors import StoreError
+from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.store.plans import pack, unpack
 from godb_fast.store.tables import Table
+
+#: So often is a state taken in that others wrote while ours was made ready.
+_TRIES: Final = 10
 
 
 class KeptStates(Table):
@@ -33,20 +37,43 @@ class KeptStates(Table):
             )
 
     def _saved(self, key: tuple[str, ...]) -> dict[str, Any] | None:
+        packed = self._packed(key)
+        return None if packed is None else self._unpacked(key, packed)
+
+    def _packed(self, key: tuple[str, ...]) -> bytes | None:
         if not self.path.exists():
             # Asking makes no file.
             return None
         with self._using() as connection:
             row = connection.execute(f"SELECT state FROM {self.table} WHERE {self._of_key}", key).fetchone()
-        if row is None:
-            return None
+        return None if row is None else bytes(row[0])
+
+    def _unpacked(self, key: tuple[str, ...], packed: bytes) -> dict[str, Any]:
         try:
-            state: dict[str, Any] = unpack(row[0])
+            state: dict[str, Any] = unpack(packed)
         except (zlib.error, ValueError) as error:
             raise StoreError(
                 f"the {self.what} of {key[1]} in store {self.path} are damaged ({error}); forget them"
             ) from error
         return state
+
+    def _replace(self, key: tuple[str, ...], former: bytes | None, state: bytes) -> bool:
+        """Write a state if the one that is kept is still ``former``; whether it was."""
+        columns = ", ".join(self.key)
+        marks = ", ".join("?" for _ in self.key)
+        with self._using() as connection:
+            if former is None:
+                done = connection.execute(
+                    f"INSERT INTO {self.table} ({columns}, state, at) VALUES ({marks}, ?, ?) "
+                    f"ON CONFLICT ({columns}) DO NOTHING",
+                    (*key, state, time.time()),
+                )
+            else:
+                done = connection.execute(
+                    f"UPDATE {self.table} SET state = ?, at = ? WHERE {self._of_key} AND state = ?",
+                    (state, time.time(), *key, former),
+                )
+        return done.rowcount > 0
 
     def _forget(self, key: tuple[str, ...]) -> None:
         with self._using() as connection:
@@ -55,3 +82,66 @@ class KeptStates(Table):
     @property
     def _of_key(self) -> str:
         return " AND ".join(f"{column} = ?" for column in self.key)
+
+
+class SharedState:
+    """One state that several processes learn: what others wrote is taken in before ours takes its place."""
+
+    def __init__(self, table: KeptStates, key: tuple[str, ...]) -> None:
+        self._table, self._key = table, key
+        #: As it was read or written here last, packed.
+        self._known: bytes | None = None
+
+    def read(self) -> dict[str, Any] | None:
+        """The state, if there is one; asking makes no file.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be used, or the state is damaged.
+        """
+        packed = self._table._packed(self._key)
+        found = None if packed is None else self._table._unpacked(self._key, packed)
+        self._known = packed
+        return found
+
+    def write(
+        self,
+        state: Callable[[], dict[str, Any]],
+        take_in: Callable[[dict[str, Any] | None, dict[str, Any]], object],
+    ) -> None:
+        """Keep our state.
+
+        Parameters
+        ----------
+        state : callable
+            Gives ours, plain data.
+        take_in : callable
+            Takes the state that ours was made from (None: it began anew) and what others made of it since.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be used, or what others wrote cannot be read: it stays as it is.
+        """
+        for _ in range(_TRIES):
+            found = self._table._packed(self._key)
+            if found is not None and found != self._known:
+                before = None if self._known is None else self._table._unpacked(self._key, self._known)
+                theirs = self._table._unpacked(self._key, found)
+                try:
+                    take_in(before, theirs)
+                except InvalidInput as error:
+                    raise StoreError(
+                        f"the {self._table.what} that another process wrote to store {self._table.path} "
+                        f"cannot be read here, and stay as they are: {error}"
+                    ) from error
+                self._known = found
+            ours = pack(state())
+            if ours == found or self._table._replace(self._key, found, ours):
+                self._known = ours
+                return
+        raise StoreError(
+            f"other processes write {self._table.what} to store {self._table.path} without a pause; the next "
+            "time tries again"
+        )

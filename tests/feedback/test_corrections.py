@@ -279,6 +279,69 @@ def test_kept_in_the_store_without_literals(tmp_path) -> None:  # type: ignore[n
     assert kept.saved("duckdb", "d") is None
 
 
+def test_what_two_processes_learn_adds_up() -> None:
+    begun = Corrections()
+    begun.enter("7")
+    begun.observe(query("both"), ESTIMATES, [0b0011], [50_000])
+    state = json.loads(json.dumps(begun.to_dict()))
+    here, there = Corrections.from_dict(state), Corrections.from_dict(state)
+    here.observe(query("here"), ESTIMATES, [0b0011], [700])
+    for _ in range(2):
+        there.observe(query("there", selectivity=-5.0), ESTIMATES, [0b0011, 0b1100], [9, 4000])
+    # The same question again, later than here: its answer is newer.
+    here.observe(query("both"), ESTIMATES, [0b0011], [60_000])
+    for _ in range(4):
+        there.observe(query("both"), ESTIMATES, [0b0011], [70_000])
+    theirs = json.loads(json.dumps(there.to_dict()))
+    assert here.take_in(state, theirs) > 0
+    assert rows(here, query("here"), 0b0011) == pytest.approx(700, rel=0.05)
+    assert rows(here, query("there", selectivity=-5.0), 0b0011) == pytest.approx(9, rel=0.05)
+    assert rows(here, query("there", selectivity=-5.0), 0b1100) == pytest.approx(4000, rel=0.05)
+    assert rows(here, query("both"), 0b0011) == pytest.approx(70_000, rel=0.05)
+    # One at the beginning, two here, six there.
+    assert here.executions(SHAPE) == 9
+    # That was all: the same once more is no news.
+    assert here.take_in(theirs, theirs) == 0
+    assert here.executions(SHAPE) == 9
+    # What began with nothing takes everything.
+    fresh = Corrections()
+    fresh.enter("7")
+    assert fresh.take_in(None, theirs) == sum(
+        len(entries) for part in ("evidence", "parents") for _, entries in theirs[part]["shapes"]
+    )
+    assert fresh.executions(SHAPE) == 7
+
+
+def test_of_another_epoch_or_damaged_nothing_is_taken_in() -> None:
+    here, there = Corrections(), Corrections()
+    here.enter("8")
+    there.enter("7")
+    there.observe(query(), ESTIMATES, [0b0011], [50_000])
+    assert here.take_in(None, there.to_dict()) == 0
+    there.enter("8")
+    there.observe(query(), ESTIMATES, [0b0011], [50_000])
+    before = here.to_dict()
+    broken = there.to_dict()
+    broken["parents"]["shapes"].append([1, [["x"]]])
+    with pytest.raises(InvalidInput, match="damaged"):
+        here.take_in(None, broken)
+    assert here.to_dict() == before
+
+
+def test_what_was_found_to_be_old_is_not_brought_back() -> None:
+    begun = Corrections()
+    begun.observe(query("a"), ESTIMATES, [0b0011], [50_000])
+    begun.observe(query("b"), ESTIMATES, [0b0011], [50_000])
+    state = begun.to_dict()
+    here, there = Corrections.from_dict(state), Corrections.from_dict(state)
+    # Another answer to the same question: all that was observed of the shape is old.
+    here.observe(query("a"), ESTIMATES, [0b0011], [100])
+    there.observe(query("c"), ESTIMATES, [0b1100], [4000])
+    expected = rows(here, query("b"), 0b0011)
+    assert here.take_in(state, there.to_dict()) > 0
+    assert rows(here, query("b"), 0b0011) == pytest.approx(expected, rel=1e-6)
+
+
 def test_damaged_states_are_refused_by_name(tmp_path) -> None:  # type: ignore[no-untyped-def]
     state = Corrections().to_dict()
     with pytest.raises(InvalidInput, match="format 99"):

@@ -135,6 +135,29 @@ def test_it_is_kept_for_other_processes_until_the_schema_changes(path: str, tmp_
         assert CORRECTED not in session.optimize(SQL.format(20)).reason
 
 
+#: Another shape: a alone beside d.
+OTHER = "SELECT count(*) FROM a, d WHERE a.k = d.m AND a.x = 1 AND a.y = 1 AND a.z = 1 AND d.t < {}"
+
+
+def test_what_processes_beside_each_other_learn_is_all_kept(path: str, tmp_path: Path) -> None:
+    store = tmp_path / "store.sqlite"
+    with opened(path, store) as service:
+        # Reads the store before the other one writes to it, and writes after it.
+        service.execute(SQL.format(20))
+        with opened(path, store) as batch:
+            for _ in range(3):
+                batch.execute(OTHER.format(20))
+            assert batch.optimizer.counters["learned"] == 1
+        for _ in range(2):
+            service.execute(SQL.format(20))
+        assert service.optimizer.counters["learned"] == 1
+    with opened(path, store) as session:
+        for sql in (SQL, OTHER):
+            session.execute(sql.format(20))
+            assert session.optimize(sql.format(20)).reason.endswith(CORRECTED)
+        assert "learned" not in session.optimizer.counters
+
+
 def test_a_change_of_something_else_leaves_what_was_learned(path: str, tmp_path: Path) -> None:
     store = tmp_path / "store.sqlite"
     with opened(path, store) as session:
@@ -174,7 +197,7 @@ def test_a_store_that_fails_loses_no_rows(path: str, tmp_path: Path, monkeypatch
     def fails(*_: Any) -> None:
         raise StoreError("the disk is full")
 
-    monkeypatch.setattr(type(store.corrections), "save", fails)
+    monkeypatch.setattr(type(store.corrections), "_replace", fails)
     with opened(path, store) as session:
         for _ in range(3):
             assert session.execute(SQL.format(20)).fetchall()
@@ -314,19 +337,19 @@ def test_what_could_not_be_written_is_written_the_next_time(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = SqliteStore(tmp_path / "store.sqlite")
-    kept, save = type(store.corrections), type(store.corrections).save
+    kept, replace = type(store.corrections), type(store.corrections)._replace
 
     def fails(*_: Any) -> None:
         raise StoreError("the disk is full")
 
     with opened(path, store) as session:
-        monkeypatch.setattr(kept, "save", fails)
+        monkeypatch.setattr(kept, "_replace", fails)
         for _ in range(3):
             session.execute(SQL.format(20))
         scope = session._scope
         assert scope is not None
         with pytest.raises(StoreError):
             scope.lessons.save(now=True)
-        monkeypatch.setattr(kept, "save", save)
+        monkeypatch.setattr(kept, "_replace", replace)
         where = session.engine.name, session.engine.environment()
     assert store.corrections.saved(*where) is not None

@@ -178,6 +178,18 @@ class CostComparison:
         )
         return Standing(outcome, test, self._nearer, self._compared, reason)
 
+    def take_in(self, before: CostComparison | None, theirs: CostComparison) -> None:
+        """Add the pairs that another process saw since both began with ``before`` (None: with none)."""
+        pairs, nearer, compared = (
+            (0, 0, 0) if before is None else (len(before._log_ratios), before._nearer, before._compared)
+        )
+        if self._decided is not None:
+            return
+        self._log_ratios += theirs._log_ratios[pairs:]
+        self._nearer += max(theirs._nearer - nearer, 0)
+        self._compared += max(theirs._compared - compared, 0)
+        self._decide()
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data; runs that wait for a partner are left out."""
         return {

@@ -98,15 +98,19 @@ class CostTrial:
                 return Outcome.OPEN
             self._alike = 0
             comparison.saw(arm, fingerprint, latency_ms)
-            standing = comparison.standing
-            if standing.outcome is not Outcome.OPEN:
-                self.past = [*self.past, standing.reason][-_MOST_PAST:]
-                if standing.outcome is Outcome.CANDIDATE:
-                    self.served, self._refuted = candidate, []
-                else:
-                    self._refuted = [*self._refuted, candidate][-_MOST_PAST:]
-                self.candidate = self.comparison = None
-            return standing.outcome
+            return self._ended(candidate, comparison)
+
+    def _ended(self, candidate: CostModel, comparison: CostComparison) -> Outcome:
+        """Where a trial stands; if it is decided, it ends."""
+        standing = comparison.standing
+        if standing.outcome is not Outcome.OPEN:
+            self.past = [*self.past, standing.reason][-_MOST_PAST:]
+            if standing.outcome is Outcome.CANDIDATE:
+                self.served, self._refuted = candidate, []
+            else:
+                self._refuted = [*self._refuted, candidate][-_MOST_PAST:]
+            self.candidate = self.comparison = None
+        return standing.outcome
 
     def alike(self) -> None:
         """A slow statement is planned alike by both (or what one of them would do is refused for good)."""
@@ -119,6 +123,36 @@ class CostTrial:
             self._refuted = [*self._refuted, self.candidate][-_MOST_PAST:]
             self.candidate = self.comparison = None
             self._alike = 0
+
+    def take_in(self, before: dict[str, Any] | None, theirs: dict[str, Any]) -> None:
+        """Take in what another process found out.
+
+        Pairs of the same trial are added up. A trial that ended there ends here as well, unless one has ended
+        here meanwhile.
+
+        Parameters
+        ----------
+        before : dict or None
+            The state (of :meth:`to_dict`) that both began with; None if they began with nothing.
+        theirs : dict
+            What the other one made of it.
+
+        Raises
+        ------
+        InvalidInput
+            If theirs is of another format, or damaged.
+        """
+        other = CostTrial.from_dict(theirs, self.engine)
+        first = CostTrial(self.engine) if before is None else CostTrial.from_dict(before, self.engine)
+        with self._lock:
+            mine, candidate = self.comparison, self.candidate
+            if other.comparison is not None and mine is not None and other.candidate == candidate is not None:
+                mine.take_in(first.comparison if first.candidate == candidate else None, other.comparison)
+                self._ended(candidate, mine)
+            elif self.past == first.past and (other.past != first.past or mine is None):
+                self.served, self.past, self._refuted = other.served, other.past, other._refuted
+                self.candidate, self.comparison = other.candidate, other.comparison
+                self._alike = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

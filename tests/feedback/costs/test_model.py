@@ -13,6 +13,7 @@ from feedback.costs.made import SCOPE, TRUTH, drawn, observation
 from godb_fast.core import PhysicalNode, PhysicalPlan
 from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.feedback.costs import AdaptiveCostModel, CostScope, Stage
+from godb_fast.lessons import CostLessons
 from godb_fast.store import SqliteStore
 from godb_fast.store.writer import connect
 
@@ -146,6 +147,35 @@ def test_the_store_keeps_it(tmp_path: Path):
     assert store.costs.saved("duckdb", "shop", "m2") is None
     store.costs.forget(*key)
     assert store.costs.saved(*key) is None
+
+
+def test_of_two_processes_models_the_one_that_rests_on_more_stays(tmp_path: Path):
+    kept = SqliteStore(tmp_path / "store.sqlite").costs
+    service, batch = CostLessons(SCOPE, kept), CostLessons(SCOPE, kept)
+    for number, plan in enumerate(drawn(12, 60)):
+        batch.learn(observation(plan, number))
+    batch.save(now=True)
+    for number, plan in enumerate(drawn(13, 5)):
+        service.learn(observation(plan, number))
+    service.save(now=True)
+    assert service.model.to_dict() == batch.model.to_dict()
+    for number, plan in enumerate(drawn(14, 5)):
+        service.learn(observation(plan, number))
+    service.save(now=True)
+    assert CostLessons(SCOPE, kept).model.seen == service.model.seen == 65
+    # Frozen by drift, a process goes its own way.
+    for number, plan in enumerate(drawn(11, 60, TRUTH * 15)):
+        batch.learn(observation(plan, number % 20))
+        if batch.model.stages[""] is not Stage.SERVING:
+            break
+    assert batch.model.stages[""] is Stage.FROZEN
+    seen = batch.model.seen
+    theirs = service.model.to_dict()
+    theirs["all"]["seen"] = 10**6
+    kept.save(SCOPE.engine, SCOPE.database, SCOPE.machine, theirs)
+    batch.save(now=True)
+    assert batch.model.stages[""] is Stage.FROZEN
+    assert batch.model.seen == seen
 
 
 def test_a_damaged_state_is_refused(tmp_path: Path):

@@ -164,3 +164,82 @@ def test_a_trial_in_which_nothing_differs_ends():
     assert "planned differently" in trial.past[-1]
     assert trial.served == DUCKDB
     assert not trial.consider(candidate, LEAST_SEEN)
+
+
+def plain(trial: CostTrial) -> dict:
+    return json.loads(json.dumps(trial.to_dict()))
+
+
+def see(trial: CostTrial, ratio: float, pairs: int = 400) -> Outcome:
+    """So many pairs of runs, if they do not decide it before."""
+    candidate, outcome = trial.candidate, Outcome.OPEN
+    assert candidate is not None
+    for number in range(pairs):
+        trial.saw(Arm.SERVED, candidate, number % 4, 20.0)
+        outcome = trial.saw(Arm.CANDIDATE, candidate, number % 4, 20.0 * ratio * (0.9, 1.1)[number % 2])
+        if outcome is not Outcome.OPEN:
+            break
+    return outcome
+
+
+def in_two_processes() -> tuple[dict, CostTrial, CostTrial]:
+    """An open trial with some pairs, as it was kept, and twice as two processes go on from there."""
+    trial = CostTrial("duckdb")
+    trial.consider(OTHER, 100)
+    see(trial, 0.95, 4)
+    kept = plain(trial)
+    return kept, CostTrial.from_dict(kept, "duckdb"), CostTrial.from_dict(kept, "duckdb")
+
+
+def pairs(trial: CostTrial) -> int:
+    assert trial.comparison is not None
+    return trial.comparison.standing.latency.pairs
+
+
+def test_pairs_of_two_processes_are_added_up():
+    kept, here, there = in_two_processes()
+    assert see(here, 0.95, 6) is see(there, 0.95, 8) is Outcome.OPEN
+    assert (pairs(here), pairs(there)) == (10, 12)
+    here.take_in(kept, plain(there))
+    assert pairs(here) == 18
+    # Together they decide what neither has decided: the other one is a pair short of it.
+    kept, here, there = in_two_processes()
+    short = plain(there)
+    while see(there, 0.6, 1) is Outcome.OPEN:
+        short = plain(there)
+    assert see(here, 0.6, 4) is Outcome.OPEN
+    here.take_in(kept, short)
+    assert (here.served, here.comparison) == (OTHER, None)
+
+
+def test_a_trial_that_ended_in_another_process_ends_here():
+    kept, here, there = in_two_processes()
+    see(here, 0.95, 4)
+    assert see(there, 0.5) is Outcome.CANDIDATE
+    here.take_in(kept, plain(there))
+    assert (here.served, here.candidate, here.past) == (OTHER, None, there.past)
+    # One that began there goes on here, if none is open here.
+    kept = plain(here)
+    third = replace(DUCKDB, scan=10.0 * DUCKDB.scan)
+    assert there.consider(third, 100)
+    here.take_in(kept, plain(there))
+    assert here.candidate == third
+
+
+def test_what_ended_here_stands():
+    kept, here, there = in_two_processes()
+    assert see(here, 0.5) is Outcome.CANDIDATE
+    assert see(there, 1.9) is Outcome.SERVED
+    before = plain(here)
+    here.take_in(kept, plain(there))
+    assert plain(here) == before
+    # Nor is anything taken from a process that only went on.
+    kept, here, there = in_two_processes()
+    assert see(here, 0.5) is Outcome.CANDIDATE
+    see(there, 0.95, 4)
+    before = plain(here)
+    here.take_in(kept, plain(there))
+    assert plain(here) == before
+    with pytest.raises(InvalidInput):
+        here.take_in(None, {"format": 99})
+    assert plain(here) == before

@@ -1,0 +1,112 @@
+"""States that several processes keep: none writes over what another one learned."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from godb_fast.errors import InvalidInput, StoreError
+from godb_fast.store import SqliteStore
+from godb_fast.store.states import SharedState
+
+
+class Counts:
+    """A state of names and numbers; of two processes' the sum is right."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.shared: SharedState = store.corrections.shared("duckdb", "d")
+        self.counts: dict[str, int] = dict(self.shared.read() or {})
+
+    def add(self, name: str, number: int = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + number
+
+    def take_in(self, before: dict[str, Any] | None, theirs: dict[str, Any]) -> None:
+        for name, number in theirs.items():
+            self.add(name, number - (before or {}).get(name, 0))
+
+    def write(self) -> None:
+        self.shared.write(lambda: dict(self.counts), self.take_in)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SqliteStore:
+    return SqliteStore(tmp_path / "store.sqlite")
+
+
+def test_what_others_wrote_is_taken_in_first(store: SqliteStore) -> None:
+    one, two = Counts(store), Counts(store)
+    assert not store.path.exists()
+    one.add("a")
+    one.write()
+    two.add("b")
+    two.write()
+    one.add("a")
+    one.write()
+    # Nothing new: what is kept stays.
+    two.write()
+    assert one.counts == two.counts == store.corrections.saved("duckdb", "d") == {"a": 2, "b": 1}
+
+
+def test_many_at_once_lose_nothing(store: SqliteStore) -> None:
+    writers = [Counts(store) for _ in range(4)]
+
+    def work(writer: Counts, name: str) -> None:
+        for _ in range(10):
+            writer.add(name)
+            # One that is beaten by the others ten times in a row is written the next time.
+            with contextlib.suppress(StoreError):
+                writer.write()
+
+    threads = [
+        threading.Thread(target=work, args=(writer, name))
+        for writer, name in zip(writers, "abcd", strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for writer in writers:
+        writer.write()
+    assert store.corrections.saved("duckdb", "d") == dict.fromkeys("abcd", 10)
+
+
+def test_who_is_always_beaten_says_so_and_writes_over_nobody(store: SqliteStore) -> None:
+    one, two = Counts(store), Counts(store)
+
+    def meanwhile() -> dict[str, int]:
+        two.add("b")
+        two.write()
+        return dict(one.counts)
+
+    one.add("a")
+    with pytest.raises(StoreError, match="without a pause"):
+        one.shared.write(meanwhile, one.take_in)
+    assert store.corrections.saved("duckdb", "d") == {"b": two.counts["b"]}
+    one.write()
+    assert store.corrections.saved("duckdb", "d") == {"a": 1, "b": two.counts["b"]}
+
+
+def test_what_cannot_be_read_stays_as_it_is(store: SqliteStore) -> None:
+    one = Counts(store)
+    store.corrections.save("duckdb", "d", {"of": "a later version"})
+
+    def refuses(before: dict[str, Any] | None, theirs: dict[str, Any]) -> None:
+        raise InvalidInput("format 99")
+
+    with pytest.raises(StoreError, match="cannot be read here, and stay as they are: format 99"):
+        one.shared.write(dict, refuses)
+    assert store.corrections.saved("duckdb", "d") == {"of": "a later version"}
+
+
+def test_what_was_forgotten_meanwhile_is_begun_anew(store: SqliteStore) -> None:
+    one = Counts(store)
+    one.add("a")
+    one.write()
+    store.corrections.forget("duckdb", "d")
+    one.add("a")
+    one.write()
+    assert store.corrections.saved("duckdb", "d") == {"a": 2}
