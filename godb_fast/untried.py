@@ -26,7 +26,7 @@ from godb_fast.background import Task, Worker
 from godb_fast.choices import RegionChoice
 from godb_fast.core import Steering
 from godb_fast.core.forking import renews_locks
-from godb_fast.engines.base import Engine, HasTwins, Parameters, is_fragile
+from godb_fast.engines.base import Engine, HasTwins, Parameters, TunesPlanner, is_fragile
 from godb_fast.errors import EngineError, InvalidInput, QueryCancelled, StoreError
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.memo import Evidence, MemoEntry, MemoKey
@@ -132,6 +132,11 @@ class Untried:
         if not (isinstance(engine, HasTwins) and engine.has_twins):
             scope.unsought(known, "this connection is the caller's, and no other is opened beside it")
             return
+        if self._is_tuned(engine):
+            scope.unsought(
+                known, "this session has planner settings of its own, a second connection does not"
+            )
+            return
 
         def work(task: Task) -> None:
             twin = cast(Any, cast(HasTwins, engine).twin())
@@ -178,6 +183,14 @@ class Untried:
         if not (effects.pure and (effects.steerable or effects.checkable)) or known.unprepared:
             return False
         return engine.capabilities.isolated and not is_fragile(engine)
+
+    def _is_tuned(self, engine: Engine) -> bool:
+        """Whether a second connection would plan otherwise; also if the engine cannot tell."""
+        try:
+            return isinstance(engine, TunesPlanner) and engine.tuned()
+        except EngineError as error:
+            self._log_once("not_looked_for", str(error))
+            return True
 
     def _look(self, engine: Engine, scope: Scope, slow: Slow) -> None:
         known, region = slow.known, slow.region

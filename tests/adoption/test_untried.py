@@ -157,6 +157,23 @@ def test_a_session_on_a_caller_s_connection_says_why_it_looks_for_nothing(server
         assert "no plan is looked for that nobody has run: this connection is the caller's" in reason
 
 
+def test_plans_beside_a_session_with_planner_settings_of_its_own_would_be_others(server, store):
+    known = optimizer(store)
+    sql = QUERY.format(3)
+    with known.session(server, mode="steer") as session, known.session(server, mode="steer") as other:
+        session.execute("SET enable_seqscan = off")
+        for _ in range(3):
+            session.execute(sql).fetchall()
+            assert session.wait_prepared(30.0)
+        assert "this session has planner settings of its own" in session.optimize(sql).reason
+        assert counted(known, "untried") == 0
+        # Nobody else is kept from looking.
+        for _ in range(3):
+            other.execute(sql).fetchall()
+            assert other.wait_prepared(30.0)
+        assert counted(known, "untried") == 1
+
+
 def test_sqlalchemy_looks_and_serves_what_has_run_well(server, store):
     sqlalchemy = pytest.importorskip("sqlalchemy")
     from godb_fast.sqlalchemy import install
