@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 import zlib
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.store.plans import pack, unpack
 from godb_fast.store.tables import Table
 
-#: So often is a state taken in that others wrote while ours was made ready.
-_TRIES: Final = 10
+#: So often is ours made ready while others may write; after that they wait.
+_TRIES: Final = 3
 
 
 class KeptStates(Table):
@@ -27,14 +28,8 @@ class KeptStates(Table):
     what: ClassVar[str]
 
     def _save(self, key: tuple[str, ...], state: dict[str, Any]) -> None:
-        columns = ", ".join(self.key)
-        marks = ", ".join("?" for _ in self.key)
         with self._using() as connection:
-            connection.execute(
-                f"INSERT INTO {self.table} ({columns}, state, at) VALUES ({marks}, ?, ?) "
-                f"ON CONFLICT ({columns}) DO UPDATE SET state = excluded.state, at = excluded.at",
-                (*key, pack(state), time.time()),
-            )
+            self._put(connection, key, pack(state))
 
     def _saved(self, key: tuple[str, ...]) -> dict[str, Any] | None:
         packed = self._packed(key)
@@ -74,6 +69,25 @@ class KeptStates(Table):
                     (state, time.time(), *key, former),
                 )
         return done.rowcount > 0
+
+    def _exchange(self, key: tuple[str, ...], made_of: Callable[[bytes | None], bytes]) -> bytes:
+        """Write what is made of the state that is kept, while everybody else waits; what was written."""
+        with self._using() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            row = connection.execute(f"SELECT state FROM {self.table} WHERE {self._of_key}", key).fetchone()
+            state = made_of(None if row is None else bytes(row[0]))
+            self._put(connection, key, state)
+            connection.execute("COMMIT")
+        return state
+
+    def _put(self, connection: sqlite3.Connection, key: tuple[str, ...], state: bytes) -> None:
+        columns = ", ".join(self.key)
+        marks = ", ".join("?" for _ in self.key)
+        connection.execute(
+            f"INSERT INTO {self.table} ({columns}, state, at) VALUES ({marks}, ?, ?) "
+            f"ON CONFLICT ({columns}) DO UPDATE SET state = excluded.state, at = excluded.at",
+            (*key, state, time.time()),
+        )
 
     def _forget(self, key: tuple[str, ...]) -> None:
         with self._using() as connection:
@@ -126,22 +140,27 @@ class SharedState:
         """
         for _ in range(_TRIES):
             found = self._table._packed(self._key)
-            if found is not None and found != self._known:
-                before = None if self._known is None else self._table._unpacked(self._key, self._known)
-                theirs = self._table._unpacked(self._key, found)
-                try:
-                    take_in(before, theirs)
-                except InvalidInput as error:
-                    raise StoreError(
-                        f"the {self._table.what} that another process wrote to store {self._table.path} "
-                        f"cannot be read here, and stay as they are: {error}"
-                    ) from error
-                self._known = found
-            ours = pack(state())
+            ours = self._made_of(found, state, take_in)
             if ours == found or self._table._replace(self._key, found, ours):
                 self._known = ours
                 return
-        raise StoreError(
-            f"other processes write {self._table.what} to store {self._table.path} without a pause; the next "
-            "time tries again"
-        )
+        self._known = self._table._exchange(self._key, lambda found: self._made_of(found, state, take_in))
+
+    def _made_of(
+        self,
+        found: bytes | None,
+        state: Callable[[], dict[str, Any]],
+        take_in: Callable[[dict[str, Any] | None, dict[str, Any]], object],
+    ) -> bytes:
+        """Our state with what others wrote."""
+        if found is not None and found != self._known:
+            before = None if self._known is None else self._table._unpacked(self._key, self._known)
+            try:
+                take_in(before, self._table._unpacked(self._key, found))
+            except InvalidInput as error:
+                raise StoreError(
+                    f"the {self._table.what} that another process wrote to store {self._table.path} "
+                    f"cannot be read here, and stay as they are: {error}"
+                ) from error
+            self._known = found
+        return pack(state())
