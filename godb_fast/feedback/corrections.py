@@ -36,9 +36,14 @@ from numpy.typing import ArrayLike, NDArray
 from godb_fast.core.forking import renews_locks
 from godb_fast.errors import InvalidInput
 from godb_fast.feedback.evidence import Evidence
+from godb_fast.feedback.observed import Observed
 from godb_fast.feedback.shapes import MAX_WIDTH, Floats, Ints, QueryShape, Words, mixed, stable_hash
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+#: Kept by earlier versions: they are begun anew.
+_FORMER: Final = frozenset({1})
+#: Observations of others that are taken in while those that ask for corrections wait.
+_AT_ONCE: Final = 100
 #: A ratio beyond e^±40 is a broken count, not an estimate's error.
 _MOST: Final = 40.0
 _SIZES: Final = 64
@@ -463,15 +468,16 @@ class Corrections:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for the store: hashes, ratios, no literals."""
         with self._lock:
-            return {
+            # Copies: whoever asks for corrections waits for these alone.
+            evidence, parents = self.evidence.observed(), self.parents.observed()
+            state = {
                 "format": _FORMAT,
                 "epoch": self.epoch,
                 "clock": self.clock,
                 "surprise": self._surprise.tolist(),
                 "executions": [list(entry) for entry in self._executions.items()],
-                "evidence": self.evidence.to_dict(),
-                "parents": self.parents.to_dict(),
             }
+        return {**state, "evidence": evidence.to_dict(), "parents": parents.to_dict()}
 
     def take_in(self, before: dict[str, Any] | None, theirs: dict[str, Any]) -> int:
         """Learn what another process learned; of how many observations that was news.
@@ -492,13 +498,22 @@ class Corrections:
         """
         # Read whole before anything is taken: damaged states teach nothing.
         Corrections.from_dict(theirs)
-        before = Corrections().to_dict() if before is None else before
+        if theirs["format"] in _FORMER:
+            return 0
+        if before is None or before.get("format") != _FORMAT:
+            before = Corrections().to_dict()
+        taken = 0
+        for part, evidence in (("evidence", self.evidence), ("parents", self.parents)):
+            news = Observed.from_dict(theirs[part]).news(Observed.from_dict(before[part]))
+            for first in range(0, len(news), _AT_ONCE):
+                with self._lock:
+                    if theirs["epoch"] != self.epoch:
+                        return taken
+                    taken += evidence.take_in(news.only(slice(first, first + _AT_ONCE)))
+        executions = {int(key): int(number) for key, number in before["executions"]}
         with self._lock:
             if theirs["epoch"] != self.epoch:
-                return 0
-            taken = self.evidence.take_in(before["evidence"], theirs["evidence"])
-            taken += self.parents.take_in(before["parents"], theirs["parents"])
-            executions = {int(key): int(number) for key, number in before["executions"]}
+                return taken
             for key, number in theirs["executions"]:
                 more = int(number) - executions.get(int(key), 0)
                 if more > 0:
@@ -506,17 +521,19 @@ class Corrections:
             if np.array_equal(self._surprise, np.asarray(before["surprise"], np.float64)):
                 self._surprise[:] = np.asarray(theirs["surprise"], np.float64)
             self.clock = max(self.clock, int(theirs["clock"]))
-            return taken
+        return taken
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], tuning: Tuning | None = None, **bounds: int) -> Corrections:
-        """What :meth:`to_dict` gave.
+        """What :meth:`to_dict` gave; nothing, if an earlier version kept it.
 
         Raises
         ------
         InvalidInput
             If it is of another format, or damaged.
         """
+        if data.get("format") in _FORMER:
+            return cls(tuning, **bounds)
         if data.get("format") != _FORMAT:
             raise InvalidInput(
                 f"corrections of format {data.get('format')!r}; this godb_fast reads {_FORMAT}: forget them"
@@ -527,8 +544,8 @@ class Corrections:
             found.clock = int(data["clock"])
             found._surprise[:] = np.asarray(data["surprise"], np.float64)
             found._executions.update((int(key), int(number)) for key, number in data["executions"])
-            found.evidence.load(data["evidence"])
-            found.parents.load(data["parents"])
+            found.evidence.load(Observed.from_dict(data["evidence"]))
+            found.parents.load(Observed.from_dict(data["parents"]))
             if not np.isfinite(found._surprise).all() or min(found._executions.values(), default=0) < 0:
                 raise ValueError("numbers that no execution has shown")
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:

@@ -12,13 +12,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from godb_fast.feedback.observed import Observed
 from godb_fast.feedback.shapes import MAX_WIDTH, Floats, Ints, Words
 
 #: Never observed.
 _NEVER: Final = -np.inf
-#: Logarithms of rows, or of their ratios, beyond this are none; nor are so many observations.
-_MOST_LOG: Final = 700.0
-_MOST_SEEN: Final = 1e12
 
 
 class Evidence:
@@ -83,7 +81,7 @@ class Evidence:
         ratio: float,
         now: float,
         literal: int,
-        selectivity: Floats,
+        selectivity: NDArray[np.floating[Any]],
         tokens: Words,
         log_rows: float = np.nan,
     ) -> float | None:
@@ -133,54 +131,69 @@ class Evidence:
         self.seen[:] = _NEVER
         self.generation += 1
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data; times as they are on the owner's clock."""
-        shapes = []
-        for key, row in self.rows.items():
-            entries = []
-            for column in np.flatnonzero(self.seen[row] != _NEVER).tolist():
-                entries.append(
-                    [
-                        float(self.ratio[row, column]),
-                        float(self.seen[row, column]),
-                        int(self.literal[row, column]),
-                        [round(float(value), 4) for value in self.selectivity[row, column]],
-                        self.tokens[row, column].tolist(),
-                        None if np.isnan(self.log_rows[row, column]) else float(self.log_rows[row, column]),
-                    ]
-                )
-            shapes.append([key, entries])
-        return {"shapes": shapes}
+    def observed(self) -> Observed:
+        """A copy of all observations; times as they are on the owner's clock."""
+        order = np.fromiter(self.rows.values(), np.int64, len(self.rows))
+        places, column = np.nonzero(self.seen[order] != _NEVER)
+        row = order[places]
+        selectivity, tokens = self.selectivity[row, column], self.tokens[row, column]
+        used = np.flatnonzero(((selectivity != 0.0) | (tokens != 0)).any(axis=0))
+        width = int(used[-1]) + 1 if used.size else 0
+        return Observed(
+            self.key[row],
+            self.ratio[row, column],
+            self.seen[row, column],
+            self.literal[row, column],
+            self.log_rows[row, column],
+            selectivity[:, :width],
+            tokens[:, :width],
+        )
 
-    def load(self, data: dict[str, Any]) -> None:
-        """What :meth:`to_dict` gave, added to what there is."""
-        for key, entries in data["shapes"]:
-            for entry in entries:
-                self._take(int(key), entry)
+    def load(self, observed: Observed) -> None:
+        """Take all of these, in place of what there is."""
+        self.clear()
+        keys, row, counts = np.unique(observed.key, return_inverse=True, return_counts=True)
+        if len(keys) > self.max_shapes or counts.max(initial=0) > self.per_shape:
+            # Kept by one that had more room.
+            self.take_in(observed)
+            return
+        if len(keys) > len(self.version):
+            self._room(len(keys))
+        order = np.argsort(row, kind="stable")
+        column = np.empty(len(row), np.int64)
+        column[order] = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        width = observed.tokens.shape[1]
+        self.rows.update(zip(keys.tolist(), range(len(keys)), strict=True))
+        self.key[: len(keys)] = keys
+        self.ratio[row, column] = observed.ratio
+        self.seen[row, column] = observed.seen
+        self.literal[row, column] = observed.literal
+        self.log_rows[row, column] = observed.log_rows
+        self.selectivity[row, column] = 0.0
+        self.selectivity[row, column, :width] = observed.selectivity
+        self.tokens[row, column] = 0
+        self.tokens[row, column, :width] = observed.tokens
 
-    def take_in(self, before: dict[str, Any], theirs: dict[str, Any]) -> int:
+    def take_in(self, observed: Observed) -> int:
         """Add what another owner observed; of how many observations that was news.
 
         Of two observations of the same literals the later one stays, and so do the latest of a full shape.
-
-        Parameters
-        ----------
-        before, theirs : dict
-            States: the one that both began with, and what the other one made of it.
         """
-        known = {
-            (int(key), int(literal)): (ratio, seen)
-            for key, entries in before["shapes"]
-            for ratio, seen, literal, *_ in entries
-        }
         taken = 0
-        for key, entries in theirs["shapes"]:
-            for entry in entries:
-                ratio, seen, literal = entry[:3]
-                if known.get((int(key), int(literal))) != (ratio, seen) and self._is_news(
-                    int(key), int(literal), float(seen)
-                ):
-                    taken += self._take(int(key), entry)
+        # The latest first: where there is no room for all, older ones do not even come in.
+        for at in np.argsort(-observed.seen, kind="stable").tolist():
+            key, literal, seen = int(observed.key[at]), int(observed.literal[at]), float(observed.seen[at])
+            if self._is_news(key, literal, seen):
+                self.add(
+                    key,
+                    float(observed.ratio[at]),
+                    seen,
+                    literal,
+                    observed.selectivity[at],
+                    observed.tokens[at],
+                    float(observed.log_rows[at]),
+                )
+                taken += 1
         return taken
 
     def _is_news(self, key: int, literal: int, seen: float) -> bool:
@@ -189,19 +202,3 @@ class Evidence:
             return len(self.rows) < self.max_shapes or seen > float(self.seen.max(axis=1).min())
         same = (self.literal[row] == np.uint64(literal)) & (self.seen[row] != _NEVER)
         return bool(seen > float(self.seen[row, same].max() if same.any() else self.seen[row].min()))
-
-    def _take(self, key: int, entry: list[Any]) -> bool:
-        """Add an observation of :meth:`to_dict`; whether an execution can have shown it."""
-        ratio, seen, literal, selectivity, tokens, *more = entry
-        if not (abs(ratio) <= _MOST_LOG and 0.0 <= seen <= _MOST_SEEN):
-            return False
-        self.add(
-            key,
-            float(ratio),
-            float(seen),
-            int(literal),
-            np.array(selectivity[:MAX_WIDTH], np.float64),
-            np.array(tokens[:MAX_WIDTH], np.uint64),
-            float(more[0]) if more and more[0] is not None and abs(more[0]) <= _MOST_LOG else np.nan,
-        )
-        return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from godb_fast.core import QueryGraph
 from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.feedback import Corrections, Edge, QueryShape, SubplanQuery, Tuning
+from godb_fast.feedback.observed import Observed
 from godb_fast.planning.search import Planner
 from godb_fast.store import SqliteStore
 
@@ -96,11 +98,10 @@ def test_the_same_question_has_the_same_answer_whatever_is_estimated_now() -> No
     corrections.observe(query("1"), now, [0b0011], [50_000])
     moved = (corrections.evidence.seen != seen).sum()
     assert moved == 1
-    # What an earlier version kept without the rows has its ratio.
+    # Without the rows there is the ratio.
     state = corrections.to_dict()
-    for _, entries in state["evidence"]["shapes"]:
-        for entry in entries:
-            del entry[5:]
+    observed = Observed.from_dict(state["evidence"])
+    state["evidence"] = replace(observed, log_rows=np.full(len(observed), np.nan)).to_dict()
     old = Corrections.from_dict(state).correct(query("2"), now).log_rows
     assert old[at(0b0011)] == pytest.approx(np.log(50_000) + 2.0, rel=0.02)
 
@@ -306,9 +307,7 @@ def test_what_two_processes_learn_adds_up() -> None:
     # What began with nothing takes everything.
     fresh = Corrections()
     fresh.enter("7")
-    assert fresh.take_in(None, theirs) == sum(
-        len(entries) for part in ("evidence", "parents") for _, entries in theirs[part]["shapes"]
-    )
+    assert fresh.take_in(None, theirs) == theirs["evidence"]["count"] + theirs["parents"]["count"]
     assert fresh.executions(SHAPE) == 7
 
 
@@ -322,10 +321,21 @@ def test_of_another_epoch_or_damaged_nothing_is_taken_in() -> None:
     there.observe(query(), ESTIMATES, [0b0011], [50_000])
     before = here.to_dict()
     broken = there.to_dict()
-    broken["parents"]["shapes"].append([1, [["x"]]])
+    broken["parents"]["ratio"] = broken["parents"]["ratio"][:-8]
     with pytest.raises(InvalidInput, match="damaged"):
         here.take_in(None, broken)
     assert here.to_dict() == before
+
+
+def test_what_an_earlier_version_kept_is_begun_anew() -> None:
+    former = {**Corrections().to_dict(), "format": 1, "evidence": {"shapes": []}, "parents": {"shapes": []}}
+    assert Corrections.from_dict(former).clock == 0
+    here = Corrections()
+    here.observe(query(), ESTIMATES, [0b0011], [50_000])
+    before = here.to_dict()
+    assert here.take_in(None, former) == here.take_in(former, {**former, "clock": 7}) == 0
+    assert here.to_dict() == before
+    assert here.take_in(former, before) == 0
 
 
 def test_what_was_found_to_be_old_is_not_brought_back() -> None:
@@ -347,7 +357,7 @@ def test_damaged_states_are_refused_by_name(tmp_path) -> None:  # type: ignore[n
     with pytest.raises(InvalidInput, match="format 99"):
         Corrections.from_dict({**state, "format": 99})
     with pytest.raises(InvalidInput, match="damaged"):
-        Corrections.from_dict({**state, "evidence": {"shapes": [[1, [["x"]]]]}})
+        Corrections.from_dict({**state, "evidence": {"count": 1}})
     kept = SqliteStore(tmp_path / "s.sqlite").corrections
     kept.save("duckdb", "d", state)
     with kept._using() as connection:
