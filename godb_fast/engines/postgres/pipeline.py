@@ -11,19 +11,32 @@ for psycopg's low level. Nothing here is prepared, so no cached plan can hide a 
 
 from __future__ import annotations
 
+import logging
+import math
+import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from operator import call
 from typing import Any, Final
 
 from psycopg import adapters, capabilities, errors
 from psycopg.abc import Buffer
 from psycopg.adapt import AdaptersMap, Loader, PyFormat, Transformer
-from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.waiting import Ready, Wait
 
 from godb_fast.errors import EngineBusy, EngineError
 
+log = logging.getLogger("godb_fast")
+
+#: Seconds in which an interrupted statement is to end, and after which it is asked to once more.
+_END_S: Final = 10.0
+_ASK_AGAIN_S: Final = 1.0
+#: What the protocol can count.
+_MOST_VALUES: Final = 65_535
 #: Rows that libpq hands over at a time, at most, while a result is bounded.
 CHUNK_ROWS: Final = 4096
 
@@ -134,7 +147,11 @@ def exchange(
     with raw.lock:
         _check_idle(pgconn)
         replies = [Reply() for _ in commands]
-        raw.wait(_exchange(pgconn, transformers, commands, prepared, replies, overflowed))
+        try:
+            raw.wait(_exchange(pgconn, transformers, commands, prepared, replies, overflowed))
+        except BaseException:
+            _end(raw)
+            raise
     return replies
 
 
@@ -153,6 +170,8 @@ def _dumped(transformer: Any, command: Command, encoding: str) -> _Sent:
     if not command.values:
         return text, None, None, None
     wanted = [_FORMATS[letter] for letter in command.formats] or [PyFormat.AUTO] * len(command.values)
+    if len(command.values) > _MOST_VALUES:
+        raise EngineError(f"{len(command.values):,} values; a statement takes at most {_MOST_VALUES:,}")
     values = transformer.dump_sequence(command.values, wanted)
     return text, values, tuple(transformer.types), list(transformer.formats)
 
@@ -165,14 +184,15 @@ def _exchange(
     replies: list[Reply],
     overflowed: Callable[[], None] | None,
 ) -> Generator[Any, Any, None]:
-    pgconn.enter_pipeline_mode()
+    steps: list[Callable[[], None]] = [pgconn.enter_pipeline_mode]
     for command, sent in zip(commands, prepared, strict=True):
         if command.parse_only:
             # The unnamed statement: the next one that is sent takes its place.
-            pgconn.send_prepare(b"", sent[0], sent[2])
+            steps.append(partial(pgconn.send_prepare, b"", sent[0], sent[2]))
         else:
-            pgconn.send_query_params(*sent)
-    pgconn.pipeline_sync()
+            steps.append(partial(pgconn.send_query_params, *sent))
+    # In one go, between whose parts no Ctrl-C is heard: nothing is sent, or all with what undoes settings.
+    deque(map(call, [*steps, pgconn.pipeline_sync]), maxlen=0)
     while pgconn.flush():
         ready = yield Wait.RW
         if ready and ready & Ready.R:
@@ -198,6 +218,57 @@ def _exchange(
         elif synced.status == ExecStatus.PIPELINE_SYNC:
             break
     pgconn.exit_pipeline_mode()
+
+
+def _end(raw: Any) -> None:
+    """Stop what runs, and read the answers that nobody waits for any more, so that the connection can go on.
+
+    Ctrl-C may be heard while answers are read, rather than by the driver that waits for them. If that does
+    not end in time, or is interrupted as well, nobody can use the connection, and it is closed.
+    """
+    pgconn = raw.pgconn
+    if pgconn.status != ConnStatus.OK or not pgconn.pipeline_status:
+        return
+    try:
+        raw.wait(_ended(raw, time.monotonic() + _END_S))
+    except BaseException as error:
+        log.warning("an interrupted statement does not end (%s): the connection is closed", error)
+        raw.close()
+        if not isinstance(error, Exception):
+            raise
+
+
+def _ended(raw: Any, until: float) -> Generator[Any, Any, None]:
+    pgconn, asked = raw.pgconn, -math.inf
+    # Also where what was to be sent was refused: the server answers all before a mark. One too many is none.
+    pgconn.pipeline_sync()
+    while pgconn.flush():
+        ready = yield Wait.RW
+        if ready and ready & Ready.R:
+            pgconn.consume_input()
+    pgconn.consume_input()
+    while not _has_left(pgconn):
+        while pgconn.is_busy():
+            now = time.monotonic()
+            if now > until:
+                raise errors.OperationalError("the server does not answer")
+            if now - asked > _ASK_AGAIN_S:
+                asked = now
+                with suppress(errors.Error):
+                    raw.cancel_safe(timeout=_ASK_AGAIN_S)
+            ready = yield Wait.R
+            if ready is None or ready & Ready.R:
+                pgconn.consume_input()
+        pgconn.get_result()
+
+
+def _has_left(pgconn: Any) -> bool:
+    """Leave the pipeline, if no answer is left in it."""
+    try:
+        pgconn.exit_pipeline_mode()
+    except errors.OperationalError:
+        return False
+    return True
 
 
 def _read(

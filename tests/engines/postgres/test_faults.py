@@ -7,20 +7,23 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import psycopg
 import pytest
 from postgres_server import BIN_VARIABLE, PostgresServer, running_server
 from psycopg.pq import TransactionStatus
+from psycopg.waiting import Wait
 
 from godb_fast.core import Steering
 from godb_fast.demo.postgres_server import kept_server
 from godb_fast.engines.base import Rendered
-from godb_fast.engines.postgres import PostgresEngine, borrow, open_url
+from godb_fast.engines.postgres import PostgresEngine, borrow, open_url, pipeline
 from godb_fast.errors import ConnectionFailed, EngineError, QueryCancelled, ResultTooLarge
 
 STEERING = Steering(settings=(("enable_hashjoin", "off"),))
@@ -170,6 +173,80 @@ def test_ctrl_c(postgres_url: str, place: type, transaction: bool) -> None:
         ]
         if transaction:
             assert raw.execute("SELECT count(*) FROM mine").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("transaction", [False, True], ids=["idle", "transaction"])
+def test_ctrl_c_while_answers_are_read(
+    postgres_url: str, transaction: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heard in our code, not by the driver that waits: before each of the answers."""
+    read, interrupted = pipeline._next, 0
+
+    def interrupt(at: int) -> Callable[[Any], Generator[Any, Any, Any]]:
+        left = iter(range(at, -1, -1))
+
+        def reading(pgconn: Any) -> Generator[Any, Any, Any]:
+            if next(left, None) == 0:
+                if at == 0:
+                    # While the statement runs: the driver looks up now and then.
+                    yield Wait.R
+                raise KeyboardInterrupt
+            return (yield from read(pgconn))
+
+        return reading
+
+    with psycopg.connect(postgres_url, autocommit=True) as raw:
+        engine = borrow(raw)
+        if transaction:
+            raw.execute("BEGIN")
+            raw.execute("CREATE TABLE mine (x int)")
+        for at in range(14):
+            begun = time.monotonic()
+            with monkeypatch.context() as patched:
+                patched.setattr(pipeline, "_next", interrupt(at))
+                try:
+                    engine.run(steered("SELECT 1" if at else "SELECT pg_sleep(30)"))
+                except KeyboardInterrupt:
+                    interrupted += 1
+            assert time.monotonic() - begun < 20, at
+            assert raw.info.transaction_status == (
+                TransactionStatus.INTRANS if transaction else TransactionStatus.IDLE
+            )
+            assert engine.run(steered("SELECT 'on'")).rows == [("on",)]
+            assert raw.execute("SHOW enable_hashjoin").fetchone() == ("on",)
+            if transaction:
+                assert raw.execute("SELECT count(*) FROM mine").fetchone() == (0,)
+    assert interrupted >= 5
+
+
+def test_an_interrupted_statement_that_does_not_end_closes_the_connection(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(pgconn: Any) -> Generator[Any, Any, Any]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(pipeline, "_END_S", 0.0)
+    with psycopg.connect(postgres_url, autocommit=True) as raw:
+        engine = borrow(raw)
+        # Nobody hears that it is to be stopped.
+        monkeypatch.setattr(raw, "cancel_safe", lambda *, timeout: None)
+        with monkeypatch.context() as patched:
+            patched.setattr(pipeline, "_next", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                engine.run(steered("SELECT pg_sleep(3)"))
+        assert raw.closed
+        with pytest.raises(ConnectionFailed, match="its owner's"):
+            engine.run(Rendered("SELECT 1"))
+
+
+def test_more_values_than_the_protocol_counts_leave_the_connection_as_it_was(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as raw:
+        engine = borrow(raw)
+        sql = f"SELECT {' + '.join(['%s'] * 70_000)}"
+        with pytest.raises(EngineError, match="70,000 values; a statement takes at most 65,535"):
+            engine.run(replace(steered(sql), params=[1] * 70_000))
+        assert engine.run(steered("SELECT 1")).rows == [(1,)]
 
 
 @pytest.mark.parametrize("place", [Rendered, steered], ids=["default", "steered"])
