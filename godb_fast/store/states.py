@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 import zlib
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
+from godb_fast.core.forking import renews_locks
 from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.store.plans import pack, unpack
 from godb_fast.store.tables import Table
@@ -103,6 +105,9 @@ class SharedState:
 
     def __init__(self, table: KeptStates, key: tuple[str, ...]) -> None:
         self._table, self._key = table, key
+        # A session that closes and the background may write at once: nothing is to be taken in twice.
+        self._lock = threading.Lock()
+        renews_locks(self)
         #: As it was read or written here last, packed.
         self._known: bytes | None = None
 
@@ -138,13 +143,14 @@ class SharedState:
         StoreError
             If the file cannot be used, or what others wrote cannot be read: it stays as it is.
         """
-        for _ in range(_TRIES):
-            found = self._table._packed(self._key)
-            ours = self._made_of(found, state, take_in)
-            if ours == found or self._table._replace(self._key, found, ours):
-                self._known = ours
-                return
-        self._known = self._table._exchange(self._key, lambda found: self._made_of(found, state, take_in))
+        with self._lock:
+            for _ in range(_TRIES):
+                found = self._table._packed(self._key)
+                ours = self._made_of(found, state, take_in)
+                if ours == found or self._table._replace(self._key, found, ours):
+                    self._known = ours
+                    return
+            self._known = self._table._exchange(self._key, lambda found: self._made_of(found, state, take_in))
 
     def _made_of(
         self,

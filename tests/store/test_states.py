@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,25 @@ def test_many_at_once_lose_nothing(store: SqliteStore) -> None:
     for thread in threads:
         thread.join()
     assert store.corrections.saved("duckdb", "d") == dict.fromkeys("abcd", 10)
+
+
+def test_two_threads_of_a_process_take_nothing_in_twice(store: SqliteStore) -> None:
+    one, two = Counts(store), Counts(store)
+    two.add("b", 7)
+    two.write()
+    threads = [threading.Thread(target=one.write) for _ in range(4)]
+    take_in = one.take_in
+
+    def slowly(before: dict[str, Any] | None, theirs: dict[str, Any]) -> None:
+        time.sleep(0.1)
+        take_in(before, theirs)
+
+    one.take_in = slowly  # type: ignore[method-assign]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert one.counts == {"b": 7}
 
 
 def test_who_is_beaten_again_and_again_has_the_others_wait(store: SqliteStore) -> None:
