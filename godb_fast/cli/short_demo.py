@@ -267,8 +267,10 @@ class _Told:
         if cut:
             self._line(f"cut off after {self._options.cap:g} s under the engine's plan: {', '.join(cut)}")
         overhead = sorted(value for row in shown.rows for value in row.overhead_us)
-        if overhead:
-            first_ms = statistics.median(row.first_ms for row in shown.rows if row.times_ms["ours"])
+        first = [row.first_ms for row in shown.rows if row.times_ms["ours"]]
+        # Where the cap is short, not one may have come to its end.
+        if overhead and first:
+            first_ms = statistics.median(first)
             call_ms = statistics.median(overhead) / 1e3
             self._line(
                 f"our overhead, in the figures above: {duration(call_ms)} a call (median; "

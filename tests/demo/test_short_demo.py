@@ -125,12 +125,13 @@ def test_the_command_shows_both_sites(
     assert [path.name for path in tmp_path.iterdir()] == ["demo.json"]
 
 
-def test_plans_that_do_not_finish_are_named_as_cut(capsys):
-    assert main(["demo", "--scale", "0.02", "--cap", "0.0005", "--budget", "0.2s", "--json", "-"]) == 0
+@pytest.mark.parametrize("cap_s", ["0.0005", "0.00001"], ids=["some", "all"])
+def test_plans_that_do_not_finish_are_named_as_cut(capsys, cap_s):
+    assert main(["demo", "--scale", "0.02", "--cap", cap_s, "--budget", "0.2s", "--json", "-"]) == 0
     out, err = capsys.readouterr()
-    assert "cut off after 0.0005 s under the engine's plan: top users" in err
+    assert f"cut off after {float(cap_s):g} s under the engine's plan: top users" in err
     row = json.loads(out)["sites"]["heavy"]["queries"][0]
-    assert row["cut_s"] == 0.0005
+    assert row["cut_s"] == float(cap_s)
     assert row["times_ms"]["default"] == []
 
 
