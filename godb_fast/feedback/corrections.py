@@ -497,30 +497,29 @@ class Corrections:
             If theirs is of another format, or damaged.
         """
         # Read whole before anything is taken: damaged states teach nothing.
-        Corrections.from_dict(theirs)
-        if theirs["format"] in _FORMER:
-            return 0
-        if before is None or before.get("format") != _FORMAT:
-            before = Corrections().to_dict()
+        other = Corrections.from_dict(theirs)
+        first = Corrections() if before is None else Corrections.from_dict(before)
         taken = 0
-        for part, evidence in (("evidence", self.evidence), ("parents", self.parents)):
-            news = Observed.from_dict(theirs[part]).news(Observed.from_dict(before[part]))
-            for first in range(0, len(news), _AT_ONCE):
+        for evidence, seen, known in (
+            (self.evidence, other.evidence, first.evidence),
+            (self.parents, other.parents, first.parents),
+        ):
+            news = seen.observed().news(known.observed())
+            for start in range(0, len(news), _AT_ONCE):
                 with self._lock:
-                    if theirs["epoch"] != self.epoch:
+                    if other.epoch != self.epoch:
                         return taken
-                    taken += evidence.take_in(news.only(slice(first, first + _AT_ONCE)))
-        executions = {int(key): int(number) for key, number in before["executions"]}
+                    taken += evidence.take_in(news.only(slice(start, start + _AT_ONCE)))
         with self._lock:
-            if theirs["epoch"] != self.epoch:
+            if other.epoch != self.epoch:
                 return taken
-            for key, number in theirs["executions"]:
-                more = int(number) - executions.get(int(key), 0)
+            for key, number in other._executions.items():
+                more = number - first._executions.get(key, 0)
                 if more > 0:
-                    self._count(int(key), more)
-            if np.array_equal(self._surprise, np.asarray(before["surprise"], np.float64)):
-                self._surprise[:] = np.asarray(theirs["surprise"], np.float64)
-            self.clock = max(self.clock, int(theirs["clock"]))
+                    self._count(key, more)
+            if np.array_equal(self._surprise, first._surprise):
+                self._surprise[:] = other._surprise
+            self.clock = max(self.clock, other.clock)
         return taken
 
     @classmethod

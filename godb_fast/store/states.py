@@ -56,29 +56,18 @@ class KeptStates(Table):
 
     def _replace(self, key: tuple[str, ...], former: bytes | None, state: bytes) -> bool:
         """Write a state if the one that is kept is still ``former``; whether it was."""
-        columns = ", ".join(self.key)
-        marks = ", ".join("?" for _ in self.key)
-        with self._using() as connection:
-            if former is None:
-                done = connection.execute(
-                    f"INSERT INTO {self.table} ({columns}, state, at) VALUES ({marks}, ?, ?) "
-                    f"ON CONFLICT ({columns}) DO NOTHING",
-                    (*key, state, time.time()),
-                )
-            else:
-                done = connection.execute(
-                    f"UPDATE {self.table} SET state = ?, at = ? WHERE {self._of_key} AND state = ?",
-                    (state, time.time(), *key, former),
-                )
-        return done.rowcount > 0
+        return self._exchange(key, lambda found: state if found == former else None) is not None
 
-    def _exchange(self, key: tuple[str, ...], made_of: Callable[[bytes | None], bytes]) -> bytes:
+    def _exchange(
+        self, key: tuple[str, ...], made_of: Callable[[bytes | None], bytes | None]
+    ) -> bytes | None:
         """Write what is made of the state that is kept, while everybody else waits; what was written."""
         with self._using() as connection:
             connection.execute("BEGIN IMMEDIATE")
             row = connection.execute(f"SELECT state FROM {self.table} WHERE {self._of_key}", key).fetchone()
             state = made_of(None if row is None else bytes(row[0]))
-            self._put(connection, key, state)
+            if state is not None:
+                self._put(connection, key, state)
             connection.execute("COMMIT")
         return state
 

@@ -254,6 +254,7 @@ def _ended(raw: Any, until: float) -> Generator[Any, Any, None]:
                 raise errors.OperationalError("the server does not answer")
             if now - asked > _ASK_AGAIN_S:
                 asked = now
+                # A request that does not get through is made again, until the time is up.
                 with suppress(errors.Error):
                     raw.cancel_safe(timeout=_ASK_AGAIN_S)
             ready = yield Wait.R
