@@ -147,4 +147,5 @@ class ExplorationReport:
             "curve": self.curve,
             "notes": self.notes,
             "prepared_s": self.prepared_s,
+            "overspent": self.overspent,
         }

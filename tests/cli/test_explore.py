@@ -34,7 +34,8 @@ def test_it_explores_and_goes_on(tags, tmp_path, capsys):
     assert main(["explore", str(tags), str(file), "--budget", "0.5s", "--resume", "--json", *store]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["queries"][0]["default_s"] > 0.0
-    assert report["spent_s"] <= 0.5 + 1.0
+    assert (report["overspent"] is not None) == (report["spent_s"] > 0.5)
+    assert report["prepared_s"] <= report["spent_s"] < 60.0
     with duckdb.connect(str(tags)) as connection:
         assert connection.execute("SELECT count(*) FROM a").fetchone() == (4000,)
 
