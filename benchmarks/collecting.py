@@ -84,6 +84,7 @@ def collect(settings: Settings, options: Options) -> int:
     past = Past(options.seed)
     recorded = 0
     for workload in settings.workloads:
+        ran: set[str] = set()
         for draw in range(settings.rounds):
             drawn = Options(options.data, None, options.seed + draw)
             wanted = Wanted(settings.engine, workload, settings.scale, share=settings.share)
@@ -93,7 +94,9 @@ def collect(settings: Settings, options: Options) -> int:
                 except MissingData as missing:
                     tell(f"{workload} left out: {missing}")
                     break
-                recorded += _workload(workload, loaded, store, settings, drawn.seed, past, first=draw == 0)
+                recorded += _workload(
+                    workload, loaded, store, settings, drawn.seed, past, ran, first=draw == 0
+                )
                 tell(f"{workload}, draw {draw + 1}: {recorded:,} executions so far")
     store.close()
     return recorded
@@ -106,6 +109,7 @@ def _workload(
     settings: Settings,
     seed: int,
     past: Past,
+    ran: set[str],
     *,
     first: bool,
 ) -> int:
@@ -113,6 +117,10 @@ def _workload(
     queries = [*(loaded.explored if first else ())]
     queries += [LiveQuery(query.name, query.sql) for query in loaded.measured]
     queries = [query for query in queries if not settings.only or query.name in settings.only]
+    if settings.repeats > 1:
+        # Passes repeat them: what has no literals to draw anew would run as one of other parameters.
+        queries = list({query.sql: query for query in queries if query.sql not in ran}.values())
+        ran.update(query.sql for query in queries)
     end = time.monotonic() + settings.limit_s
     source, recorded = random.Random(seed), 0
     source.shuffle(queries)

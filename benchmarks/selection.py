@@ -7,6 +7,10 @@ Run ``python -m benchmarks.collecting STORE --repeats 4 --most 40`` first, then
 The best of thirty plans by one run each is the luckiest, so that no choice could be near it: each plan's
 first run names the best, and all *later* runs, of which medians are taken, judge. Beside that stand the best
 by the later medians themselves (lucky, too, but less) and A/A: the engine's own plan against itself.
+
+A query may be held out with its template, or alone. Tables of *other parameters* are of queries whose
+template ran with other parameters as well: there, a choice may also rest on one run each of the plans that
+are ranked first, of those other parameters. Nothing of the judged query is read for that.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import argparse
 import math
 import statistics
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,6 +49,8 @@ NEAR, SHARE = 1.1, 0.9
 #: So many plans that are ranked first are run once.
 MEASURED = (2, 4, 8)
 OWN = ""
+#: What is judged where a template is new, and where other parameters of it ran.
+GATED, TAUGHT = "ensemble, gated", "other parameters' fastest of {} ranked first"
 #: A query, by its database and name.
 Name = tuple[str, str]
 
@@ -106,26 +113,32 @@ def run(options: Options, report: Report) -> None:
             f"{settings.store} holds no repeated runs of {settings.engine}: collect with --repeats"
         )
     names = list(dict.fromkeys((each.database, each.query) for each in runs))
+    templates = {(each.database, each.query): each.fingerprint for each in judged_runs}
+    siblings = _siblings(known, templates)
     choices: dict[str, list[dict[Name, str]]] = {}
+    elsewhere: dict[str, list[dict[Name, str]]] = {}
     for seed in range(1 if options.quick else 3):
         share = COST_SHARES.get(settings.engine, COST_SHARE)
         heard = LATENCY_SHARES.get(settings.engine, 0.0)
         found = held_out_choices(pairs_of(runs), Watch(), seed, share, executed, heard)
-        for choice, chosen in (*_choices(found, names), *_measured(found, names, known)):
+        ranked = _ranked(found, names, known)
+        for choice, chosen in (*_choices(found, names), *_measured(ranked, known)):
             choices.setdefault(choice, []).append(chosen)
-    for title, least_s in (
-        (f"own plan of {LEAST_ACTED_S * 1e3:.0f} ms or more", LEAST_ACTED_S),
-        ("all queries", 0.0),
+        for choice, chosen in _taught(ranked, known, siblings):
+            elsewhere.setdefault(choice, []).append(chosen)
+    slow = f"own plan of {LEAST_ACTED_S * 1e3:.0f} ms or more"
+    taught = TAUGHT.format(MEASURED[-1])
+    for title, least_s, names_of, rows, judged in (
+        (slow, LEAST_ACTED_S, known, choices, GATED),
+        ("all queries", 0.0, known, choices, GATED),
+        (f"other parameters, {slow}", LEAST_ACTED_S, siblings, choices | elsewhere, taught),
+        ("other parameters, all queries", 0.0, siblings, choices | elsewhere, taught),
     ):
-        part = {name: query for name, query in known.items() if query.later_s(OWN) >= least_s}
+        part = {name: known[name] for name in names_of if known[name].later_s(OWN) >= least_s}
         if part:
-            shares = _table(report, f"{settings.engine}, {title}: {len(part)} queries", part, choices)
-            report.floor(
-                f"{title}: gated choice within a tenth of the best",
-                shares["ensemble, gated"],
-                SHARE,
-                at_least=True,
-            )
+            shares = _table(report, f"{settings.engine}, {title}: {len(part)} queries", part, rows)
+            what = f"{title}: {judged}, within a tenth of the best"
+            report.floor(what, shares[judged], SHARE, at_least=True)
     report.note(
         "queries with nothing to choose from are not among these; below 10 ms nothing is predicted, and of "
         "queries whose own plan takes less than 50 ms the gate chooses none"
@@ -158,7 +171,7 @@ def _choices(found: HeldOut, names: Sequence[Name]) -> Iterator[tuple[str, dict[
     for name, judged, chosen in (
         ("estimated cost", by_cost, by_cost.preferred),
         ("ensemble", ranked, ranked.preferred),
-        ("ensemble, gated", found.judged, found.acting),
+        (GATED, found.judged, found.acting),
     ):
         yield (
             name,
@@ -166,15 +179,54 @@ def _choices(found: HeldOut, names: Sequence[Name]) -> Iterator[tuple[str, dict[
         )
 
 
-def _measured(
-    found: HeldOut, names: Sequence[Name], known: dict[Name, Repeated]
-) -> Iterator[tuple[str, dict[Name, str]]]:
-    """What one run each of the plans that are ranked first chooses, beside the engine's own."""
+def _siblings(known: dict[Name, Repeated], templates: dict[Name, int]) -> dict[Name, list[Name]]:
+    """By query, the others of its template over the same data; queries without any are left out."""
+    together = defaultdict(list)
+    for name in known:
+        together[name[0], templates[name]].append(name)
+    return {
+        name: [other for other in group if other != name]
+        for group in together.values()
+        for name in group
+        if len(group) > 1
+    }
+
+
+def _ranked(found: HeldOut, names: Sequence[Name], known: dict[Name, Repeated]) -> dict[Name, list[str]]:
+    """Plans of each query, that which is predicted to be fastest first, by models without its template."""
     ranked: dict[Name, list[str]] = {}
     for at in np.argsort(found.predicted, kind="stable"):
         name = names[found.pairs.queries[at]]
         if name in known:
             ranked.setdefault(name, []).append(str(found.pairs.steerings[at]))
+    return ranked
+
+
+def _taught(
+    ranked: dict[Name, list[str]], known: dict[Name, Repeated], siblings: dict[Name, list[Name]]
+) -> Iterator[tuple[str, dict[Name, str]]]:
+    """What the same template's other parameters choose, by one run each of the plans ranked first there."""
+    for most in MEASURED:
+        chosen = {}
+        for name, others in siblings.items():
+            told: dict[str, list[float]] = defaultdict(list)
+            for other in others:
+                query = known[other]
+                if not math.isfinite(query.first_s(OWN)):
+                    continue
+                for plan in ranked.get(other, [])[:most]:
+                    told[plan].append(math.log(query.first_s(plan) / query.first_s(OWN)))
+            # A plan that this query never ran cannot be judged here: it keeps the engine's own.
+            means = {plan: statistics.fmean(logs) for plan, logs in told.items() if plan in known[name].runs}
+            best = min(means, key=lambda plan: means[plan], default=OWN)
+            chosen[name] = best if means.get(best, 0.0) < 0.0 else OWN
+        yield TAUGHT.format(most), chosen
+
+
+def _measured(
+    ranked: dict[Name, list[str]], known: dict[Name, Repeated]
+) -> Iterator[tuple[str, dict[Name, str]]]:
+    """What one run each of the plans that are ranked first chooses, beside the engine's own."""
     for most in MEASURED:
         yield (
             f"fastest by one run of {most} ranked first",

@@ -78,6 +78,40 @@ def test_a_law_that_holds_for_all_templates_is_chosen_by(tmp_path, monkeypatch):
     assert not report.broken
 
 
+def test_other_parameters_choose_by_their_first_runs_and_nothing_of_the_judged_query_is_read():
+    def query(**plans):
+        return selection.Repeated(
+            {"": [1.0] * 8, **{plan: [first, *[1.0] * 3] for plan, first in plans.items()}}
+        )
+
+    one, two, three, four = ("d", "1"), ("d", "2"), ("d", "3"), ("e", "1")
+    known = {
+        one: query(a=0.4, b=0.9), two: query(a=0.9, b=0.5, c=0.2), three: query(a=0.4), four: query(a=0.4)
+    }  # fmt: skip
+    templates = {one: 7, two: 7, three: 8, four: 7}
+    siblings = selection._siblings(known, templates)
+    assert siblings == {one: [two], two: [one]}
+    ranked = {one: ["b", "a"], two: ["a", "b", "c"]}
+    chosen = dict(selection._taught(ranked, known, siblings))
+    assert list(chosen) == [selection.TAUGHT.format(most) for most in selection.MEASURED]
+    # "c" would be best there, but was never run here.
+    assert chosen[selection.TAUGHT.format(8)] == {one: "b", two: "a"}
+    # Two of a template agree by their mean: 0.9 and 0.2 of "a", 0.5 twice of "b".
+    known[two], known[three] = query(a=0.9, b=0.5), query(a=0.2, b=0.5)
+    siblings = selection._siblings(
+        {one: known[one], two: known[two], three: known[three]}, dict.fromkeys(known, 7)
+    )
+    ranked[two] = ranked[three] = ["a", "b"]
+    assert dict(selection._taught(ranked, known, siblings))[selection.TAUGHT.format(8)][one] == "a"
+    assert (
+        dict(selection._taught({two: ["b"], three: ["b"]}, known, siblings))[selection.TAUGHT.format(8)][one]
+        == "b"
+    )
+    # What was slower there is not chosen here.
+    known[two] = known[three] = query(a=1.1, b=math.inf)
+    assert dict(selection._taught(ranked, known, siblings))[selection.TAUGHT.format(8)][one] == selection.OWN
+
+
 def test_without_repeated_runs_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(selection, "SETTINGS", selection.Settings(tmp_path / "store.sqlite"))
     with pytest.raises(MissingData, match=r"benchmarks\.collecting"):
