@@ -81,18 +81,23 @@ class Earlier:
         entry = self._entries.get(key_of(subject))
         if entry is not None:
             yield PROVED_ARM, entry.steering
-        former = self._plans.get(key_of(subject))
-        if former is not None and former.digest != digest and former.trees:
+        former = self._former(subject, digest)
+        if former is not None:
             yield FORMER_ARM, former.trees
 
-    def to_verify(self, subject: Subject, default_s: float) -> Iterator[tuple[Steering, float]]:
-        """What to verify first, and the seconds that it may take."""
+    def to_verify(self, subject: Subject, digest: str, default_s: float) -> Iterator[tuple[Steering, float]]:
+        """What to verify first, and the seconds that it may take; ``digest`` is the default plan's."""
         entry = self._entries.get(key_of(subject))
         if entry is not None:
             yield entry.steering, default_s
-        former = self._plans.get(key_of(subject))
+        former = self._former(subject, digest)
         if former is not None and default_s > SLOWER * former.seconds:
             yield former.trees, PATIENCE * former.seconds
+
+    def _former(self, subject: Subject, digest: str) -> FormerPlan | None:
+        """The engine's former plan of a query, if it was another and can be asked for."""
+        former = self._plans.get(key_of(subject))
+        return former if former is not None and former.digest != digest and former.trees else None
 
     def entry(self, subject: Subject) -> MemoEntry | None:
         """What was proved of a query."""
@@ -117,9 +122,10 @@ class Earlier:
             former = self._plans.get(key_of(subject))
             if former is None or former.digest == plan.digest or plan.seconds <= SLOWER * former.seconds:
                 continue
+            done = "is tried" if former.trees else "cannot be asked for again"
             worse.append(
                 f"{subject.query.name}: the engine's own plan has changed, and takes {plan.seconds:.3g} s "
-                f"instead of {former.seconds:.3g} s; the former one is tried"
+                f"instead of {former.seconds:.3g} s; the former one {done}"
             )
         self._keep_plans(plans)
         return worse

@@ -41,7 +41,8 @@ def openings(
     dearest = sorted(range(len(candidates)), key=lambda query: -space.default_s[query])
     for query in dearest:
         default_s = float(space.default_s[query])
-        for steering, expected_s in earlier.to_verify(subjects[query], default_s):
+        own = candidates[query][DEFAULT_ARM].digest
+        for steering, expected_s in earlier.to_verify(subjects[query], own, default_s):
             arm = arm_of(candidates[query].values(), steering)
             if arm is not None:
                 yield query, number[arm], min(1.0, expected_s / default_s)

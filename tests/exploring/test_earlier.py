@@ -12,7 +12,7 @@ from godb_fast.engines.registry import open_engine
 from godb_fast.exploring import Evidence, MemoEntry
 from godb_fast.exploring.budget import Budget
 from godb_fast.exploring.candidates import candidates
-from godb_fast.exploring.earlier import FORMER_ARM, PROVED_ARM, FormerPlan, key_of
+from godb_fast.exploring.earlier import FORMER_ARM, PROVED_ARM, Earlier, FormerPlan, key_of
 from godb_fast.exploring.live import LiveExploration, LiveSettings
 from godb_fast.exploring.subjects import LiveQuery, Subject, examine
 from godb_fast.store import Explorations, SqliteStore
@@ -125,3 +125,25 @@ def test_a_plan_of_the_engine_that_got_worse_is_noticed_and_the_former_tried(dat
         # The faster one stays on record, so that it goes on being missed.
         ((*_, plan),) = records.default_plans("duckdb", where)
         assert FormerPlan.from_dict(plan) == before
+
+
+@pytest.mark.parametrize("trees", [Steering(), Steering(join_trees=(SLOW,)), Steering(join_trees=(FAST,))])
+def test_the_same_plan_that_took_longer_this_time_is_nothing_to_go_back_to(database, records, trees):
+    with open_engine(database, read_only=True) as engine:
+        subject, where = subject_of(engine), engine.environment()
+        own = candidates(engine, subject)["default"]
+        key = key_of(subject)
+        before = FormerPlan(own.digest, 1e-6, trees, 1.0)
+        kept = (f"{key.fingerprint:016x}", str(key.bucket), before.to_dict())
+        records.keep_default_plans("duckdb", where, [kept])
+        assert not list(Earlier(records, "duckdb", where).to_verify(subject, own.digest, 1.0))
+        exploration = Watched(engine, records)
+        report = exploration.run(Budget(seconds=0.5))
+        assert FORMER_ARM not in exploration.tried
+        assert not report.notes
+        # Another plan of which nothing can be asked for is none to go back to, either.
+        gone = FormerPlan("another", 1e-6, Steering(), 1.0)
+        records.keep_default_plans("duckdb", where, [(*kept[:2], gone.to_dict())])
+        assert any(
+            "own plan has changed" in note for note in Watched(engine, records).run(Budget(seconds=0.5)).notes
+        )
