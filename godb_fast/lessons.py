@@ -210,6 +210,26 @@ class CostLessons(_Saved):
             self._changed()
         return reason
 
+    def measured(self, observations: Sequence[Observation]) -> int:
+        """Learn from a measurement as a whole; how many of its executions taught something.
+
+        It stands for itself where what was known rests on no more than that, and comes in addition else.
+
+        Raises
+        ------
+        InvalidInput
+            If none of them can teach anything.
+        """
+        model = AdaptiveCostModel(self.model.scope)
+        count = model.fit(observations)
+        if count >= self.model.seen:
+            self.model, self._told = model, 0
+        else:
+            for observation in observations:
+                self.model.observe(observation)
+        self._changed()
+        return count
+
     def try_learned(self) -> bool:
         """Put what was learned on trial, if that is worth it; whether a trial began."""
         model = self.model

@@ -13,13 +13,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from godb_fast.cli.progress import progress_bar
-from godb_fast.errors import EngineError, InvalidInput
+from godb_fast.errors import EngineError, InvalidInput, StoreError
 
 if TYPE_CHECKING:
     from godb_fast.core import Observation, PhysicalPlan
-    from godb_fast.engines.base import Engine
+    from godb_fast.engines.base import Engine, Rendered
     from godb_fast.exploring.subjects import LiveQuery
-    from godb_fast.feedback.costs import AdaptiveCostModel, CostScope, SettingsProposal
+    from godb_fast.feedback.costs import AdaptiveCostModel, CostScope, CostTrial, SettingsProposal
+    from godb_fast.lessons import CostLessons
     from godb_fast.store import Store
 
 #: Logged executions that are learned from at once; each takes some kilobytes.
@@ -35,7 +36,7 @@ def costs(options: argparse.Namespace) -> int:
     from godb_fast.cli.commands import open_for_reading
     from godb_fast.cli.explore import read_queries
     from godb_fast.core import Decision
-    from godb_fast.feedback.costs import AdaptiveCostModel, CostScope
+    from godb_fast.feedback.costs import CostScope
     from godb_fast.store import SqliteStore, open_store
 
     queries = read_queries(options.files) if options.files else []
@@ -52,24 +53,20 @@ def costs(options: argparse.Namespace) -> int:
         if not seen:
             reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
             raise InvalidInput(f"no statement could be measured ({reasons or 'there are none'})")
-        model = AdaptiveCostModel(scope)
-        model.fit(seen)
+        lessons = _lessons(store, scope)
+        lessons.measured(seen)
         proposal, why_none = _proposed(engine, seen, scope)
     finally:
         engine.close()
-    kept, standing = isinstance(store, SqliteStore), None
+    kept = isinstance(store, SqliteStore)
     if isinstance(store, SqliteStore):
-        where = scope.engine, scope.database, scope.machine
-        before = store.costs.saved(*where) or {}
-        # Sessions compare costs on live traffic; how that stands is not measured here.
-        trial = {"trial": before["trial"]} if "trial" in before else {}
-        store.costs.save(*where, model.to_dict() | trial)
-        standing = trial.get("trial")
+        lessons.save(now=True)
         for each in seen:
             # Models of latency learn from plans that were measured, whoever asked for that.
             store.record(Decision(each.fingerprint, "", reason="measured", engine=each.engine), each)
         store.close()
-    facts = _facts(model, len(seen), left_out, proposal, why_none) | _trial(model, standing)
+    model = lessons.model
+    facts = _facts(model, len(seen), left_out, proposal, why_none) | _trial(model, lessons.trial)
     if options.json:
         print(json.dumps(facts, indent=1))
     else:
@@ -77,21 +74,36 @@ def costs(options: argparse.Namespace) -> int:
     return 0
 
 
+def _lessons(store: Store | None, scope: CostScope) -> CostLessons:
+    """What is known of costs here; what cannot be read gives way to what is measured."""
+    from godb_fast.lessons import CostLessons
+    from godb_fast.store import SqliteStore
+
+    if not isinstance(store, SqliteStore):
+        return CostLessons(scope)
+    try:
+        return CostLessons(scope, store.costs)
+    except (InvalidInput, StoreError) as error:
+        print(f"what was known of costs is begun anew: {error}", file=sys.stderr)
+        store.costs.forget(scope.engine, scope.database, scope.machine)
+        return CostLessons(scope, store.costs)
+
+
 def _known(store: Store | None, scope: CostScope, options: argparse.Namespace) -> int:
     """Show what the store holds of costs here; nothing is measured."""
-    from godb_fast.feedback.costs import AdaptiveCostModel
+    from godb_fast.lessons import CostLessons
     from godb_fast.store import SqliteStore
 
     where = scope.engine, scope.database, scope.machine
-    state = store.costs.saved(*where) if isinstance(store, SqliteStore) else None
-    if state is None:
+    if not isinstance(store, SqliteStore) or store.costs.saved(*where) is None:
         raise InvalidInput(
             "nothing is known of costs here yet: give files of statements, --log with plans of auto_explain, "
             "or both"
         )
-    model = AdaptiveCostModel.from_dict(state, scope)
+    lessons = CostLessons(scope, store.costs)
+    model = lessons.model
     why = "nothing was measured now; give files of statements"
-    facts = _facts(model, 0, {}, None, why) | _trial(model, state.get("trial"))
+    facts = _facts(model, 0, {}, None, why) | _trial(model, lessons.trial)
     if options.json:
         print(json.dumps(facts, indent=1))
     else:
@@ -105,7 +117,6 @@ def _measure(
     """Measured executions, and why statements were left out."""
     from godb_fast.core import Observation
     from godb_fast.engines.base import Rendered
-    from godb_fast.engines.postgres.engine import PostgresEngine
     from godb_fast.sql import fingerprint
 
     seen: list[Observation] = []
@@ -120,11 +131,7 @@ def _measure(
             # One run that nobody times: the caches are warm then, as they were for what is compared.
             engine.run(Rendered(query.sql), timeout_s=options.cap)
             for _ in range(options.repetitions):
-                if isinstance(engine, PostgresEngine):
-                    plan: PhysicalPlan | None = engine.analyze(Rendered(query.sql), timeout_s=options.cap)
-                else:
-                    result = engine.run(Rendered(query.sql), timeout_s=options.cap, profile=True)
-                    plan = result.plan
+                plan = _profiled(engine, Rendered(query.sql), options.cap)
                 if plan is None or plan.latency_ms is None:
                     raise EngineError("the engine gave no profile")
                 seen.append(
@@ -137,6 +144,16 @@ def _measure(
         except EngineError as error:
             left_out[query.name] = str(error)
     return seen, left_out
+
+
+def _profiled(engine: Engine, rendered: Rendered, cap_s: float) -> PhysicalPlan | None:
+    """The plan of one run, with the times of its operators."""
+    if engine.name != "postgresql":
+        return engine.run(rendered, timeout_s=cap_s, profile=True).plan
+    from godb_fast.engines.postgres.engine import PostgresEngine
+
+    assert isinstance(engine, PostgresEngine)
+    return engine.analyze(rendered, timeout_s=cap_s)
 
 
 def _logged(engine: Engine, paths: list[str], left_out: dict[str, str]) -> list[Observation]:
@@ -189,6 +206,7 @@ def _facts(
     facts: dict[str, Any] = {
         "engine": model.scope.engine,
         "executions": count,
+        "rests_on": model.seen,
         "left_out": left_out,
         "q_error_left_out": {
             view: math.exp(statistics.median(map(abs, kept))) if (kept := model.log_ratios(view)) else None
@@ -228,15 +246,13 @@ def _facts(
     return facts
 
 
-def _trial(model: AdaptiveCostModel, kept: dict[str, Any] | None) -> dict[str, Any]:
+def _trial(model: AdaptiveCostModel, trial: CostTrial) -> dict[str, Any]:
     """What joins are ordered by in sessions that compare costs, and what this measurement would try."""
     from dataclasses import asdict
 
-    from godb_fast.feedback.costs import CostTrial, join_costs
+    from godb_fast.feedback.costs import join_costs
 
-    engine = model.scope.engine
-    trial = CostTrial(engine) if kept is None else CostTrial.from_dict(kept, engine)
-    learned = join_costs(engine, model.coefficients(), model.exercised())
+    learned = join_costs(model.scope.engine, model.coefficients(), model.exercised())
     told = {"served": trial.served, "on_trial": trial.candidate, "learned": learned}
     facts: dict[str, Any] = {
         name: None
@@ -254,7 +270,12 @@ def _show(facts: dict[str, Any], stream: TextIO, *, kept: bool) -> None:
         print(text, file=stream)
 
     where = "; kept in the store" if kept else ""
-    say(f"{facts['executions']} executions on {facts['engine']}{where}")
+    count, rests_on = facts["executions"], facts["rests_on"]
+    if count:
+        where += f"; with those before, costs rest on {rests_on}" if rests_on > count else ""
+        say(f"{count} executions on {facts['engine']}{where}")
+    else:
+        say(f"costs on {facts['engine']} rest on {rests_on} executions{where}")
     for name, why in facts["left_out"].items():
         say(f"  {name} left out: {why}")
     told = facts["q_error_left_out"]

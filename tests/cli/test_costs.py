@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,13 +71,47 @@ def test_costs_are_learned_from_a_duckdb_file_and_kept(tmp_path, queries, capsys
     store.close()
     assert main(["costs", str(path), str(queries), "--repetitions", "1"]) == 0
     text = capsys.readouterr().out
-    assert "24 executions on duckdb; kept in the store" in text
+    # Fewer executions than before come in addition.
+    assert "24 executions on duckdb; kept in the store; with those before, costs rest on 96" in text
     assert "writer left out" in text
     assert "build_rows" in text
     assert "output 200 ns a row" in text
     assert "the trial is open" in text
     with duckdb.connect(str(path)) as connection:
         assert connection.execute("SELECT count(*) FROM orders").fetchone() == (40_000,)
+
+
+def test_a_short_measurement_takes_nothing_away_and_what_is_damaged_gives_way(
+    tmp_path, queries, capsys, monkeypatch
+):
+    path, short = tmp_path / "shop.duckdb", tmp_path / "short.sql"
+    short.write_text("SELECT 1")
+    with duckdb.connect(str(path)) as connection:
+        for statement in DATA:
+            connection.execute(statement)
+    # DuckDB needs no driver of another engine.
+    monkeypatch.setitem(sys.modules, "godb_fast.engines.postgres.engine", None)
+
+    def told(*arguments):
+        assert main(["costs", str(path), *arguments, "--json"]) == 0
+        found, errors = capsys.readouterr()
+        return json.loads(found), errors
+
+    whole, _ = told(str(queries))
+    after, _ = told(str(short), "--repetitions", "2")
+    assert (whole["rests_on"], after["executions"], after["rests_on"]) == (72, 2, 74)
+    terms = [{each["term"] for each in facts["coefficients"]} for facts in (whole, after)]
+    assert terms[0] <= terms[1]
+    known, _ = told()
+    assert (known["executions"], known["rests_on"]) == (0, 74)
+    assert main(["costs", str(path)]) == 0
+    assert capsys.readouterr().out.startswith("costs on duckdb rest on 74 executions; kept in the store")
+    with DuckDBEngine.open(path, read_only=True) as engine:
+        where = "duckdb", engine.environment(), platform.node()
+    SqliteStore(tmp_path / "store.sqlite").costs.save(*where, {"format": 1})
+    anew, errors = told(str(short))
+    assert anew["rests_on"] == anew["executions"]
+    assert "begun anew" in errors
 
 
 def test_postgres_cost_settings_come_with_their_evidence(postgres_url, queries, capsys):
