@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from godb_fast.errors import ModelRefused
 from godb_fast.learning.features import FEATURES
-from godb_fast.learning.models import Model
-from godb_fast.learning.models.shipped import find
+from godb_fast.learning.models import Model, shipped
 
 Floats = NDArray[np.float64]
 
@@ -72,9 +71,22 @@ class QuantileHeads:
         *,
         refused: list[ModelRefused] | None = None,
     ) -> QuantileHeads | None:
-        """The user's own of a folder, else those that ship; None if one of the three is missing."""
+        """The user's own three of a folder, else the three that ship; None if one of them is missing.
+
+        Heads of two trainings are never mixed: a median of other data may lie beyond both bounds.
+        """
+        for place in (folder, shipped.SHIPPED):
+            heads = None if place is None else cls._of(place, engine, refused)
+            if heads is not None:
+                return heads
+        return None
+
+    @classmethod
+    def _of(
+        cls, place: str | os.PathLike[str], engine: str, refused: list[ModelRefused] | None
+    ) -> QuantileHeads | None:
         names = [feature.name for feature in FEATURES]
-        found = [find(f"{engine}-{head}", folder, refused=refused) for head in ("p10", "p50", "p90")]
+        found = [Model.newest(place, f"{engine}-{head}", refused=refused) for head in ("p10", "p50", "p90")]
         sound = [
             each
             for each in found

@@ -69,3 +69,14 @@ def test_one_that_is_missing_or_reads_other_columns_is_one_too_few(tmp_path):
     export(tmp_path, head("p90", 0.9, 2.0, {}, columns=NAMES[::-1]))
     assert QuantileHeads.find("duckdb", tmp_path) is None
     assert QuantileHeads.find("duckdb", None) is None
+
+
+def test_heads_of_two_trainings_are_not_mixed(tmp_path):
+    whole = head("p10", 0.1, 2.0, {}), head("p50", 0.5, 3.0, {}), head("p90", 0.9, 4.0, {})
+    export(tmp_path / "shipped", *whole)
+    export(tmp_path / "own", head("p50", 0.5, 9.0, {}))
+    found = QuantileHeads.find("duckdb", tmp_path / "own").expect(np.zeros(len(FEATURES)))
+    assert found.ms == pytest.approx(math.exp(3.0))
+    export(tmp_path / "own", head("p10", 0.1, 8.0, {}), head("p90", 0.9, 10.0, {}))
+    found = QuantileHeads.find("duckdb", tmp_path / "own").expect(np.zeros(len(FEATURES)))
+    assert (found.low_ms, found.ms) == pytest.approx((math.exp(8.0), math.exp(9.0)))

@@ -192,6 +192,7 @@ def _train_one(
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="godb_fast-train")
     try:
         futures = {name: pool.submit(_timed, job) for name, job in jobs.items()}
+        fits: dict[str, tuple[Fitted, float]] = {}
         for name, future in futures.items():
             counted.what = name
             try:
@@ -202,6 +203,13 @@ def _train_one(
             if fitted.refused is not None:
                 skipped[name] = fitted.refused
                 continue
+            fits[name] = fitted, seconds
+        heads = [_head(found.engine, level) for level in HEADS]
+        refused = [name for name in heads if name in skipped]
+        for name in heads:
+            if refused and fits.pop(name, None) is not None:
+                skipped[name] = f"it serves together with {' and '.join(refused)} alone"
+        for name, (fitted, seconds) in fits.items():
             begun = time.perf_counter()
             card, path = _export(fitted, name, found, models, trained_from)
             trained.append(Trained(card, path, seconds + time.perf_counter() - begun))
@@ -212,10 +220,21 @@ def _train_one(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-#: What adds executions to learn from.
-_PROFILED: Final = (
-    "statements of Policy(learn_from_ms=50) or more add some in the modes advise and steer, and more with a "
-    "larger Policy(learn_share=0.01)"
+def _head(engine: str, level: float) -> str:
+    return f"{engine}-p{level * 100:02.0f}"
+
+
+#: What adds executions with a plan, by engine: PostgreSQL tells none of a plain execution.
+_MEASURED: Final = {
+    "duckdb": "godb-fast costs URL FILE.sql adds some of each statement, and sessions some of slow ones "
+    "(Policy(learn_from_ms=50))",
+    "postgresql": "godb-fast costs URL FILE.sql adds some of each statement, with --log those that auto_explain "
+    "wrote",
+}
+#: What adds executions whose statements were described before they ran.
+_DESCRIBED: Final = (
+    "statements of Policy(learn_from_ms=50) or more add some in sessions of the modes advise and steer: the "
+    "first four runs of a template, then one in eight"
 )
 
 
@@ -252,7 +271,7 @@ def _jobs(found: Gathered, watch: Watch, seed: int) -> list[_Job]:
             rounds(len(runs.vectors)),
             partial(trainers.latency, runs, watch, seed),
             "executions with a plan",
-            _PROFILED,
+            _MEASURED.get(found.engine, _MEASURED["duckdb"]),
         ),
         _Job(
             f"{found.engine}-ranker",
@@ -267,7 +286,7 @@ def _jobs(found: Gathered, watch: Watch, seed: int) -> list[_Job]:
         ),
         *(
             _Job(
-                f"{found.engine}-p{level * 100:02.0f}",
+                _head(found.engine, level),
                 len(complete),
                 complete,
                 trainers.LEAST_RUNS,
@@ -275,7 +294,7 @@ def _jobs(found: Gathered, watch: Watch, seed: int) -> list[_Job]:
                 rounds(len(complete)),
                 partial(trainers.quantile, served, level, watch, seed),
                 "executions that were described",
-                _PROFILED,
+                _DESCRIBED,
             )
             for level in HEADS
         ),

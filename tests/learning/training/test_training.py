@@ -29,7 +29,7 @@ from godb_fast.learning.models import Model, ModelFolder
 from godb_fast.learning.models import folder as folders
 from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors, rank_vectors
 from godb_fast.learning.pipelines import pipelines, plan_seconds
-from godb_fast.learning.training import train
+from godb_fast.learning.training import train, trainers
 from godb_fast.learning.training.exporting import export
 from godb_fast.learning.training.gathering import gather, same_database
 from godb_fast.learning.training.ranking import ranker
@@ -205,6 +205,22 @@ def test_too_little_is_said_and_nothing_is_made(tmp_path: Path, capsys: pytest.C
     assert main(["train", str(tmp_path)]) == 2
     assert main(["train", "--store", "off"]) == 2
     assert "name one" in capsys.readouterr().err
+
+
+def test_heads_of_which_one_is_refused_are_all_left_out(
+    tmp_path: Path, drawn: Path, small_forests: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = trainers.quantile
+
+    def refusing(served, level, watch, seed):
+        fitted = fit(served, level, watch, seed)
+        return replace(fitted, refused="off by too much") if level == 0.1 else fitted
+
+    monkeypatch.setattr(trainers, "quantile", refusing)
+    report = train(drawn, tmp_path, engine="duckdb")
+    assert report.skipped["duckdb-p10"] == "off by too much"
+    assert report.skipped["duckdb-p90"] == "it serves together with duckdb-p10 alone"
+    assert not {"duckdb-p10", "duckdb-p50", "duckdb-p90"} & set(ModelFolder(tmp_path).names())
 
 
 def test_no_signal_is_not_exported(tmp_path: Path, drawn: Path, small_forests: None) -> None:
