@@ -309,6 +309,24 @@ def reason_of(entry: MemoEntry) -> str:
     )
 
 
+def waiting(records: Explorations, engine: Engine, fingerprint: int) -> list[str]:
+    """What was proved of a template here, for when it is not used: it waits for verification.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read.
+    """
+    kept = map(MemoEntry.from_dict, records.remembered(engine.name, engine.environment()))
+    changed = "; what it rests on is another now, or its tables have grown or were analysed"
+    return [
+        f"not used until godb-fast explore has verified it again: {reason_of(entry)}"
+        f"{'' if entry.reverify else changed}"
+        for entry in kept
+        if entry.key.fingerprint == fingerprint & _UNSIGNED
+    ]
+
+
 def split(served: Served, region: bytes) -> MemoEntry:
     """The entry without a region beside its own, where it was slow; at home it serves."""
     return replace(served.entry, apart=(*served.entry.apart, bucket_number(region)))

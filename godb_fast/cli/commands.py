@@ -21,6 +21,7 @@ from godb_fast.errors import EngineError, GodbError, InvalidInput, ModelRefused,
 
 if TYPE_CHECKING:
     from godb_fast.engines.base import Engine
+    from godb_fast.knowledge import Prepared
     from godb_fast.learning.expected import ExpectedTime
     from godb_fast.report import Comparison, Query, Settings
     from godb_fast.session import Session
@@ -137,18 +138,34 @@ def explain(options: argparse.Namespace) -> int:
         except (EngineError, SqlError) as error:
             raise located(error, sql, found[0].line) from error
         expected, why = (None, "") if options.format == "sql" else _expected(session, sql)
+        scope = session.optimizer.scope(session.engine)
+        kept_back = not_used(session, session.optimizer.decide(session.engine, scope, sql))
     if options.format == "sql":
         print(decision.sql)
     elif options.format == "json":
         told = None if expected is None else expected.to_dict()
-        print(json.dumps({**decision.to_dict(), "expected": told, "expected_why": why}, indent=2))
+        more = {"expected": told, "expected_why": why, "proved_but_not_used": kept_back}
+        print(json.dumps(decision.to_dict() | more, indent=2))
     else:
         print(decision.explain())
+        for reason in kept_back:
+            print(f"proved, but {reason}")
         if expected is not None:
             print(f"the engine's own plan is expected to take {expected}")
         elif why:
             print(f"how long the engine's own plan will take is not told: {why}")
     return 0
+
+
+def not_used(session: Session, prepared: Prepared) -> list[str]:
+    """What was proved of a statement and is not used, because it waits for verification."""
+    from godb_fast import recall
+    from godb_fast.store import SqliteStore
+
+    store, known = session.optimizer.store, prepared.known
+    if prepared.verified is not None or known is None or not isinstance(store, SqliteStore):
+        return []
+    return recall.waiting(store.explorations, session.engine, known.template.fingerprint)
 
 
 def _expected(session: Session, sql: str) -> tuple[ExpectedTime | None, str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def export(options: argparse.Namespace) -> int:
     """``godb-fast export``."""
-    from godb_fast.cli.commands import open_for_reading
+    from godb_fast.cli.commands import not_used, open_for_reading
     from godb_fast.cli.explore import read_queries
     from godb_fast.session import Optimizer, Session
     from godb_fast.store import SqliteStore, open_store
@@ -34,7 +34,7 @@ def export(options: argparse.Namespace) -> int:
             f"there is no store at {store.path}: name the one of godb-fast explore with --store, "
             "or explore first"
         )
-    found = 0
+    found = kept_back = 0
     with Session(Optimizer(store=store), open_for_reading(options.url), mode="advise") as session:
         scope = session.optimizer.scope(session.engine)
         for query in queries:
@@ -44,13 +44,17 @@ def export(options: argparse.Namespace) -> int:
                 print(f"note: {query.name} is left out: {error}", file=sys.stderr)
                 continue
             if prepared.verified is None:
+                reasons = not_used(session, prepared)
+                kept_back += len(reasons)
+                for reason in reasons:
+                    print(f"note: {query.name}: {reason}", file=sys.stderr)
                 continue
             found += 1
             if options.ticket:
                 _ticket(query, prepared, session.engine, options)
             else:
                 _script(query, prepared, session.engine)
-    if not found:
+    if not found and not kept_back:
         print(
             "note: nothing was proved of these statements on this database as it is now; "
             "godb-fast explore looks for something",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import duckdb
 import pytest
 
@@ -15,13 +18,13 @@ from godb_fast.store import SqliteStore
 SQL = "SELECT a.k, count(*) AS n FROM a JOIN b ON a.k = b.k WHERE a.n < 500 GROUP BY a.k ORDER BY a.k"
 
 
-def prove(url: str, store: str, steering: Steering, sql: str = SQL) -> None:
+def prove(url: str, store: str, steering: Steering, sql: str = SQL, **more: Any) -> None:
     with open_engine(url, read_only=True) as engine:
         subject = examine(engine, LiveQuery("q", sql))
         assert isinstance(subject, Subject)
         key = MemoKey(subject.template.fingerprint, bucket_number(subject.region))
         proof = Evidence(5, 0.4, 0.3, 0.6, 0.0, "by hand", 1.5)
-        entry = MemoEntry(key, steering, engine.schema_epoch(), proof)
+        entry = MemoEntry(key, steering, **{"epoch": engine.schema_epoch(), "evidence": proof} | more)
         SqliteStore(store).explorations.remember(engine.name, engine.environment(), entry.to_dict())
 
 
@@ -72,6 +75,30 @@ def test_on_duckdb(tmp_path, file, capsys):
         answers = [connection.execute(text).fetchall() for text in connection.extract_statements(script)]
         assert connection.execute(SQL).fetchall() in answers
         assert connection.execute("SELECT current_setting('disabled_optimizers')").fetchone() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "why"), [({"reverify": True}, "by hand"), ({"epoch": "former"}, "another now")]
+)
+def test_what_was_proved_and_waits_for_verification_is_told(tmp_path, file, capsys, more, why):
+    path, store = str(tmp_path / "x.duckdb"), str(tmp_path / "s.sqlite")
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE a AS SELECT i % 40 AS k, i % 1000 AS n FROM range(4000) r(i)")
+        connection.execute("CREATE TABLE b AS SELECT i % 40 AS k FROM range(400) r(i)")
+    prove(path, store, Steering(join_trees=((0, (1, 0)),)), **more)
+    assert main(["export", path, file, "--store", store]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "note: links: not used until godb-fast explore has verified it again: verified on" in printed.err
+    assert why in printed.err
+    assert "nothing was proved" not in printed.err
+    assert main(["--store", store, "explain", path, SQL]) == 0
+    assert "proved, but not used until godb-fast explore has verified it again" in capsys.readouterr().out
+    assert main(["--store", store, "explain", path, SQL, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["proved_but_not_used"]) == 1
+    prove(path, store, Steering(join_trees=((0, (1, 0)),)))
+    assert main(["--store", store, "explain", path, SQL, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["proved_but_not_used"] == []
 
 
 def test_nothing_proved(tmp_path, file, capsys):

@@ -228,8 +228,8 @@ def _head(engine: str, level: float) -> str:
 _MEASURED: Final = {
     "duckdb": "godb-fast costs URL FILE.sql adds some of each statement, and sessions some of slow ones "
     "(Policy(learn_from_ms=50))",
-    "postgresql": "godb-fast costs URL FILE.sql adds some of each statement, with --log those that auto_explain "
-    "wrote",
+    "postgresql": "godb-fast costs URL FILE.sql adds some of each statement, with --log those that "
+    "auto_explain wrote",
 }
 #: What adds executions whose statements were described before they ran.
 _DESCRIBED: Final = (
