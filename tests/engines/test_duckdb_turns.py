@@ -19,6 +19,7 @@ from godb_fast.core import Steering
 from godb_fast.engines.base import Guards, Rendered, offers
 from godb_fast.engines.duckdb import DuckDBEngine
 from godb_fast.engines.duckdb.instance import JOIN_TREE_SETTINGS, parse_settings, setting_statement
+from godb_fast.engines.duckdb.quirks import Profiler
 from godb_fast.engines.duckdb.turns import Turns
 from godb_fast.errors import EngineBusy, EngineError, InvalidInput, QueryTimeout
 
@@ -304,6 +305,58 @@ def test_what_the_driver_makes_of_control_c_is_one(engine: DuckDBEngine) -> None
     with pytest.raises(EngineError, match="Query interrupted by a rule"):
         engine._connection.guarded(lambda: raise_(RuntimeError("Query interrupted by a rule")))
     assert engine.run(Rendered("SELECT 42")).rows == [(42,)]
+
+
+class Hit:
+    """A connection on which a statement that puts the profiler's settings back meets an interrupt."""
+
+    def __init__(self, raw: Any, *, first: BaseException) -> None:
+        self._raw, self._left = raw, [first]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def execute(self, statement: Any, *params: Any) -> Any:
+        if self._left and str(statement).startswith("RESET"):
+            raise self._left.pop()
+        return self._raw.execute(statement, *params)
+
+
+@pytest.mark.parametrize(
+    ("first", "outcome"),
+    [
+        (RuntimeError("Query interrupted"), KeyboardInterrupt),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (duckdb.InterruptException("INTERRUPT Error: Interrupted!"), None),
+    ],
+)
+def test_control_c_while_a_profile_ends_leaves_no_setting(
+    engine: DuckDBEngine, first: BaseException, outcome: type[BaseException] | None
+) -> None:
+    profiling = Rendered("SELECT current_setting('enable_profiling')")
+    before = engine.run(profiling).rows
+    connection = engine._connection
+    raw = connection.raw
+    connection.raw = Hit(raw, first=first)
+    try:
+        if outcome is None:
+            assert engine.run(Rendered("SELECT 42"), profile=True).plan is not None
+        else:
+            with pytest.raises(outcome):
+                engine.run(Rendered("SELECT 42"), profile=True)
+    finally:
+        connection.raw = raw
+    assert engine.run(profiling).rows == before
+
+
+def test_a_profile_that_nobody_ended_is_ended_before_the_next_statement(engine: DuckDBEngine) -> None:
+    profiling = Rendered("SELECT current_setting('enable_profiling')")
+    before = engine.run(profiling).rows
+    connection = engine._connection
+    # As if a Ctrl-C were heard just before it would have been ended.
+    connection.profiler = Profiler(connection.raw)
+    connection.profiler.start()
+    assert engine.run(profiling).rows == before
 
 
 def raise_(error: Exception) -> None:

@@ -91,6 +91,8 @@ class Connection:
         self.only_read = True
         #: The caller's variables that a statement may name as tables; on a borrowed connection only.
         self.variables: dict[str, Any] = {}
+        #: Of the statement that runs; one that a Ctrl-C let nobody end is ended before the next.
+        self.profiler: quirks.Profiler | None = None
         self._duckdb = import_duckdb()
         self._transaction: bool | None = False if instance is not None else None
         self._worker: ThreadPoolExecutor | None = None
@@ -183,6 +185,8 @@ class Connection:
                 alarm = WATCHDOG.arm(left, self.raw.interrupt)
                 stack.callback(alarm.disarm)
             try:
+                if self.profiler is not None:
+                    self.end_profile()
                 return self._called(work)
             except self._duckdb.InterruptException as error:
                 if cancel is not None and cancel.cancelled:
@@ -198,6 +202,12 @@ class Connection:
                     # The driver gave up waiting, and (1.x) left the statement running.
                     self.abandon()
                 raise self.translated(error) from error
+
+    def end_profile(self) -> None:
+        """Put the settings of a profiled statement back, if one began; within :meth:`guarded`."""
+        if self.profiler is not None:
+            self.profiler.stop()
+            self.profiler = None
 
     @staticmethod
     def _take_turn(

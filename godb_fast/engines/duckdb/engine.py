@@ -597,6 +597,7 @@ class DuckDBEngine:
             raw = connection.raw
             try:
                 if profiler is not None:
+                    connection.profiler = profiler
                     profiler.start()
                 began = time.perf_counter()
                 # As the driver does with a text; but a long one is not parsed twice.
@@ -619,8 +620,7 @@ class DuckDBEngine:
                     report = profiler.read()
                 return description, types, rows, native
             finally:
-                if profiler is not None:
-                    profiler.stop()
+                connection.end_profile()
 
         try:
             description, types, rows, native = connection.guarded(

@@ -30,6 +30,8 @@ import warnings
 from typing import Any
 
 _STATS = re.compile(r"\[Min: (?P<min>.*?), Max: (?P<max>.*?)(?:, [A-Z][^\[\]]*)?\]", re.DOTALL)
+#: So often may interrupts of others hit the statements that put settings back.
+_TRIES = 100
 _UNIQUE = re.compile(r"\[Approx Unique: (\d+)\]")
 
 
@@ -72,35 +74,43 @@ class Profiler:
         return json.loads(text) if text.strip() else None
 
     def stop(self) -> None:
-        """Put the caller's settings back, even if a watchdog's interrupt arrives just now."""
-        try:
-            if not self._before:
-                return
+        """Put the caller's settings back, even if a watchdog's interrupt or a Ctrl-C arrives just now.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If there was a Ctrl-C, once all is put back.
+        """
+        pending: list[str] = []
+        if self._before:
             mode, output = self._before
-            statements = [
-                "RESET enable_profiling"
-                if mode is None
-                else f"SET enable_profiling = {quote_text(str(mode))}"
-            ]
+            back = f"SET enable_profiling = {quote_text(str(mode))}"
+            pending.append("RESET enable_profiling" if mode is None else back)
             if not self._direct:
-                statements.append(f"SET profiling_output = {quote_text(str(output or ''))}")
-            for statement in statements:
-                _persistently(self._connection, statement)
+                pending.append(f"SET profiling_output = {quote_text(str(output or ''))}")
+        interrupted: BaseException | None = None
+        tries = 0
+        try:
+            while pending:
+                try:
+                    tries += 1
+                    self._connection.execute(pending[0])
+                    del pending[0]
+                except KeyboardInterrupt as error:
+                    interrupted = error
+                except Exception as error:
+                    if was_ctrl_c(error):
+                        interrupted = error
+                    elif tries > _TRIES or type(error).__name__ != "InterruptException":
+                        # What was meant for the statement before (timer, cancel) may hit this one.
+                        raise
+            self._before = ()
         finally:
             if self._file is not None:
                 os.unlink(self._file)
-
-
-def _persistently(connection: Any, statement: str) -> None:
-    """Execute a short statement although interrupts meant for the one before may hit it (timer, cancel)."""
-    for _ in range(3):
-        try:
-            connection.execute(statement)
-            return
-        except Exception as error:
-            if type(error).__name__ != "InterruptException":
-                raise
-    connection.execute(statement)
+                self._file = None
+        if interrupted is not None:
+            raise KeyboardInterrupt from interrupted
 
 
 def was_ctrl_c(error: BaseException) -> bool:
