@@ -135,14 +135,29 @@ class Connection:
             yield
         except Exception as error:
             if is_lost(error, self.raw):
-                if not self.raw.closed:
-                    self.raw.close()
-                if self.owned and before in (self._status.INTRANS, self._status.INERROR):
-                    self._lost_in_transaction = True
+                self._gave_up(before)
             ours = translated(error, self.raw, self._secrets())
             if ours is error:
                 raise
             raise ours from error
+        except BaseException:
+            # Ctrl-C. What it makes of a borrowed connection is as the driver alone would have left it.
+            if self.owned and not self.raw.closed:
+                from godb_fast.engines.postgres import pipeline
+
+                try:
+                    pipeline.settle(self.raw)
+                finally:
+                    if self.raw.closed:
+                        self._gave_up(before)
+            raise
+
+    def _gave_up(self, before: Any) -> None:
+        """The connection is of no more use; a transaction that was open ``before`` went with it."""
+        if not self.raw.closed:
+            self.raw.close()
+        if self.owned and before in (self._status.INTRANS, self._status.INERROR):
+            self._lost_in_transaction = True
 
     # -- statements ---------------------------------------------------------------------------------
 

@@ -220,17 +220,30 @@ def _exchange(
     pgconn.exit_pipeline_mode()
 
 
+def settle(raw: Any) -> None:
+    """Stop what an interrupted statement of the driver left running, so that the connection can go on.
+
+    Heard between the sending of a statement and the waiting for its answers, Ctrl-C leaves them unread.
+    """
+    with raw.lock:
+        if raw.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            _finish(raw, lambda: bool(raw.pgconn.transaction_status != TransactionStatus.ACTIVE))
+
+
 def _end(raw: Any) -> None:
     """Stop what runs, and read the answers that nobody waits for any more, so that the connection can go on.
 
-    Ctrl-C may be heard while answers are read, rather than by the driver that waits for them. If that does
-    not end in time, or is interrupted as well, nobody can use the connection, and it is closed.
+    Ctrl-C may be heard while answers are read, rather than by the driver that waits for them.
     """
     pgconn = raw.pgconn
-    if pgconn.status != ConnStatus.OK or not pgconn.pipeline_status:
-        return
+    if pgconn.status == ConnStatus.OK and pgconn.pipeline_status:
+        _finish(raw, partial(_has_left, pgconn))
+
+
+def _finish(raw: Any, ended: Callable[[], bool]) -> None:
+    """Read all answers; if that does not end in time, or is interrupted as well, the connection is closed."""
     try:
-        raw.wait(_ended(raw, time.monotonic() + _END_S))
+        raw.wait(_read_out(raw, ended, time.monotonic() + _END_S))
     except BaseException as error:
         log.warning("an interrupted statement does not end (%s): the connection is closed", error)
         raw.close()
@@ -238,20 +251,24 @@ def _end(raw: Any) -> None:
             raise
 
 
-def _ended(raw: Any, until: float) -> Generator[Any, Any, None]:
+def _read_out(raw: Any, ended: Callable[[], bool], until: float) -> Generator[Any, Any, None]:
     pgconn, asked = raw.pgconn, -math.inf
-    # Also where what was to be sent was refused: the server answers all before a mark. One too many is none.
-    pgconn.pipeline_sync()
+    if pgconn.pipeline_status:
+        # Also where what was to be sent was refused: the server answers all before a mark. One too many is
+        # none.
+        pgconn.pipeline_sync()
     while pgconn.flush():
         ready = yield Wait.RW
         if ready and ready & Ready.R:
             pgconn.consume_input()
     pgconn.consume_input()
-    while not _has_left(pgconn):
-        while pgconn.is_busy():
+    while not ended():
+        while True:
             now = time.monotonic()
             if now > until:
                 raise errors.OperationalError("the server does not answer")
+            if not pgconn.is_busy():
+                break
             if now - asked > _ASK_AGAIN_S:
                 asked = now
                 # A request that does not get through is made again, until the time is up.

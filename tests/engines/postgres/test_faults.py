@@ -240,6 +240,42 @@ def test_an_interrupted_statement_that_does_not_end_closes_the_connection(
             engine.run(Rendered("SELECT 1"))
 
 
+@pytest.mark.parametrize("transaction", [False, True], ids=["idle", "transaction"])
+@pytest.mark.parametrize("ends", [True, False], ids=["ends", "closed"])
+def test_ctrl_c_between_sending_and_waiting_leaves_an_own_connection_of_use(
+    postgres_url: str, transaction: bool, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the driver alone, a connection would stay in the midst of a statement, for good."""
+
+    with opened(postgres_url) as engine:
+        engine.run(Rendered("CREATE TABLE mine (x int)"))
+        if transaction:
+            engine.run(Rendered("BEGIN"))
+            engine.run(Rendered("INSERT INTO mine VALUES (1)"))
+        raw = engine._connection.raw
+        if not ends:
+            monkeypatch.setattr(pipeline, "_END_S", -1.0)
+        wait, sent = raw.wait, []
+
+        def waiting(generator: Any, *arguments: Any, **more: Any) -> Any:
+            if sent:
+                return wait(generator, *arguments, **more)
+            # The statement goes out; the first answer is not waited for.
+            sent.append(next(generator))
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(raw, "wait", waiting)
+            with pytest.raises(KeyboardInterrupt):
+                engine.run(Rendered("SELECT pg_sleep(30)"))
+        assert sent
+        assert raw.closed is not ends
+        assert engine.in_transaction() is transaction
+        if transaction:
+            engine.run(Rendered("ROLLBACK"))
+        assert engine.run(Rendered("SELECT count(*) FROM mine")).rows == [(0,)]
+
+
 def test_more_values_than_the_protocol_counts_leave_the_connection_as_it_was(postgres_url: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as raw:
         engine = borrow(raw)
