@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
+from pathlib import Path
 from typing import IO, Any, Final
 
 from godb_fast import __version__, backend
@@ -15,6 +16,7 @@ from godb_fast.learning.retraining import why_not
 from godb_fast.policy import Policy
 from godb_fast.store import SqliteStore, open_store
 
+_HERE: Final = Path(__file__).resolve().parents[1]
 _REQUIRED: Final = ("numpy", "duckdb", "sqlglot", "onnxruntime", "rich", "platformdirs")
 #: Optional package → the extra that brings it.
 _OPTIONAL: Final = {
@@ -73,7 +75,18 @@ def _backend() -> dict[str, Any]:
         "named": os.environ.get("GODB_FAST_BACKEND") or None,
         "compiled": unavailable["cython"] is None,
         "unavailable": {name: reason for name, reason in unavailable.items() if reason is not None},
+        "imported_from": str(_HERE),
+        "installed_elsewhere": _installed_elsewhere(),
     }
+
+
+def _installed_elsewhere() -> str | None:
+    """The folder of an installed package that a checkout stands before."""
+    for distribution in distributions(name="godb_fast"):
+        folder = Path(str(distribution.locate_file("godb_fast"))).resolve()
+        if folder != _HERE and (folder / "__init__.py").is_file():
+            return str(folder)
+    return None
 
 
 def _store(target: str) -> dict[str, Any]:
@@ -159,6 +172,12 @@ def show(facts: dict[str, Any], stream: IO[str]) -> None:
         line("kernels", f"{chosen['selected']}, {kinds[chosen['selected']]}{named}")
     for reason in chosen["unavailable"].values():
         line("", f"not used: {reason}")
+    if chosen["installed_elsewhere"] is not None:
+        line(
+            "",
+            f"imported from {chosen['imported_from']} in place of the package that is installed in "
+            f"{chosen['installed_elsewhere']}: start Python in another folder to use that",
+        )
     line(
         "packages",
         ", ".join(f"{name} {found or 'MISSING'}" for name, found in facts["packages"].items()),

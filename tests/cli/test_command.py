@@ -324,6 +324,21 @@ def test_info_for_people_and_as_json(capsys, own_store):
     assert "name a store's file" in capsys.readouterr().out
 
 
+def test_info_tells_that_a_checkout_stands_before_the_installed_package(tmp_path, monkeypatch, capsys):
+    assert fast("info") == 0
+    assert "in place of" not in capsys.readouterr().out
+    (tmp_path / "godb_fast").mkdir()
+    (tmp_path / "godb_fast" / "__init__.py").touch()
+    (tmp_path / "godb_fast-9.dist-info").mkdir()
+    (tmp_path / "godb_fast-9.dist-info" / "METADATA").write_text("Name: godb_fast\nVersion: 9\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert fast("info") == 0
+    assert (
+        f"installed in {tmp_path.resolve() / 'godb_fast'}: start Python in another folder"
+        in capsys.readouterr().out
+    )
+
+
 def test_info_says_why_a_named_backend_cannot_be_used():
     done = godb("info", env=os.environ | {"GODB_FAST_BACKEND": "fortran"})
     assert done.returncode == 0
