@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,8 @@ from godb_fast.store import SqliteStore, TrainingRows, open_store
 MOST_VECTORS: Final = 20_000
 #: Findings that spoil what is trained.
 _BAD: Final = frozenset({"nan", "range", "leak"})
+#: What moves within less may be the time of day.
+_SHORT: Final = timedelta(days=1)
 #: They grow as a workload goes on: that is no drift.
 _GROWING: Final = frozenset({"past_runs", "neighbour_runs"})
 _WORDS: Final = {
@@ -132,6 +134,12 @@ def _text(facts: dict[str, Any], *, every: bool) -> str:
             for finding in each["findings"]
             if finding["kind"] != "constant"
         )
+        span = datetime.fromisoformat(each["to"]) - datetime.fromisoformat(each["from"])
+        if span < _SHORT and any(finding["kind"] == "drift" for finding in each["findings"]):
+            lines.append(
+                f"  all of that within {str(span).split('.')[0]} h: hours, frequencies and what the machine "
+                "did move by themselves in so short a time"
+            )
         if constant:
             told = f"  always the same, so that nothing is learned of them: {', '.join(constant)}"
             lines.extend(textwrap.wrap(told, 110, subsequent_indent="    "))

@@ -80,6 +80,16 @@ def test_what_is_wrong_is_named(tmp_path, capsys):
     assert "workload  burst" in said
 
 
+def test_what_moves_within_hours_may_be_the_time_of_day(tmp_path, capsys):
+    vectors, latencies = drawn(80)
+    vectors[40:, COLUMN["hour_sine"]] = 1.0
+    fill(tmp_path / "s.sqlite", vectors, latencies)
+    code, said = told(tmp_path / "s.sqlite", capsys)
+    assert code == 0
+    assert "hour_sine: has moved" in said
+    assert "all of that within 1:19:00 h" in said
+
+
 def test_what_sessions_leave_is_sound(tmp_path, capsys):
     path = tmp_path / "a.duckdb"
     with duckdb.connect(str(path)) as connection:
