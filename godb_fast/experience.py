@@ -293,13 +293,17 @@ class Experience(Trying):
             self.log_once("not_learned", f"{type(error).__name__}: {error}")
 
     def keep_lessons(self, scope: Scope | None) -> None:
-        """Write what was learned to the store, if there is one."""
+        """Write what was learned to the store, if there is one. Nothing is raised."""
         for lessons in () if scope is None else (scope.lessons, scope.costs):
             if lessons is not None:
                 try:
                     lessons.save(now=True)
                 except StoreError as error:
                     self.log_once("not_recorded", str(error))
+                except Exception as error:
+                    # Sessions close with it: whatever is wrong with lessons, connections are given back.
+                    log.debug("lessons not kept", exc_info=True)
+                    self.log_once("not_recorded", f"{type(error).__name__}: {error}")
         if self._untried is not None:
             self._untried.save()
         if self._live is not None:

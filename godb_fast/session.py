@@ -481,14 +481,19 @@ class Session(Recorder):
         limit_s = None if self._far is None else LEAVES_S
         self.optimizer.worker.stop(self.engine, limit_s)
         with self._lock:
-            # Also what another thread began meanwhile; from here on nothing is begun.
-            self.optimizer.worker.stop(self.engine, limit_s)
-            self.optimizer.worker.wait(self.optimizer, LESSONS_S)
-            self.optimizer.keep_lessons(self._scope)
-            self._closed, self._scope, self._exact, self._answer = True, None, {}, None
-            self.engine.close()
-            if self.optimizer.store is not None:
-                self.optimizer.store.flush()
+            try:
+                # Also what another thread began meanwhile; from here on nothing is begun.
+                self.optimizer.worker.stop(self.engine, limit_s)
+                self.optimizer.worker.wait(self.optimizer, LESSONS_S)
+                self.optimizer.keep_lessons(self._scope)
+            finally:
+                # Also where somebody stops the wait: a file stays locked until it is closed.
+                self._closed, self._scope, self._exact, self._answer = True, None, {}, None
+                try:
+                    self.engine.close()
+                finally:
+                    if self.optimizer.store is not None:
+                        self.optimizer.store.flush()
 
     def wait_prepared(self, timeout_s: float | None = None) -> bool:
         """Wait until what was begun in the background is done; whether it was in time.

@@ -41,7 +41,7 @@ from godb_fast.feedback.shapes import MAX_WIDTH, Floats, Ints, QueryShape, Words
 
 _FORMAT: Final = 2
 #: Kept by earlier versions: they are begun anew.
-_FORMER: Final = frozenset({1})
+_FORMER: Final = (1,)
 #: Observations of others that are taken in while those that ask for corrections wait.
 _AT_ONCE: Final = 100
 #: A ratio beyond e^±40 is a broken count, not an estimate's error.
@@ -531,6 +531,8 @@ class Corrections:
         InvalidInput
             If it is of another format, or damaged.
         """
+        if not isinstance(data, dict):
+            raise InvalidInput(f"corrections are damaged ({type(data).__name__} is no state); forget them")
         if data.get("format") in _FORMER:
             return cls(tuning, **bounds)
         if data.get("format") != _FORMAT:

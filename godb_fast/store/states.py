@@ -43,16 +43,27 @@ class KeptStates(Table):
             return None
         with self._using() as connection:
             row = connection.execute(f"SELECT state FROM {self.table} WHERE {self._of_key}", key).fetchone()
-        return None if row is None else bytes(row[0])
+        return None if row is None else self._blob(key, row[0])
 
     def _unpacked(self, key: tuple[str, ...], packed: bytes) -> dict[str, Any]:
         try:
-            state: dict[str, Any] = unpack(packed)
-        except (zlib.error, ValueError) as error:
-            raise StoreError(
-                f"the {self.what} of {key[1]} in store {self.path} are damaged ({error}); forget them"
-            ) from error
+            state = unpack(packed)
+        except (zlib.error, ValueError, RecursionError) as error:
+            raise self._damaged(key, str(error)) from error
+        if not isinstance(state, dict):
+            raise self._damaged(key, f"no state, but {type(state).__name__}")
         return state
+
+    def _blob(self, key: tuple[str, ...], value: object) -> bytes:
+        # SQLite keeps any value in any column, and bytes() of a number is as many zeros.
+        if not isinstance(value, bytes):
+            raise self._damaged(key, f"no bytes, but {type(value).__name__}")
+        return value
+
+    def _damaged(self, key: tuple[str, ...], why: str) -> StoreError:
+        return StoreError(
+            f"the {self.what} of {key[1]} in store {self.path} are damaged ({why}); forget them"
+        )
 
     def _replace(self, key: tuple[str, ...], former: bytes | None, state: bytes) -> bool:
         """Write a state if the one that is kept is still ``former``; whether it was."""
@@ -65,7 +76,7 @@ class KeptStates(Table):
         with self._using() as connection:
             connection.execute("BEGIN IMMEDIATE")
             row = connection.execute(f"SELECT state FROM {self.table} WHERE {self._of_key}", key).fetchone()
-            state = made_of(None if row is None else bytes(row[0]))
+            state = made_of(None if row is None else self._blob(key, row[0]))
             if state is not None:
                 self._put(connection, key, state)
             connection.execute("COMMIT")

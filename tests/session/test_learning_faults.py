@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from godb_fast.engines.duckdb import statistics
-from godb_fast.errors import QueryTimeout, StoreError
+from godb_fast.errors import QueryTimeout, SessionClosed, StoreError
 from godb_fast.learning.choosing import Choice
 from godb_fast.learning.gate import Gate
 from godb_fast.optimizer import UNASKED
@@ -21,6 +21,7 @@ from godb_fast.session import Optimizer
 from godb_fast.spending import Spending
 from godb_fast.store import SqliteStore
 from godb_fast.store.choices import KeptChoices
+from godb_fast.store.plans import pack
 
 SQL = "SELECT count(*) FROM a JOIN b ON a.id = b.aid JOIN c ON b.c_id = c.id WHERE a.k < {} AND c.h = 2"
 
@@ -199,6 +200,69 @@ def test_long_runs_are_profiled_too_and_one_long_lesson_ends_nothing():
     for _ in range(200):
         spending.earn(2e5)
     assert spending.affords(100.0)
+
+
+def is_closed(session) -> bool:
+    """Whether the session has left the file."""
+    try:
+        session.engine._connection.execute("SELECT 1")
+    except duckdb.ConnectionException:
+        return True
+    return False
+
+
+RUINED = [pack([1]), pack(None), pack("x"), pack(5), pack({"format": []}), pack({}), 7]
+
+
+@pytest.mark.parametrize("table", ["corrections", "cost_models"])
+@pytest.mark.parametrize("stored", RUINED, ids=["list", "null", "string", "number", "format", "empty", "int"])
+def test_a_state_that_others_damage_meanwhile_stays_and_the_session_closes(
+    path, store, monkeypatch, caplog, table, stored
+):
+    with optimizer(store).session(path) as session:
+        for _ in range(2):
+            session.execute(SQL.format(50))
+    flushed = []
+    monkeypatch.setattr(store, "flush", lambda: flushed.append(True))
+    session = optimizer(store).session(path)
+    for literal in (50, 50, 60):
+        session.execute(SQL.format(literal))
+    with store.corrections._using() as connection:
+        assert connection.execute(f"UPDATE {table} SET state = ?", (stored,)).rowcount == 1
+    caplog.clear()
+    session.close()
+    told = [each.getMessage() for each in caplog.records if "not recorded" in each.getMessage()]
+    assert len(told) == 1, told
+    assert flushed
+    with pytest.raises(SessionClosed):
+        session.execute("SELECT 1")
+    assert is_closed(session)
+    with store.corrections._using() as connection:
+        assert connection.execute(f"SELECT state FROM {table}").fetchall() == [(stored,)]
+    with optimizer(store).session(path) as session:
+        assert session.execute(SQL.format(50)).fetchall() == [(4000,)]
+
+
+@pytest.mark.parametrize("fault", [OSError("a disk is gone"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
+def test_whatever_becomes_of_lessons_the_connection_is_given_back(path, store, monkeypatch, fault):
+    session = optimizer(store).session(path)
+    for _ in range(2):
+        session.execute(SQL.format(50))
+
+    def broken(*args, **kwargs):
+        raise fault
+
+    monkeypatch.setattr(session._scope.lessons, "save", broken)
+    if isinstance(fault, Exception):
+        session.close()
+        assert session.optimizer.counters["not_recorded"] == 1
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            session.close()
+    with pytest.raises(SessionClosed):
+        session.execute("SELECT 1")
+    assert is_closed(session)
+    assert len(store.observations()) == 2
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -11,6 +11,7 @@ import pytest
 
 from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.store import SqliteStore
+from godb_fast.store.plans import pack
 from godb_fast.store.states import SharedState
 
 
@@ -148,5 +149,31 @@ def test_what_was_forgotten_meanwhile_is_begun_anew(store: SqliteStore) -> None:
     one.write()
     store.corrections.forget("duckdb", "d")
     one.add("a")
+    one.write()
+    assert store.corrections.saved("duckdb", "d") == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [-1, 2**62, 1.5, "text", b"", b"no state", *map(pack, ([1], None, "x", 5))],
+    ids=["-1", "2**62", "real", "text", "empty", "bytes", "list", "null", "string", "number"],
+)
+def test_what_is_no_state_is_refused_and_stays(store: SqliteStore, stored: object) -> None:
+    one = Counts(store)
+    one.add("a")
+    one.write()
+    with store.corrections._using() as connection:
+        connection.execute("UPDATE corrections SET state = ?", (stored,))
+    one.add("a")
+    for ask in (
+        lambda: store.corrections.saved("duckdb", "d"),
+        store.corrections.shared("duckdb", "d").read,
+        one.write,
+    ):
+        with pytest.raises(StoreError, match=r"corrections of d in store .* are damaged .*; forget them"):
+            ask()
+    with store.corrections._using() as connection:
+        assert connection.execute("SELECT state FROM corrections").fetchall() == [(stored,)]
+    store.corrections.forget("duckdb", "d")
     one.write()
     assert store.corrections.saved("duckdb", "d") == {"a": 2}

@@ -240,6 +240,8 @@ class AdaptiveCostModel:
         InvalidInput
             If it is of another scope or version, or damaged.
         """
+        if not isinstance(raw, dict):
+            raise InvalidInput(f"the kept cost model cannot be read: {type(raw).__name__} is no state")
         if raw.get("format") != _FORMAT:
             raise InvalidInput(f"cost model of format {raw.get('format')!r}; this version reads {_FORMAT}")
         kept = raw.get("scope")
