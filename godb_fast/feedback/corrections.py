@@ -49,6 +49,12 @@ _MOST: Final = 40.0
 _SIZES: Final = 64
 #: Executions of a shape beyond this count the same.
 _MANY: Final = 1 << 20
+#: Surprises of a size that are counted before all that were count half.
+_MOST_SURPRISES: Final = 200.0
+#: The sum of their squares is less: no logarithm of rows is beyond a thousand.
+_MOST_SQUARES: Final = 1e9
+#: No database has executed so many statements.
+_LAST: Final = 10**12
 
 
 @dataclass(frozen=True)
@@ -439,7 +445,7 @@ class Corrections:
     def _surprised(self, size: int, by: float) -> None:
         entry = self._surprise[size]
         entry += (1.0, by, by * by)
-        if entry[0] > 200.0:
+        if entry[0] > _MOST_SURPRISES:
             entry *= 0.5
 
     def enter(self, epoch: str) -> bool:
@@ -509,6 +515,8 @@ class Corrections:
                 with self._lock:
                     if other.epoch != self.epoch:
                         return taken
+                    # First: what was seen far ahead of the clock would weigh beyond all numbers.
+                    self.clock = max(self.clock, other.clock)
                     taken += evidence.take_in(news.only(slice(start, start + _AT_ONCE)))
         with self._lock:
             if other.epoch != self.epoch:
@@ -543,15 +551,38 @@ class Corrections:
         try:
             found.epoch = data["epoch"]
             found.clock = int(data["clock"])
-            found._surprise[:] = np.asarray(data["surprise"], np.float64)
+            found._surprise = np.array(data["surprise"], np.float64)
             found._executions.update((int(key), int(number)) for key, number in data["executions"])
-            found.evidence.load(Observed.from_dict(data["evidence"]))
-            found.parents.load(Observed.from_dict(data["parents"]))
-            if not np.isfinite(found._surprise).all() or min(found._executions.values(), default=0) < 0:
+            evidence, parents = (Observed.from_dict(data[name]) for name in ("evidence", "parents"))
+            found.evidence.load(evidence)
+            found.parents.load(parents)
+            if not found._is_possible(max(float(each.seen.max(initial=0.0)) for each in (evidence, parents))):
                 raise ValueError("numbers that no execution has shown")
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise InvalidInput(f"corrections are damaged ({error}); forget them") from error
         return found
+
+    def _is_possible(self, newest: float) -> bool:
+        """Whether executions, the newest of which was then, can have taught this.
+
+        Of other numbers, corrections would be none.
+        """
+        if not (self.epoch is None or isinstance(self.epoch, str)) or not 0 <= self.clock <= _LAST:
+            return False
+        if not all(0 <= number <= _MANY for number in self._executions.values()):
+            return False
+        if self._surprise.shape != (_SIZES, 3):
+            return False
+        number, total, squares = self._surprise.T
+        if not ((number >= 0.0) & (number <= _MOST_SURPRISES)).all():
+            return False
+        if not ((squares >= 0.0) & (squares <= _MOST_SQUARES)).all():
+            return False
+        # Cauchy and Schwarz, but for rounding.
+        if not (np.abs(total) <= np.sqrt(number * squares) * (1.0 + 1e-6) + 1e-3).all():
+            return False
+        # A process that took in others' evidence may have been a little behind their clock.
+        return newest <= self.clock + _MANY
 
 
 def _unfloored(shape: QueryShape, log_rows: Floats) -> Floats:

@@ -102,6 +102,6 @@ class Observed:
             (np.abs(arrays["ratio"]) <= _MOST_LOG)
             # What was found to be old counts as seen before the clock began.
             & (np.abs(arrays["seen"]) <= _MOST_SEEN)
-            & np.isfinite(arrays["selectivity"]).all(axis=1)
+            & (np.abs(arrays["selectivity"]) <= _MOST_LOG).all(axis=1)
         )
         return cls(**arrays).only(shown)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -350,6 +352,55 @@ def test_what_was_found_to_be_old_is_not_brought_back() -> None:
     expected = rows(here, query("b"), 0b0011)
     assert here.take_in(state, there.to_dict()) > 0
     assert rows(here, query("b"), 0b0011) == pytest.approx(expected, rel=1e-6)
+
+
+IMPOSSIBLE = {
+    "a list": [],
+    "no epoch": {"epoch": 7},
+    "a format that is no key": {"format": []},
+    "clock -1": {"clock": -1},
+    "a clock beyond all": {"clock": 10**40},
+    "no clock": {"clock": math.nan},
+    "fewer than none": {"executions": [[1, -1]]},
+    "executions beyond all": {"executions": [[1, 10**40]]},
+    "surprises of a number below 0": {"surprise": [[-5.0, 1e300, 1e300]] * 64},
+    "one surprise for all sizes": {"surprise": [1.0, 1.0, 1.0]},
+    "a surprise without a number": {"surprise": [[0.0, 5.0, 0.0]] * 64},
+    "surprises that add up to more than their squares": {"surprise": [[4.0, 9.0, 16.0]] * 64},
+    "squares below 0": {"surprise": [[4.0, 0.0, -1e6]] * 64},
+    "surprises beyond all numbers": {"surprise": [[4.0, 2e154, 1e308]] * 64},
+    "more surprises than are counted": {"surprise": [[1e300, 0.0, 0.0]] * 64},
+    "no surprise": {"surprise": None},
+}
+
+
+@pytest.mark.parametrize("change", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_what_no_execution_can_have_taught_is_damaged(change: Any) -> None:
+    corrections = Corrections()
+    corrections.observe(query(), ESTIMATES, [0b0011, 0b0110], [50_000, 7])
+    state = corrections.to_dict()
+    assert Corrections.from_dict(state).clock == 1
+    ruined = change if isinstance(change, list) else {**state, **change}
+    with pytest.raises(InvalidInput, match="forget them"):
+        Corrections.from_dict(ruined)
+    with pytest.raises(InvalidInput, match="forget them"):
+        corrections.take_in(None, ruined)
+    assert corrections.to_dict() == state
+
+
+def test_what_was_seen_long_after_the_clock_is_damaged() -> None:
+    corrections = Corrections()
+    corrections.observe(query(), ESTIMATES, [0b0011, 0b0110], [50_000, 7])
+    state = corrections.to_dict()
+    observed = Observed.from_dict(state["evidence"])
+    state["evidence"] = replace(observed, seen=np.full(len(observed), 9e11)).to_dict()
+    # It would weigh 2^(9e11 / 20,000) times what was seen now.
+    with pytest.raises(InvalidInput, match="damaged"):
+        Corrections.from_dict(state)
+    # Of a process that is so far ahead it is taken in, and no number is lost.
+    assert corrections.take_in(None, {**state, "clock": 9 * 10**11}) > 0
+    assert corrections.clock == 9 * 10**11
+    assert np.isfinite(corrections.correct(query(), ESTIMATES)).all()
 
 
 def test_damaged_states_are_refused_by_name(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -175,7 +175,10 @@ def test_a_change_of_something_else_leaves_what_was_learned(path: str, tmp_path:
         assert session.optimize(SQL.format(20)).reason.endswith(CORRECTED)
 
 
-def test_a_damaged_state_is_left_aside_and_said(path: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change", [{"evidence": {}}, {"surprise": [[-5.0, 1e300, 1e300]] * 64}], ids=["evidence", "surprise"]
+)
+def test_a_damaged_state_is_left_aside_and_said(path: str, tmp_path: Path, change: dict[str, Any]) -> None:
     store = SqliteStore(tmp_path / "store.sqlite")
     with opened(path, store) as session:
         for _ in range(3):
@@ -183,10 +186,11 @@ def test_a_damaged_state_is_left_aside_and_said(path: str, tmp_path: Path) -> No
         where = session.engine.name, session.engine.environment()
     state = store.corrections.saved(*where)
     assert state is not None
-    store.corrections.save(*where, {**state, "evidence": {}})
+    store.corrections.save(*where, {**state, **change})
     with opened(path, store) as session:
         for _ in range(2):
             assert session.execute(SQL.format(20)).fetchall()
+        assert session.optimize(SQL.format(30)).action
         assert session.optimizer.counters["not_recalled"] == 1
         assert session.optimizer.counters["learned"] == 1
 

@@ -18,6 +18,8 @@ from godb_fast.feedback.costs.terms import OPERATORS
 
 Floats = NDArray[np.float64]
 
+#: No time is longer, in whatever unit, nor shorter than one by it.
+_MOST: Final = 1e60
 #: Operators that took less say more of the clock than of the model.
 _LEAST_NS: Final = 1e4
 
@@ -138,6 +140,8 @@ class AccuracyTracker:
             tracker = cls(int(raw["window"]))
             for predicted, measured in raw["pairs"]:
                 tracker.note(float(predicted), float(measured))
-        except (KeyError, TypeError, ValueError) as error:
+            if not all(1.0 / _MOST <= time <= _MOST for pair in tracker._pairs for time in pair):
+                raise InvalidInput("times that no statement takes")
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise InvalidInput(f"kept accuracy cannot be read: {error!r}") from error
         return tracker

@@ -25,6 +25,8 @@ from godb_fast.evidence import LogRatioTest, log_ratio_test, sign_evidence
 _WAITING: Final = 64
 #: Templates whose runs wait.
 _TEMPLATES: Final = 4096
+#: No plan takes e^100 times what another takes.
+_MOST_LOG: Final = 100.0
 
 
 class Arm(Enum):
@@ -222,7 +224,8 @@ class CostComparison:
             made._nearer, made._compared = int(raw["nearer"]), int(raw["compared"])
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise InvalidInput(f"a kept comparison of cost models cannot be read: {error!r}") from error
-        if not all(map(math.isfinite, made._log_ratios)) or not 0 <= made._nearer <= made._compared:
+        possible = all(abs(value) <= _MOST_LOG for value in made._log_ratios)
+        if not possible or not 0 <= made._nearer <= made._compared:
             raise InvalidInput("a kept comparison of cost models is damaged")
         made._decide()
         return made

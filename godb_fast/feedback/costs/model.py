@@ -23,6 +23,8 @@ _FORMAT: Final = 1
 _OWN: Final = 30
 #: Classes that have them; the others are predicted with the coefficients of all.
 _MOST_CLASSES: Final = 64
+#: No table has more rows.
+_MOST_ROWS: Final = 1e18
 
 
 class AdaptiveCostModel:
@@ -257,6 +259,10 @@ class AdaptiveCostModel:
             }
             made._accuracy = {view: AccuracyTracker.from_dict(raw["accuracy"][view]) for view in VIEWS}
             made.refused = Counter({str(why): int(count) for why, count in raw["refused"].items()})
+            if not all(0.0 <= rows <= _MOST_ROWS for rows in made.sizes.rows.values()):
+                raise InvalidInput("the kept cost model cannot be read: no table has so many rows")
+            if min(made.refused.values(), default=0) < 0:
+                raise InvalidInput("the kept cost model cannot be read: it refused less than nothing")
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             if isinstance(error, InvalidInput):
                 raise

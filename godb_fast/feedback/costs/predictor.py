@@ -34,6 +34,10 @@ _FOLDS: Final = 4
 _PRIOR_SPREAD: Final = 1.1
 #: Observations that the prior spread counts as.
 _PRIOR_COUNT: Final = 5.0
+#: No statement takes e^100 times what was predicted, nor less by that.
+_MOST_LOG: Final = 100.0
+#: No database has executed so many statements.
+_MOST_SEEN: Final = 10**12
 
 
 @dataclass(frozen=True)
@@ -272,6 +276,8 @@ class CostPredictor:
         InvalidInput
             If it is of another version, or damaged.
         """
+        if not isinstance(raw, dict):
+            raise InvalidInput(f"kept cost coefficients cannot be read: {type(raw).__name__} is no state")
         if raw.get("format") != _FORMAT or raw.get("terms") != TERMS_VERSION:
             raise InvalidInput(
                 f"cost coefficients of format {raw.get('format')!r}, terms {raw.get('terms')!r}; this "
@@ -286,12 +292,16 @@ class CostPredictor:
             }
             for view in VIEWS:
                 kept = [float(value) for value in raw["residuals"][view]]
-                if not all(map(math.isfinite, kept)):
-                    raise InvalidInput("kept residuals are not finite")
+                if not all(abs(value) <= _MOST_LOG for value in kept):
+                    raise InvalidInput("kept residuals are not those of executions")
                 made.residuals[view].extend(kept)
             made.basis = {view: str(raw["basis"][view]) for view in VIEWS}
             made._usual = {view: float(raw["usual"][view]) for view in VIEWS}
             made.seen = int(raw["seen"])
+            if not (set(made.basis.values()) <= set(CANDIDATES) and 0 <= made.seen <= _MOST_SEEN):
+                raise InvalidInput(f"kept cost coefficients rest on {made.basis}, {made.seen} executions")
+            if not all(0.0 <= value <= _MOST_LOG for value in made._usual.values()):
+                raise InvalidInput(f"kept cost coefficients are uncertain by {made._usual}")
         except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
             raise InvalidInput(f"kept cost coefficients cannot be read: {error!r}") from error
         return made

@@ -24,6 +24,8 @@ _TOLERANCE: Final = 1e-9
 #: Rows that are multiplied at once. Of more, BLAS makes work for a thread on each of the host's cores; beside
 #: queries that keep these busy, such threads wait for each other far longer than one takes by itself.
 _BLOCK: Final = 128
+#: No number that is learned is larger; products of five such are finite.
+_MOST: Final = 1e60
 
 
 class NonNegativeRidge:
@@ -223,16 +225,29 @@ class NonNegativeRidge:
             coefficients = np.array(raw["coefficients"], np.float64)
             gram, moment = np.array(raw["gram"], np.float64), np.array(raw["moment"], np.float64)
             squares, rows = float(raw["squares"]), float(raw["rows"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise InvalidInput(f"kept coefficients cannot be read: {error!r}") from error
         size = made.prior.size
         whole = coefficients.shape == (size,) and gram.shape == (size, size) and moment.shape == (size,)
-        finite = all(np.isfinite(each).all() for each in (coefficients, gram, moment))
-        if not whole or not finite or (coefficients < 0).any() or not (squares >= 0 and rows >= 0):
+        learned = (coefficients, gram, moment, made.prior, made.scale, np.array([squares, rows, made._noise]))
+        finite = all((np.abs(each) <= _MOST).all() for each in learned)
+        finite = finite and min(made.scale.min(initial=1.0), made._noise) >= 1.0 / _MOST
+        if not whole or not finite or (coefficients < 0).any() or squares < 0 or rows < 0:
             raise InvalidInput("kept coefficients are damaged: of another shape, not finite, or negative")
+        if not _is_gram(gram):
+            raise InvalidInput("kept coefficients are damaged: no work has such products")
         made.coefficients, made._gram, made._moment = coefficients, gram, moment
         made._squares, made.rows = squares, rows
         return made
+
+
+def _is_gram(products: Floats) -> bool:
+    """Whether these may be sums of products of amounts of work; Cauchy and Schwarz, but for rounding."""
+    own = np.diag(products)
+    if (own < 0.0).any() or not np.allclose(products, products.T, rtol=1e-6, atol=1e-9):
+        return False
+    most = np.sqrt(np.outer(own, own))
+    return bool((np.abs(products) <= most * (1.0 + 1e-6) + 1e-9).all())
 
 
 #: Rows that the prior noise counts as.

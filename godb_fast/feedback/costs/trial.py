@@ -28,6 +28,8 @@ LEAST_APART: Final = 1.25
 MOST_ALIKE: Final = 2_000
 #: Trials whose end is remembered.
 _MOST_PAST: Final = 20
+#: No row costs more nanoseconds, nor less than one by it, unless nothing.
+_MOST: Final = 1e12
 _FORMAT: Final = 1
 
 
@@ -205,6 +207,9 @@ def _plain(model: CostModel) -> dict[str, Any]:
 
 def _read(raw: dict[str, Any]) -> CostModel:
     numbers = {name: math.inf if raw[name] is None else float(raw[name]) for name in _NUMBERS}
-    if any(math.isnan(value) for value in numbers.values()):
-        raise InvalidInput("a kept cost coefficient is not a number")
+    for name, value in numbers.items():
+        # Only these two forbid their operator.
+        forbids = math.isinf(value) and raw[name] is None and name in ("lookup", "sort")
+        if not (value == 0.0 or forbids or 1.0 / _MOST <= value <= _MOST):
+            raise InvalidInput(f"the kept cost coefficient {name} is {raw[name]}")
     return CostModel(**numbers, name=str(raw["name"]))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from feedback.costs.made import SCOPE, TRUTH, drawn, observation
 
 from godb_fast.core import PhysicalNode, PhysicalPlan
 from godb_fast.errors import InvalidInput, StoreError
-from godb_fast.feedback.costs import AdaptiveCostModel, CostScope, Stage
+from godb_fast.feedback.costs import AdaptiveCostModel, CostPredictor, CostScope, Stage
 from godb_fast.lessons import CostLessons
 from godb_fast.store import SqliteStore
 from godb_fast.store.writer import connect
@@ -176,6 +179,59 @@ def test_of_two_processes_models_the_one_that_rests_on_more_stays(tmp_path: Path
     batch.save(now=True)
     assert batch.model.stages[""] is Stage.FROZEN
     assert batch.model.seen == seen
+
+
+def put(state: Any, place: str, value: Any) -> None:
+    *way, last = [int(each) if each.isdecimal() else each for each in place.split(".")]
+    for each in way:
+        state = state[each]
+    state[last] = value
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "sizes.a",
+        "refused.x",
+        "accuracy.estimated.window",
+        "accuracy.estimated.pairs.0.1",
+        "all.seen",
+        "all.usual.estimated",
+        "all.basis.executed",
+        "all.residuals.executed.0",
+        "all.operators.noise",
+        "all.operators.rows",
+        "all.operators.squares",
+        "all.operators.prior.0",
+        "all.operators.scale.0",
+        "all.operators.coefficients.0",
+        "all.operators.gram.0.0",
+        "all.statements.estimated.moment.0",
+    ],
+)
+def test_what_no_execution_can_have_taught_is_refused(place: str):
+    model = AdaptiveCostModel(SCOPE)
+    for plan in drawn(9, 3):
+        assert model.observe(observation(plan)) is None
+    good = json.loads(json.dumps(model.to_dict()))
+    good["sizes"]["a"], good["refused"]["x"] = 5.0, 1
+    AdaptiveCostModel.from_dict(good, SCOPE)
+    beyond = [None, "x", [], {}, math.nan]
+    beyond += [] if "moment" in place or "residuals" in place else [-1.0]
+    # What is only counted may be any number.
+    beyond += [] if place == "refused.x" else [1e308]
+    for value in beyond:
+        raw = copy.deepcopy(good)
+        put(raw, place, value)
+        with pytest.raises(InvalidInput):
+            AdaptiveCostModel.from_dict(raw, SCOPE)
+
+
+@pytest.mark.parametrize("state", [None, [1], "x", 5, {"format": []}, {}], ids=str)
+def test_what_is_no_state_is_refused(state: Any):
+    for read in (lambda: AdaptiveCostModel.from_dict(state, SCOPE), lambda: CostPredictor.from_dict(state)):
+        with pytest.raises(InvalidInput):
+            read()
 
 
 def test_a_damaged_state_is_refused(tmp_path: Path):

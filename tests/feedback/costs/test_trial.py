@@ -140,10 +140,22 @@ def test_a_damaged_one_is_refused(change):
         CostTrial.from_dict(CostTrial("duckdb").to_dict() | change, "duckdb")
 
 
-def test_not_a_number_is_refused():
+@pytest.mark.parametrize("name", ["scan", "lookup"])
+@pytest.mark.parametrize(
+    "value", [math.nan, -1.0, 1e308, 1e-300, 10**40, 10**400, math.inf, "x", []], ids=str
+)
+def test_what_is_no_cost_is_refused(name, value):
     raw = CostTrial("duckdb").to_dict()
-    raw["served"]["scan"] = math.nan
+    raw["served"][name] = value
     with pytest.raises(InvalidInput):
+        CostTrial.from_dict(raw, "duckdb")
+
+
+def test_no_scan_is_forbidden():
+    raw = CostTrial("duckdb").to_dict()
+    assert raw["served"]["lookup"] is None
+    raw["served"]["scan"] = None
+    with pytest.raises(InvalidInput, match="scan is None"):
         CostTrial.from_dict(raw, "duckdb")
 
 
