@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-import zlib
 from typing import Any, Final
 
 from godb_fast.errors import StoreError
-from godb_fast.store.plans import pack, unpack
+from godb_fast.store.plans import pack
+from godb_fast.store.reading import state_of
 from godb_fast.store.tables import Table
 
 #: Regions that one store keeps; those that were written longest ago are forgotten first.
@@ -78,14 +78,12 @@ class KeptChoices(Table):
                 "DELETE FROM choices WHERE engine = ? AND database = ?", (engine, database)
             ).rowcount
 
-    def _unpacked(self, blob: bytes) -> dict[str, Any]:
+    def _unpacked(self, blob: object) -> dict[str, Any]:
         try:
-            state: dict[str, Any] = unpack(blob)
-            if not (
-                isinstance(state, dict) and "basis" in state and isinstance(state.get("discarded"), dict)
-            ):
+            state = state_of(blob)
+            if not ("basis" in state and isinstance(state.get("discarded"), dict)):
                 raise ValueError("no region")
-        except (zlib.error, ValueError, RecursionError) as error:
+        except ValueError as error:
             raise StoreError(
                 f"what models chose is damaged in store {self.path} ({error}); move the file away"
             ) from error

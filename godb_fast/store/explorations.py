@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any, Final
 
 from godb_fast.core.identity import random_id
 from godb_fast.errors import StoreError
-from godb_fast.store.plans import pack, unpack
+from godb_fast.store.plans import pack
+from godb_fast.store.reading import number, readable, state_of, text
 from godb_fast.store.writer import GATE, connect, diagnose
 
 #: Verified steerings, and default plans, that one store keeps; those used longest ago are forgotten first.
@@ -205,17 +205,20 @@ class Explorations:
         if not self.path.exists():
             return []
         with self._writing() as connection:
-            return [
-                (str(row[0]), float(row[1]), float(row[2]), float(row[3]))
-                for row in connection.execute(
-                    "SELECT class, at, took_s, lost_s FROM ledger WHERE at > ? ORDER BY at, id", (since_s,)
-                )
-            ]
+            rows = connection.execute(
+                "SELECT class, at, took_s, lost_s FROM ledger WHERE at > ? ORDER BY at, id", (since_s,)
+            ).fetchall()
+        return readable(
+            rows,
+            lambda row: (text(row[0]), number(row[1]), number(row[2]), number(row[3])),
+            "losses of steering",
+            self.path,
+        )
 
-    def _unpacked(self, blob: bytes) -> Any:
+    def _unpacked(self, blob: object) -> dict[str, Any]:
         try:
-            return unpack(blob)
-        except (zlib.error, ValueError) as error:
+            return state_of(blob)
+        except ValueError as error:
             raise StoreError(
                 f"what explorations proved is damaged in store {self.path} ({error}); move the file away, "
                 "and explore again"

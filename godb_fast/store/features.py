@@ -7,20 +7,28 @@ known.
 
 from __future__ import annotations
 
-import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.core import Observation
-from godb_fast.errors import InvalidInput, StoreError
-from godb_fast.store.tables import STORED, Table, utc
-
-log = logging.getLogger("godb_fast")
+from godb_fast.errors import InvalidInput
+from godb_fast.store.reading import (
+    STORED,
+    Row,
+    doubles,
+    integer,
+    moment,
+    number,
+    readable,
+    text,
+    text_or_none,
+)
+from godb_fast.store.tables import Table, utc
 
 Floats = NDArray[np.float64]
 
@@ -87,13 +95,16 @@ class FeatureStore(Table):
             )
             connection.execute("COMMIT")
 
-    def training(self, version: int, until: datetime, limit: int = -1) -> TrainingRows:
+    def training(
+        self, version: int, until: datetime, limit: int = -1, *, left_out: Counter[str] | None = None
+    ) -> TrainingRows:
         """What could be learned from by a moment: vectors of one version whose outcomes were known by then.
 
         The newest ``limit`` of them (all, if it is negative), the oldest first. Left out are vectors computed
-        after their outcome, runs that failed or fell back to another plan.
+        after their outcome, runs that failed or fell back to another plan, and what cannot be read, which
+        ``left_out`` counts by engine.
         """
-        rows: list[tuple[bytes, float, str, int, int, str, str, str]] = []
+        rows: list[Row] = []
         if self.path.exists():
             with self._using() as connection:
                 rows = connection.execute(
@@ -104,22 +115,32 @@ class FeatureStore(Table):
                     "AND o.outcome IN ('ok', 'timeout') ORDER BY o.at DESC, o.execution_id DESC LIMIT ?",
                     (version, utc(until), limit),
                 ).fetchall()
-        rows.reverse()
-        vectors = [np.frombuffer(row[0], STORED) for row in rows]
-        if len({len(vector) for vector in vectors}) > 1:
-            raise StoreError(
-                f"the features of version {version} in store {self.path} have different lengths; "
-                "delete them with FeatureStore.forget()"
-            )
+        # Vectors of one version are of one length: others are what is left of some.
+        lengths = Counter(len(row[0]) for row in rows if isinstance(row[0], bytes))
+        length = max(lengths, key=lambda each: (lengths[each], each), default=0)
+
+        def read(row: Row) -> Row:
+            kept = doubles(row[0])
+            if len(row[0]) != length:
+                raise ValueError(
+                    f"a vector of {len(kept)} numbers, others are of {length // STORED.itemsize}"
+                )
+            moment(row[7])
+            return (
+                kept, number(row[1]), text(row[2]), integer(row[3]), bool(integer(row[4])), text(row[5]),
+                text(row[6]), row[7],
+            )  # fmt: skip
+
+        found = readable(reversed(rows), read, "features", self.path, left_out, 5)
         return TrainingRows(
-            np.array(vectors) if vectors else np.zeros((0, 0)),
-            np.array([row[1] for row in rows], np.float64),
-            np.array([row[2] == "timeout" for row in rows], np.bool_),
-            np.array([row[3] for row in rows], np.int64),
-            np.array([row[4] for row in rows], np.bool_),
-            tuple(row[5] for row in rows),
-            tuple(row[6] for row in rows),
-            tuple(row[7] for row in rows),
+            np.array([row[0] for row in found]) if found else np.zeros((0, 0)),
+            np.array([row[1] for row in found], np.float64),
+            np.array([row[2] == "timeout" for row in found], np.bool_),
+            np.array([row[3] for row in found], np.int64),
+            np.array([row[4] for row in found], np.bool_),
+            tuple(row[5] for row in found),
+            tuple(row[6] for row in found),
+            tuple(row[7] for row in found),
         )
 
     def past(self, limit: int) -> list[Observation]:
@@ -127,30 +148,12 @@ class FeatureStore(Table):
         if not self.path.exists():
             return []
         with self._using() as connection:
-            rows: list[tuple[Any, ...]] = connection.execute(
+            rows: list[Row] = connection.execute(
                 "SELECT engine, database, fingerprint, cluster, latency_ms, at FROM observations "
                 "WHERE outcome = 'ok' AND fell_back IS NULL ORDER BY at DESC LIMIT ?",
                 (limit,),
             ).fetchall()
-        found = []
-        for engine, database, fingerprint, cluster, latency_ms, at in reversed(rows):
-            try:
-                seen = Observation(
-                    "",
-                    fingerprint,
-                    "ok",
-                    float(latency_ms),
-                    engine=engine,
-                    database=database,
-                    cluster=cluster,
-                    at=datetime.fromisoformat(at),
-                )
-                seen.at.timestamp()
-            except (TypeError, ValueError, OverflowError, InvalidInput) as error:
-                log.debug("a run is left out of history: %s", error)
-            else:
-                found.append(seen)
-        return found
+        return readable(reversed(rows), _past, "earlier runs", self.path)
 
     def forget(self, before: datetime | None = None) -> int:
         """Delete vectors (those older than a moment); how many."""
@@ -159,3 +162,19 @@ class FeatureStore(Table):
         limit = None if before is None else utc(before)
         with self._using() as connection:
             return connection.execute("DELETE FROM features WHERE ?1 IS NULL OR at < ?1", (limit,)).rowcount
+
+
+def _past(row: Row) -> Observation:
+    engine, database, fingerprint, cluster, latency_ms, at = row
+    seen = Observation(
+        "",
+        integer(fingerprint),
+        "ok",
+        number(latency_ms),
+        engine=text(engine),
+        database=text(database),
+        cluster=text_or_none(cluster),
+        at=moment(at),
+    )
+    seen.at.timestamp()
+    return seen

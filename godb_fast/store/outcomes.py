@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from godb_fast.store.reading import integer, number, readable, text, text_or_none
 from godb_fast.store.tables import Table
 
 #: Outcomes of all models that are kept.
@@ -72,4 +73,15 @@ class Outcomes(Table):
                 "ORDER BY id DESC LIMIT ?",
                 (model, limit),
             ).fetchall()
-        return [Outcome(row[0], row[1], row[2], row[3], bool(row[4])) for row in reversed(rows)]
+        return readable(
+            reversed(rows),
+            lambda row: Outcome(
+                text(row[0]),
+                text_or_none(row[1]),
+                text_or_none(row[2]),
+                number(row[3]),
+                bool(integer(row[4])),
+            ),
+            "outcomes of chosen plans",
+            self.path,
+        )

@@ -16,6 +16,7 @@ _SCALARS: Final = tuple(
     for entry in fields(PhysicalNode)
     if entry.name not in ("children", "predicates", "columns", "extra")
 )
+_NUMBERS: Final = frozenset({"estimated_rows", "rows", "loops", "time_ms", "memory_bytes", "latency_ms"})
 #: Strings with doubled quotes, dollar quotes, and numbers that are no part of a name or an ordinal (#1).
 _LITERALS: Final = re.compile(
     r"'(?:[^']|'')*(?:'|$)|\$(\w*)\$.*?(?:\$\1\$|$)|(?<![\w#$.])[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\b",
@@ -87,7 +88,13 @@ def plan_to_bytes(plan: PhysicalPlan, *, keep_literals: bool) -> bytes:
 
 
 def plan_from_bytes(blob: bytes) -> PhysicalPlan:
-    """The plan that :func:`plan_to_bytes` wrote."""
+    """The plan that :func:`plan_to_bytes` wrote.
+
+    Raises
+    ------
+    ValueError
+        (or zlib.error, or what Python raises for values of another type) if it is damaged.
+    """
     raw = unpack(blob)
     children: list[list[PhysicalNode]] = [[] for _ in raw["nodes"]]
     root: PhysicalNode | None = None
@@ -95,10 +102,29 @@ def plan_from_bytes(blob: bytes) -> PhysicalPlan:
     for position in range(len(raw["nodes"]) - 1, -1, -1):
         entry = raw["nodes"][position]
         parent = entry.pop("parent", -1)
+        if parent >= position:
+            raise ValueError(f"node {position} of a plan lies below node {parent}")
         for name in ("predicates", "columns"):
             entry[name] = tuple(entry.get(name, ()))
+        _check(entry)
         root = PhysicalNode(**entry, children=tuple(reversed(children[position])))
         if parent >= 0:
             children[parent].append(root)
-    assert root is not None
-    return PhysicalPlan(root, raw["engine"], raw["source"], raw["latency_ms"], raw["memory_bytes"])
+    if root is None:
+        raise ValueError("a plan without nodes")
+    told = {name: raw[name] for name in ("engine", "source", "latency_ms", "memory_bytes")}
+    _check(told)
+    return PhysicalPlan(root, **told)
+
+
+def _check(entry: dict[str, Any]) -> None:
+    """Refuse values of another type: whoever reads plans trusts them."""
+    for name, value in entry.items():
+        if name in ("predicates", "columns"):
+            sound = all(isinstance(each, str) for each in value)
+        elif name == "extra":
+            sound = isinstance(value, dict)
+        else:
+            sound = value is None or isinstance(value, int | float if name in _NUMBERS else str)
+        if not sound:
+            raise ValueError(f"{name} of a plan is {type(value).__name__}")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,8 @@ from godb_fast.store.costs import KeptCosts
 from godb_fast.store.explorations import Explorations
 from godb_fast.store.features import FeatureStore
 from godb_fast.store.outcomes import Outcomes
-from godb_fast.store.plans import plan_from_bytes, unpack
+from godb_fast.store.plans import plan_from_bytes
+from godb_fast.store.reading import Row, integer, moment, number, readable, state_of, text, text_or_none
 from godb_fast.store.trainings import Trainings
 from godb_fast.store.trials import TrialStore
 from godb_fast.store.writer import BUSY_TIMEOUT_MS, GATE, Writer, connect, diagnose
@@ -175,27 +177,20 @@ class SqliteStore:
             f"FROM decisions d {condition} ORDER BY d.at DESC, d.id LIMIT ?",
             (*values, limit),
         )
-        return [
-            StoredDecision(
-                id=row[0],
-                at=datetime.fromisoformat(row[1]),
-                fingerprint=row[2],
-                engine=row[3],
-                epoch=row[4],
-                action=row[5],
-                reason=row[6],
-                steering=row[7],
-                text=row[8],
-                sql=row[9],
-                details=unpack(row[10]),
-            )
-            for row in rows
-        ]
+        return readable(rows, _decision, "decisions", self.path)
 
     def observations(
-        self, limit: int = 100, *, fingerprint: int | None = None, since: datetime | None = None
+        self,
+        limit: int = 100,
+        *,
+        fingerprint: int | None = None,
+        since: datetime | None = None,
+        left_out: Counter[str] | None = None,
     ) -> list[Observation]:
-        """The most recent observations with their plans, newest first."""
+        """The most recent observations with their plans, newest first.
+
+        What cannot be read is left out, logged, and counted by engine in ``left_out``.
+        """
         conditions: list[str] = []
         values: list[Any] = []
         if fingerprint is not None:
@@ -212,31 +207,7 @@ class SqliteStore:
             "ORDER BY at DESC, execution_id LIMIT ?",
             (*values, limit),
         )
-        return [
-            Observation(
-                execution_id=row[0],
-                decision_id=row[1],
-                at=datetime.fromisoformat(row[2]),
-                fingerprint=row[3],
-                outcome=row[4],
-                latency_ms=row[5],
-                rows=row[6],
-                steered=bool(row[7]),
-                steering_key=row[8],
-                fell_back=row[9],
-                wasted_ms=row[10],
-                obeyed=None if row[11] is None else bool(row[11]),
-                plan=None if row[12] is None else plan_from_bytes(row[12]),
-                plan_source=row[13],
-                memory_bytes=row[14],
-                engine=row[15],
-                engine_version=row[16],
-                database=row[17],
-                machine=row[18],
-                cluster=row[19],
-            )
-            for row in rows
-        ]
+        return readable(rows, _observation, "executions", self.path, left_out, 15)
 
     def template_runs(self) -> list[TemplateRuns]:
         """Complete executions by template and database, largest total first."""
@@ -247,21 +218,24 @@ class SqliteStore:
             "(SELECT min(t.text) FROM templates t WHERE t.fingerprint = o.fingerprint), "
             "(SELECT d.sql FROM decisions d WHERE d.fingerprint = o.fingerprint AND d.engine = o.engine "
             "AND d.action <> 'steer' AND d.sql IS NOT NULL ORDER BY d.at DESC LIMIT 1) "
-            "FROM observations o WHERE o.outcome = 'ok' "
+            # Text is more than any number, and a template is more than one damaged run of it.
+            "FROM observations o WHERE o.outcome = 'ok' AND typeof(o.latency_ms) = 'real' "
+            "AND typeof(o.wasted_ms) = 'real' AND typeof(o.rows) IN ('integer', 'null') "
             "GROUP BY o.fingerprint, o.engine, o.database ORDER BY total DESC",
             (),
         )
-        return [TemplateRuns(*row) for row in rows]
+        return readable(rows, _runs, "templates", self.path)
 
     def latencies(self, fingerprint: int | None = None) -> list[LatencySummary]:
         """Latencies of complete runs per fingerprint and kind of plan, largest total first."""
         condition, values = ("AND fingerprint = ?", (fingerprint,)) if fingerprint is not None else ("", ())
         groups: dict[tuple[int, bool], list[float]] = {}
-        for key, steered, latency in self._rows(
+        rows = self._rows(
             f"SELECT fingerprint, steered, latency_ms FROM observations WHERE outcome = 'ok' {condition}",
             values,
-        ):
-            groups.setdefault((key, bool(steered)), []).append(latency)
+        )
+        for key, steered, latency in readable(rows, _latency, "latencies", self.path):
+            groups.setdefault((key, steered), []).append(latency)
         summaries = [
             LatencySummary(
                 fingerprint=key,
@@ -327,3 +301,62 @@ class SqliteStore:
                 yield
         except (sqlite3.Error, OSError) as error:
             raise StoreError(diagnose(error, self.path)[1]) from error
+
+
+def _decision(row: Row) -> StoredDecision:
+    return StoredDecision(
+        id=text(row[0]),
+        at=moment(row[1]),
+        fingerprint=integer(row[2]),
+        engine=text(row[3]),
+        epoch=text(row[4]),
+        action=text(row[5]),
+        reason=text(row[6]),
+        steering=text(row[7]),
+        text=text_or_none(row[8]),
+        sql=text_or_none(row[9]),
+        details=state_of(row[10]),
+    )
+
+
+def _observation(row: Row) -> Observation:
+    return Observation(
+        execution_id=text(row[0]),
+        decision_id=text(row[1]),
+        at=moment(row[2]),
+        fingerprint=integer(row[3]),
+        outcome=text(row[4]),
+        latency_ms=number(row[5]),
+        rows=None if row[6] is None else integer(row[6]),
+        steered=bool(integer(row[7])),
+        steering_key=text_or_none(row[8]),
+        fell_back=text_or_none(row[9]),
+        wasted_ms=number(row[10]),
+        obeyed=None if row[11] is None else bool(integer(row[11])),
+        plan=None if row[12] is None else plan_from_bytes(row[12]),
+        plan_source=text_or_none(row[13]),
+        memory_bytes=None if row[14] is None else number(row[14]),
+        engine=text(row[15]),
+        engine_version=text(row[16]),
+        database=text(row[17]),
+        machine=text(row[18]),
+        cluster=text_or_none(row[19]),
+    )
+
+
+def _runs(row: Row) -> TemplateRuns:
+    return TemplateRuns(
+        fingerprint=integer(row[0]),
+        engine=text(row[1]),
+        database=text(row[2]),
+        runs=integer(row[3]),
+        total_ms=number(row[4]),
+        worst_ms=number(row[5]),
+        rows=None if row[6] is None else integer(row[6]),
+        text=text_or_none(row[7]),
+        sql=text_or_none(row[8]),
+    )
+
+
+def _latency(row: Row) -> tuple[int, bool, float]:
+    return integer(row[0]), bool(integer(row[1])), number(row[2])

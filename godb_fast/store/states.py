@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from godb_fast.core.forking import renews_locks
 from godb_fast.errors import InvalidInput, StoreError
-from godb_fast.store.plans import pack, unpack
+from godb_fast.store.plans import pack
+from godb_fast.store.reading import state_of
 from godb_fast.store.tables import Table
 
 #: So often is ours made ready while others may write; after that they wait.
@@ -47,12 +47,9 @@ class KeptStates(Table):
 
     def _unpacked(self, key: tuple[str, ...], packed: bytes) -> dict[str, Any]:
         try:
-            state = unpack(packed)
-        except (zlib.error, ValueError, RecursionError) as error:
+            return state_of(packed)
+        except ValueError as error:
             raise self._damaged(key, str(error)) from error
-        if not isinstance(state, dict):
-            raise self._damaged(key, f"no state, but {type(state).__name__}")
-        return state
 
     def _blob(self, key: tuple[str, ...], value: object) -> bytes:
         # SQLite keeps any value in any column, and bytes() of a number is as many zeros.

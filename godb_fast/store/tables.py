@@ -7,15 +7,9 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
-
-import numpy as np
 
 from godb_fast.errors import InvalidInput, StoreError
 from godb_fast.store.writer import GATE, connect, diagnose
-
-#: Little-endian doubles, on every platform.
-STORED: Final = np.dtype("<f8")
 
 
 class Table:

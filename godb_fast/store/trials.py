@@ -6,6 +6,7 @@ never a text or a literal.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.errors import InvalidInput
-from godb_fast.store.tables import STORED, Table, utc
+from godb_fast.store.reading import (
+    STORED,
+    Row,
+    doubles,
+    integer,
+    moment,
+    number,
+    readable,
+    rows_of_doubles,
+    text,
+)
+from godb_fast.store.tables import Table, utc
 
 Floats = NDArray[np.float64]
 
@@ -85,11 +97,19 @@ class TrialStore(Table):
             connection.execute("COMMIT")
 
     def runs(
-        self, version: int, engine: str, until: datetime, limit: int = -1, *, since: datetime | None = None
+        self,
+        version: int,
+        engine: str,
+        until: datetime,
+        limit: int = -1,
+        *,
+        since: datetime | None = None,
+        left_out: Counter[str] | None = None,
     ) -> list[PlanRun]:
         """The newest runs up to a moment, the oldest first; of all engines where ``engine`` is empty.
 
-        ``since`` leaves out those of that moment and before.
+        ``since`` leaves out those of that moment and before; ``left_out`` counts, by engine, what cannot be
+        read.
         """
         if not self.path.exists():
             return []
@@ -101,21 +121,7 @@ class TrialStore(Table):
                 "ORDER BY id DESC LIMIT ?4",
                 (version, engine, utc(until), limit, None if since is None else utc(since)),
             ).fetchall()
-        return [
-            PlanRun(
-                engine=row[0],
-                database=row[1],
-                query=row[2],
-                fingerprint=row[3],
-                steering=row[4],
-                vector=np.frombuffer(row[5], STORED),
-                seconds=row[6],
-                cut=bool(row[7]),
-                at=datetime.fromisoformat(row[8]),
-                pipelines=None if row[9] is None else _table(row[9]),
-            )
-            for row in reversed(rows)
-        ]
+        return readable(reversed(rows), _run, "plan runs", self.path, left_out, 0)
 
     def forget(self, before: datetime | None = None) -> int:
         """Delete runs (those older than a moment); how many."""
@@ -124,6 +130,24 @@ class TrialStore(Table):
         limit = None if before is None else utc(before)
         with self._using() as connection:
             return connection.execute("DELETE FROM trials WHERE ?1 IS NULL OR at < ?1", (limit,)).rowcount
+
+
+def _run(row: Row) -> PlanRun:
+    seconds = number(row[6])
+    if seconds == 0.0:
+        raise ValueError("a run that took no time")
+    return PlanRun(
+        engine=text(row[0]),
+        database=text(row[1]),
+        query=text(row[2]),
+        fingerprint=integer(row[3]),
+        steering=text(row[4]),
+        vector=doubles(row[5]),
+        seconds=seconds,
+        cut=bool(integer(row[7])),
+        at=moment(row[8]),
+        pipelines=None if row[9] is None else rows_of_doubles(row[9]),
+    )
 
 
 def _row(run: PlanRun) -> tuple[object, ...]:
@@ -144,12 +168,6 @@ def _row(run: PlanRun) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _bytes(table: Floats) -> bytes:
+def _bytes(pipelines: Floats) -> bytes:
     """The number of rows, then all rows."""
-    return np.append(float(len(table)), table).astype(STORED).tobytes()
-
-
-def _table(raw: bytes) -> Floats:
-    numbers = np.frombuffer(raw, STORED)
-    table: Floats = numbers[1:].reshape(int(numbers[0]), -1)
-    return table
+    return np.append(float(len(pipelines)), pipelines).astype(STORED).tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -16,9 +17,11 @@ from godb_fast.core import Observation
 from godb_fast.learning.features import FEATURES, FEATURES_VERSION, PHYSICAL_VERSION
 from godb_fast.learning.history import database_of
 from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors
-from godb_fast.learning.pipelines import PIPELINE_COLUMNS, is_packed, pipelines
+from godb_fast.learning.pipelines import PIPELINE_COLUMNS, Pipelines, is_packed, pipelines
 from godb_fast.store import PlanRun, SqliteStore, TrainingRows
 from godb_fast.store.tables import utc
+
+log = logging.getLogger("godb_fast")
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -31,6 +34,8 @@ MOST_TRIALS: Final = 50_000
 MOST_MS: Final = 86_400_000.0
 #: What a statement takes at least.
 LEAST_MS: Final = 1e-3
+#: Why rows are left out that the store cannot read.
+DAMAGED: Final = "damaged in the store"
 _COST: Final = [feature.name for feature in PHYSICAL_COLUMNS].index("cost")
 
 
@@ -154,22 +159,32 @@ def gather(
     """
     until = until or datetime.now(UTC)
     dropped: Counter[str] = Counter()
-    kept: list[Observation] = []
-    for observation in store.observations(most, since=since) if only in (None, "latency") else ():
+    damaged: Counter[str] = Counter()
+    kept: list[tuple[Observation, Pipelines]] = []
+    read = store.observations(most, since=since, left_out=damaged) if only in (None, "latency") else ()
+    for observation in read:
         why = _unfit(observation, engine, database, until)
         if since is not None and observation.at <= since:
             why = ""
         if why is None:
-            kept.append(observation)
+            found = _described(observation)
+            if found is not None:
+                kept.append((observation, found))
+            else:
+                damaged[engine] += 1
         elif why:
             dropped[why] += 1
+    _note(dropped, DAMAGED, damaged, engine)
     kept.reverse()
     trials = []
     if only in (None, "ranker"):
         trials = _trials(store, engine, database, until, dropped, since)
-    rows = store.features.training(FEATURES_VERSION, until, most if only in (None, "quantile") else 0)
+    damaged = Counter()
+    limit = most if only in (None, "quantile") else 0
+    rows = store.features.training(FEATURES_VERSION, until, limit, left_out=damaged)
+    _note(dropped, f"features {DAMAGED}", damaged, engine)
     served = _of(rows, engine, database, dropped, since)
-    moments = [each.at.isoformat() for each in kept] + [run.at.isoformat() for run in trials]
+    moments = [each.at.isoformat() for each, _ in kept] + [run.at.isoformat() for run in trials]
     moments += served.moments
     return Gathered(
         engine,
@@ -180,6 +195,24 @@ def gather(
         max(moments, default=""),
         dropped,
     )
+
+
+def _note(dropped: Counter[str], why: str, damaged: Counter[str], engine: str) -> None:
+    if damaged[engine]:
+        dropped[why] += damaged[engine]
+
+
+def _described(seen: Observation) -> Pipelines | None:
+    """An execution's pipelines; None where its plan is none that any engine tells."""
+    assert seen.plan is not None
+    try:
+        with np.errstate(all="ignore"):
+            found = pipelines(seen.plan)
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        log.debug("a plan cannot be described: %s", error)
+        return None
+    told = (found.vectors, found.source_rows, *(() if found.seconds is None else (found.seconds,)))
+    return found if all(np.isfinite(each).all() for each in told) else None
 
 
 def _unfit(seen: Observation, engine: str, database: str | None, until: datetime) -> str | None:
@@ -210,7 +243,10 @@ def _trials(
 ) -> list[PlanRun]:
     """Runs of plans, without what was poisoned."""
     kept = []
-    for run in store.trials.runs(PHYSICAL_VERSION, engine, until, MOST_TRIALS, since=since):
+    damaged: Counter[str] = Counter()
+    runs = store.trials.runs(PHYSICAL_VERSION, engine, until, MOST_TRIALS, since=since, left_out=damaged)
+    _note(dropped, f"plan runs {DAMAGED}", damaged, engine)
+    for run in runs:
         foreign = database is not None and not same_database(run.database, database)
         why = "of another database" if foreign else _absurd(run.seconds * 1e3)
         if why is None and len(run.vector) != len(PHYSICAL_COLUMNS):
@@ -233,17 +269,19 @@ def _absurd(latency_ms: float) -> str | None:
     return None
 
 
-def _cut(kept: Iterable[Observation]) -> PlanRuns:
+def _cut(kept: Iterable[tuple[Observation, Pipelines]]) -> PlanRuns:
     vectors, rows, seconds, starts, latencies, templates = [], [], [], [], [], []
     at = 0
-    for seen in kept:
-        assert seen.plan is not None
-        found = pipelines(seen.plan)
+    for seen, found in kept:
         latency = max(seen.latency_ms, LEAST_MS) / 1e3
         count = len(found.source_rows)
         # A profile's own clock and ours differ a little: ours is what is predicted.
         known = found.seconds
-        scaled = np.full(count, np.nan) if known is None else known / known.sum() * latency
+        scaled = (
+            np.full(count, np.nan)
+            if known is None or not known.sum() > 0.0
+            else known / known.sum() * latency
+        )
         vectors.append(found.vectors)
         rows.append(found.source_rows)
         seconds.append(scaled)

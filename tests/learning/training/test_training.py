@@ -36,6 +36,7 @@ from godb_fast.learning.training.ranking import ranker
 from godb_fast.learning.training.splitting import held_out, out_of_fold
 from godb_fast.learning.training.trainers import Watch, latency, quantile
 from godb_fast.store import SqliteStore
+from godb_fast.store.plans import pack
 
 NAMES = {"duckdb-latency", "duckdb-ranker", "duckdb-p10", "duckdb-p50", "duckdb-p90"}
 
@@ -173,6 +174,43 @@ def test_poisoned_executions_teach_nothing_and_are_counted(tmp_path: Path, drawn
     )
     assert same_database("h:1/d role=a search_path=x settings=2", "h:1/d role=b search_path=y settings=1")
     assert not same_database("h:1/d role=a search_path=x", "h:1/e role=a search_path=x")
+
+
+def test_damaged_rows_are_left_out_of_training_and_counted(
+    tmp_path: Path, small_forests: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = SqliteStore(tmp_path / "store.sqlite")
+    fill(store, 300, templates=15)
+    sound = gather(store, "duckdb")
+    assert not sound.dropped
+    odd = {"operator": "SCAN", "extra": {"Workers Planned": 10**400}}
+    told = {"engine": "duckdb", "source": "profile", "latency_ms": 1.0, "memory_bytes": None}
+    with store.trials._using() as connection:
+        ids = [row[0] for row in connection.execute("SELECT execution_id FROM observations ORDER BY at")]
+        for one, (column, value) in enumerate(
+            [
+                ("plan", b"xx"),
+                ("at", "2026-01-01"),
+                ("latency_ms", "x"),
+                ("plan", pack({**told, "nodes": [odd]})),
+            ]
+        ):
+            connection.execute(
+                f"UPDATE observations SET {column} = ? WHERE execution_id = ?", (value, ids[one])
+            )
+        connection.execute("UPDATE features SET vector = x'00' WHERE execution_id = ?", (ids[9],))
+        connection.execute("UPDATE trials SET vector = 'x' WHERE id = (SELECT min(id) FROM trials)")
+    found = gather(store, "duckdb")
+    assert len(found.runs.starts) == len(sound.runs.starts) - 4
+    assert dict(found.dropped) == {
+        "damaged in the store": 4,
+        "features damaged in the store": 3,
+        "plan runs damaged in the store": 1,
+    }
+    report = train(store, tmp_path)
+    assert "duckdb-latency" in {f"{entry.card.engine}-{entry.card.kind}" for entry in report.trained}
+    assert main(["train", str(store.path), "--models", str(tmp_path)]) == 0
+    assert "left out: 4 executions, damaged in the store" in capsys.readouterr().out
 
 
 def test_a_column_that_is_the_outcome_is_not_learned_from(drawn: Path) -> None:
