@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+
+def shown(value: Any) -> str:
+    """A wrong argument in a message, not all of a long one."""
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - of whatever class it is; an integer may have too many digits
+        return f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"
+    return text if len(text) <= 60 else f"{text[:60]}… ({type(value).__name__})"
+
 
 class GodbError(Exception):
     """Root of all errors of godb_fast."""

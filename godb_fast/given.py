@@ -1,13 +1,14 @@
-"""What callers give: statements, parameters and time limits, refused in words where they are not that."""
+"""What callers give: statements, parameters, time limits and the like, refused where they are not that."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, Final
 
-from godb_fast.engines.base import Parameters
-from godb_fast.errors import InvalidInput
+from godb_fast.engines.base import CancelToken, Parameters
+from godb_fast.errors import InvalidInput, shown
+from godb_fast.policy import Policy
 
 #: A time limit beyond this, some thirty years, is none.
 LONGEST_S: Final = 1e9
@@ -24,10 +25,10 @@ def checked_timeout(timeout_s: float | None) -> float | None:
     if timeout_s is None:
         return None
     given: Any = timeout_s
-    if isinstance(given, bool) or not isinstance(given, Real) or not float(given) > 0:
-        raise InvalidInput(f"timeout_s is {given!r}; give seconds above 0, or None for no limit")
-    # No watchdog needs to be set for longer than that.
-    return None if float(given) > LONGEST_S else float(given)
+    if isinstance(given, bool) or not isinstance(given, Real) or not timeout_s > 0:
+        raise InvalidInput(f"timeout_s is {shown(given)}; give seconds above 0, or None for no limit")
+    # No watchdog needs to be set for longer than that; an integer may be too large for a float besides.
+    return None if timeout_s > LONGEST_S else float(timeout_s)
 
 
 def check_statement(sql: Any) -> None:
@@ -39,22 +40,46 @@ def check_statement(sql: Any) -> None:
     raise InvalidInput(f"a statement is a str, and this is {shown(sql)}")
 
 
-def shown(value: Any) -> str:
-    """A wrong argument in a message, not all of a long one."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}… ({type(value).__name__})"
-
-
 def check_params(params: Parameters) -> None:
     """Refuse what is neither a sequence nor a mapping with InvalidInput."""
     given: Any = params
-    if given is None or isinstance(given, list | tuple | Mapping):
+    if given is None or isinstance(given, list | tuple):
+        return
+    if isinstance(given, Mapping):
+        for name in given:
+            if not isinstance(name, str):
+                raise InvalidInput(f"params names {shown(name)}; names of parameters are str")
         return
     # Arrays and the like serve; a text would be taken for its letters.
     if isinstance(given, str | bytes) or not (hasattr(given, "__len__") and hasattr(given, "__getitem__")):
         raise InvalidInput(
-            f"params is {given!r}; give a sequence of values ([{given!r}] for one), or a mapping by name"
+            f"params is {shown(given)}; give a sequence of values ([{shown(given)}] for one), "
+            "or a mapping by name"
         )
+
+
+def checked_policy(policy: Policy | None) -> Policy:
+    """The policy itself, the default one for None; anything else is refused with InvalidInput."""
+    given: Any = policy
+    if given is None:
+        return Policy()
+    if not isinstance(given, Policy):
+        raise InvalidInput(f"policy is {shown(given)}; give a godb_fast.Policy, as in Policy(mode='steer')")
+    return given
+
+
+def check_cancel(cancel: CancelToken | None) -> None:
+    """Refuse what is no CancelToken with InvalidInput."""
+    given: Any = cancel
+    if given is not None and not isinstance(given, CancelToken):
+        raise InvalidInput(f"cancel is {shown(given)}; give a CancelToken, or None")
+
+
+def check_progress(progress: Callable[..., object] | None) -> None:
+    """Refuse what cannot be called with InvalidInput."""
+    given: Any = progress
+    if given is not None and not callable(given):
+        raise InvalidInput(f"progress is {shown(given)}; give a function to call, or None")
 
 
 def held(params: Parameters) -> Parameters:

@@ -39,7 +39,7 @@ from godb_fast.errors import (
 )
 from godb_fast.experience import Experience
 from godb_fast.first_sight import FirstSights, first_sight
-from godb_fast.given import held
+from godb_fast.given import checked_policy, held
 from godb_fast.knowledge import (
     MAX_EXACT,
     MAX_EXACT_LENGTH,
@@ -111,11 +111,12 @@ class Optimizer(Experience):
         store: Store | str | os.PathLike[str] | None = None,
         backend: str | None = None,
     ) -> None:
-        if isinstance(store, (str, os.PathLike)):
+        checked = checked_policy(policy)
+        if store is not None:
             from godb_fast.store import open_store
 
             store = open_store(store)
-        super().__init__(policy or Policy(), store, backend)
+        super().__init__(checked, store, backend)
         self._scopes: OrderedDict[tuple[str, str, str], Scope] = OrderedDict()
         #: Decisions by routes of scopes that were forgotten.
         self._decided = 0

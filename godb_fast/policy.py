@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Final
 
-from godb_fast.errors import InvalidInput
+from godb_fast.errors import InvalidInput, shown
 
 MODES: Final = ("off", "observe", "advise", "steer")
 UNTRIED: Final = ("off", "plans", "rewrites")
@@ -92,6 +92,9 @@ class Policy:
             raise InvalidInput(f"costs is {self.costs!r}; it is one of {', '.join(COSTS)}")
         if self.retrain is not None and self.retrain not in RETRAIN:
             raise InvalidInput(f"retrain is {self.retrain!r}; it is one of {', '.join(RETRAIN)}, or None")
+        aside: object = self.background
+        if not isinstance(aside, bool):
+            raise InvalidInput(f"background is {shown(aside)}; it is True or False")
         every: object = self.retrain_every
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise InvalidInput(f"retrain_every is {every!r}; give a whole number of at least 1")

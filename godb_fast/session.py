@@ -33,8 +33,15 @@ from godb_fast.errors import (
     QueryTimeout,
     SchemaChanged,
     SessionClosed,
+    shown,
 )
-from godb_fast.given import check_params, check_statement, checked_timeout, shown
+from godb_fast.given import (
+    check_cancel,
+    check_params,
+    check_progress,
+    check_statement,
+    checked_timeout,
+)
 from godb_fast.knowledge import MAX_EXACT_LENGTH
 from godb_fast.optimizer import Optimizer, Policy, Prepared, pass_through
 from godb_fast.policy import check_mode
@@ -115,7 +122,10 @@ class Session(Recorder):
         from godb_fast.live_features import expected_vector, history_of
         from godb_fast.store import SqliteStore
 
+        check_statement(sql)
+        check_params(params)
         with self._lock:
+            self._check_open()
             optimizer, engine = self.optimizer, self.engine
             prepared = optimizer.decide(engine, optimizer.scope(engine), sql, params)
             known, store = prepared.known, optimizer.store
@@ -217,6 +227,7 @@ class Session(Recorder):
         limit = self.timeout_s if timeout_s is None else checked_timeout(timeout_s)
         check_statement(sql)
         check_params(params)
+        check_cancel(cancel)
         if fetch not in ("rows", "arrow"):
             raise InvalidInput(f"fetch is {fetch!r}; it is rows or arrow")
         with self._lock, self._seeing(sql):
@@ -287,10 +298,12 @@ class Session(Recorder):
     ) -> EngineResult:
         """Run a statement under the engine's own plan, with nothing around it: one arm of a comparison."""
         check_statement(sql)
+        check_params(params)
+        limit = checked_timeout(timeout_s)
         with self._lock:
             self._check_open()
             self._about_to_run(sql)
-            result = self.engine.run(Rendered(sql, params), timeout_s=timeout_s, profile=profile)
+            result = self.engine.run(Rendered(sql, params), timeout_s=limit, profile=profile)
             scope = self._scope
             known = scope.decided(sql) if scope is not None and params is None else None
             if known is not None:
@@ -315,6 +328,8 @@ class Session(Recorder):
             From the steered run itself.
         """
         check_statement(sql)
+        check_params(params)
+        limit = checked_timeout(timeout_s)
         with self._lock:
             self._check_open()
             prepared = self.optimizer.decide(self.engine, self._valid_scope(), sql, params)
@@ -323,7 +338,7 @@ class Session(Recorder):
             refused = self._why_not_steerable(prepared)
             if refused is not None:
                 raise InvalidInput(f"not steered: {refused}")
-            result = self.engine.run(prepared.rendered, timeout_s=timeout_s, profile=profile)
+            result = self.engine.run(prepared.rendered, timeout_s=limit, profile=profile)
             certain = kept(prepared.rendered, result)
             if certain is None:
                 raise EngineError(uncertain(prepared.rendered))
@@ -405,6 +420,8 @@ class Session(Recorder):
         from godb_fast.store import KeepsTrials
 
         wanted = Budget.parse(budget)
+        settings = LiveSettings(cap_s=cap_s)
+        check_progress(progress)
         if isinstance(queries, str | bytes) or not isinstance(queries, Iterable):
             raise InvalidInput(f"queries is {shown(queries)}; give a list of statements")
         named = [
@@ -420,7 +437,7 @@ class Session(Recorder):
             exploration = LiveExploration(
                 self.engine,
                 named,
-                LiveSettings(cap_s=cap_s),
+                settings,
                 records=self.optimizer.records,
                 resume=resume,
                 backend=self.optimizer.backend,

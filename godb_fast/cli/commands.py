@@ -218,8 +218,10 @@ def open_for_reading(url: str) -> Engine:
     scheme, separator, rest = url.partition("://")
     if separator and scheme != "duckdb":
         return open_engine(url, read_only=True)
+    from godb_fast.engines.addresses import check_text
     from godb_fast.engines.duckdb import DuckDBEngine
 
+    check_text(url)
     path = rest.removeprefix("/") if separator else url
     in_memory = path in ("", ":memory:")
     return DuckDBEngine.open(path or ":memory:", read_only=not in_memory, interruptible=True)

@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Final
 
+from godb_fast.engines.addresses import check_text
 from godb_fast.engines.base import Engine
 from godb_fast.errors import InvalidInput
 
@@ -40,6 +41,7 @@ def open_engine(
     """
     if isinstance(connection, str) or hasattr(connection, "__fspath__"):
         text = str(connection)
+        check_text(text)
         scheme, separator, _ = text.partition("://")
         if not separator:
             scheme, text = "duckdb", f"duckdb:///{text}"

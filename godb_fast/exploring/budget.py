@@ -54,7 +54,10 @@ class Budget:
         if text is None:
             return cls(workloads=DEFAULT_WORKLOADS, least_s=DEFAULT_LEAST_S, left=DEFAULT_LEFT)
         if isinstance(text, (int, float)) and not isinstance(text, bool):
-            return cls(seconds=float(text))
+            try:
+                return cls(seconds=float(text))
+            except OverflowError:
+                raise InvalidInput("budget is larger than any number that can be reckoned with") from None
         found = _FORM.fullmatch(str(text).strip().lower())
         if found is None:
             raise InvalidInput(

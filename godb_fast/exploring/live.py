@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Real
 from typing import Any, Final
 
 from godb_fast.engines.base import Engine
-from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput
+from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, shown
 from godb_fast.exploring.budget import Budget
 from godb_fast.exploring.candidates import DEFAULT_ARM, Candidate, candidates
 from godb_fast.exploring.choice import ChoiceSettings
@@ -37,6 +38,8 @@ from godb_fast.store import Explorations, TrialStore
 
 #: Seconds that a run costs beside its own time: round trips, and ourselves.
 RUN_OVERHEAD_S: Final = 0.002
+#: No run of a trial is waited for longer than some thirty years.
+LONGEST_CAP_S: Final = 1e9
 #: Asking what could be tried may take this share of what the baselines have left of the budget.
 ASKING_SHARE: Final = 0.25
 #: One that goes on with so many times the budget looks at queries that it had no time for.
@@ -62,8 +65,12 @@ class LiveSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.cap_s) and self.cap_s > 0.0):
-            raise InvalidInput(f"the cap of a run is {self.cap_s} s; give seconds above 0")
+        cap: Any = self.cap_s
+        if isinstance(cap, bool) or not isinstance(cap, Real):
+            raise InvalidInput(f"cap_s is {shown(cap)}; give seconds above 0, such as 60.0")
+        if not 0.0 < self.cap_s <= LONGEST_CAP_S:
+            told = f"{cap} s" if not self.cap_s > LONGEST_CAP_S else f"beyond {LONGEST_CAP_S:g} s"
+            raise InvalidInput(f"the cap of a run is {told}; give seconds above 0 and at most that many")
 
 
 class LiveExploration:

@@ -36,8 +36,8 @@ log = logging.getLogger("godb_fast")
 APART_S: Final = 3600.0
 #: Seconds between two looks at what there is to do.
 LOOK_S: Final = 60.0
-#: Packages that training needs.
-NEEDED: Final = ("sklearn", "skl2onnx")
+#: Modules that training needs, and the packages that bring them.
+NEEDED: Final = {"sklearn": "scikit-learn", "skl2onnx": "skl2onnx"}
 #: How long a training has to end by itself when its process does, and then once it was told.
 PATIENCE_S: Final = 1.0
 
@@ -102,11 +102,16 @@ class ModelSlot:
             return True
 
 
+def why_missing(module: str) -> str:
+    """What to do about a module that is not there, by the name of its package, which pip knows."""
+    return f"training needs {NEEDED[module]}; pip install 'godb_fast[train]'"
+
+
 def why_not() -> str | None:
     """Why this installation cannot train; None if it can."""
-    for package in NEEDED:
-        if importlib.util.find_spec(package) is None:
-            return f"training needs {package}; pip install 'godb_fast[train]'"
+    for module in NEEDED:
+        if importlib.util.find_spec(module) is None:
+            return why_missing(module)
     if not Path(sys.executable or "").name.lower().startswith(("python", "pypy")):
         return f"there is no Python interpreter to train with (sys.executable is {sys.executable!r})"
     return None

@@ -9,7 +9,7 @@ import pytest
 
 import godb_fast
 from godb_fast import optimizer as optimizers
-from godb_fast.errors import InvalidInput, QueryTimeout, UnknownRelation
+from godb_fast.errors import InvalidInput, QueryTimeout, SessionClosed, UnknownRelation
 from godb_fast.knowledge import MAX_EXACT_LENGTH
 from godb_fast.session import Session
 from godb_fast.sql.fingerprint import MAX_BYTES, MAX_JOINS
@@ -146,7 +146,10 @@ def test_a_short_limit_of_a_caller_spoils_nothing_for_the_next(
     assert found.distinct == 1000
 
 
-@pytest.mark.parametrize("call", ["execute", "optimize", "run_default", "run_steered", "explore"])
+CALLS = ["execute", "optimize", "features", "run_default", "run_steered"]
+
+
+@pytest.mark.parametrize("call", [*CALLS, "explore"])
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
@@ -162,6 +165,65 @@ def test_what_is_no_text_is_said_to_be_none(session: Session, call: str, stateme
     with pytest.raises(InvalidInput, match=said):
         getattr(session, call)(given)
     assert session.optimizer.counters == before
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        (-1, r"params is -1; give a sequence of values \(\[-1\] for one\)"),
+        ("x", "params is 'x'"),
+        pytest.param(10**5000, "params is a int that cannot be shown", id="many digits"),
+        ({"a": 1, 2: 3}, "params names 2; names of parameters are str"),
+    ],
+)
+def test_what_are_no_parameters(session: Session, call: str, params: Any, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        getattr(session, call)("SELECT count(*) FROM t WHERE id = ?", params)
+
+
+@pytest.mark.parametrize("call", ["execute", "run_default", "run_steered"])
+@pytest.mark.parametrize("limit", [0, -1, "1", True, pytest.param(-(10**5000), id="many digits")])
+def test_what_is_no_time_limit(session: Session, call: str, limit: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"timeout_s is .*; give seconds above 0"):
+        getattr(session, call)("SELECT 1", timeout_s=limit)
+
+
+@pytest.mark.parametrize("cancel", [-1, 0, True, "now"])
+def test_what_cannot_cancel(session: Session, cancel: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"cancel is .*; give a CancelToken"):
+        session.execute("SELECT 1", cancel=cancel)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"budget": 10**400}, "budget is larger than any number"),
+        ({"cap_s": None}, "cap_s is None; give seconds"),
+        ({"cap_s": True}, "cap_s is True"),
+        ({"cap_s": 10**400}, r"the cap of a run is beyond 1e\+09 s"),
+        ({"cap_s": float("inf")}, "the cap of a run is beyond"),
+        ({"cap_s": float("nan")}, "the cap of a run is nan s"),
+        ({"progress": -1}, "progress is -1; give a function"),
+        ({"progress": 0}, "progress is 0"),
+    ],
+)
+def test_what_no_exploration_can_keep_to(session: Session, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        session.explore(["SELECT 1"], **{"budget": "1s", **given})
+
+
+@pytest.mark.parametrize("address", ["\0", "a\0b.db", "\ud800", "bytes\udcff.db", "duckdb:///\0"])
+def test_an_address_that_no_file_can_have(address: str) -> None:
+    with pytest.raises(InvalidInput, match="no database has the address"):
+        godb_fast.connect(address)
+
+
+def test_a_closed_session_describes_nothing() -> None:
+    session = godb_fast.connect("duckdb://")
+    session.close()
+    with pytest.raises(SessionClosed):
+        session.features("SELECT 1")
 
 
 @pytest.mark.parametrize("queries", [None, "SELECT 1", b"SELECT 1", 7])

@@ -21,6 +21,8 @@ FORMAT: Final = 1
 KINDS: Final = ("latency", "ranker", "quantile")
 #: What becomes of NaN in an input: an error, or the way that the trees' nodes declare.
 MISSING: Final = ("refused", "tracked")
+#: Calibrations are logarithms of times, shares and counts: none of ours is near this.
+MOST_CALIBRATION: Final = 1e9
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 _HASH: Final = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -98,6 +100,14 @@ class Card:
             wrong.append("its name is not made of lower-case words and hyphens")
         if self.version < 1:
             wrong.append(f"version {self.version} is not at least 1")
+        if not self.name.startswith(f"{self.engine}-"):
+            # Models are found by their engine's name, and no engine of another would ask for this one.
+            wrong.append(f"engine {self.engine!r} is not the one that its name begins with")
+        if self.size_bytes < 1:
+            wrong.append(f"size_bytes {self.size_bytes} is not at least 1")
+        for name in ("observations", "templates"):
+            if getattr(self, name) < 0:
+                wrong.append(f"{name} {getattr(self, name)} is not at least 0")
         if self.kind not in KINDS:
             wrong.append(f"kind {self.kind!r} is none of {', '.join(KINDS)}")
         if self.missing not in MISSING:
@@ -115,6 +125,11 @@ class Card:
                 wrong.append(f"{moment!r} is no moment with an offset")
         for values in (self.calibration, self.metrics, self.least, self.most):
             wrong.extend(f"{key} is {value}" for key, value in values.items() if not _finite(value))
+        wrong.extend(
+            f"{key} is {value:g}, and no calibration is beyond {MOST_CALIBRATION:g}"
+            for key, value in self.calibration.items()
+            if _finite(value) and abs(value) > MOST_CALIBRATION
+        )
         return wrong
 
     def check_features(self) -> None:
@@ -156,7 +171,9 @@ class Card:
             raw = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ModelRefused(f"a card that is no JSON: {error}", "card") from error
-        if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
+        form = raw.pop("format", None) if isinstance(raw, dict) else None
+        # True is 1 in Python, and no number in JSON.
+        if isinstance(form, bool) or form != FORMAT:
             raise ModelRefused(f"a card that is not of format {FORMAT}", "card")
         known = {each.name: str(each.type) for each in fields(cls)}
         values: dict[str, Any] = {}

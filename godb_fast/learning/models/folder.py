@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -189,6 +190,34 @@ class ModelFolder:
                 if refused is not None:
                     refused.append(error)
         return None
+
+    def check_writable(self) -> None:
+        """Make and remove a file, and the folders that are not there yet: what is refused is said now.
+
+        Raises
+        ------
+        ModelRefused
+            As :meth:`export` would, once there is something to write.
+        """
+        made: list[Path] = []
+        try:
+            place = self.path.absolute()
+            for folder in (*reversed(place.parents), place):
+                if not folder.is_dir():
+                    folder.mkdir()
+                    made.append(folder)
+            probe = place / f".{random_id()}"
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except (OSError, ValueError) as error:
+            # ValueError: a name that no file can have.
+            why = getattr(error, "strerror", None) or str(error)
+            raise ModelRefused(f"cannot write models to {self.path}: {why}", "unwritable") from error
+        finally:
+            for folder in reversed(made):
+                # Another process may have put something there meanwhile.
+                with suppress(OSError):
+                    folder.rmdir()
 
     def next_version(self, name: str) -> int:
         """One more than the newest version; raises ModelRefused if these cannot be read."""

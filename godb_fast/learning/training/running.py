@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from collections.abc import Callable
@@ -15,9 +14,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from godb_fast.errors import InvalidInput, MissingDependency, ModelRefused
+from godb_fast.errors import ModelRefused
 from godb_fast.learning.models import Card, ModelFolder
 from godb_fast.learning.training import ranking, trainers
+from godb_fast.learning.training.asking import check_asked, check_installed, folder_of, store_of
 from godb_fast.learning.training.exporting import export
 from godb_fast.learning.training.gathering import Gathered, engines_of, gather
 from godb_fast.learning.training.splitting import rounds
@@ -130,25 +130,19 @@ def train(
     MissingDependency
         Without scikit-learn and skl2onnx.
     InvalidInput
-        If there is no such store.
+        If there is no such store, or an argument is not what it should be.
     StoreError
         If the store cannot be read.
     ModelRefused
-        If a model cannot be written; those before it serve.
+        If the folder cannot be written, which is tried first, or a model; those before it serve.
     KeyboardInterrupt
         Within the time that one tree takes; nothing half-done is left.
     """
     begun = time.perf_counter()
-    for package in ("sklearn", "skl2onnx"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingDependency(f"training needs {package}; pip install 'godb_fast[train]'")
-    if not isinstance(store, SqliteStore):
-        store = SqliteStore(store)
-    if not store.path.exists():
-        raise InvalidInput(f"there is no store {store.path}; name one, or run queries first")
-    models = (
-        folder if isinstance(folder, ModelFolder) else ModelFolder(store.models if folder is None else folder)
-    )
+    check_installed()
+    check_asked(engine, database, until, seed, trained_from, progress)
+    store = store_of(store)
+    models = folder_of(store, folder)
     engines = [engine] if engine is not None else engines_of(store, database)
     trained: list[Trained] = []
     skipped: dict[str, str] = {}

@@ -181,6 +181,12 @@ def test_a_card_says_what_is_wrong_with_it(sound: ModelFile) -> None:
     raw = json.loads(card.to_json())
     for change, why in (
         ({"format": 2}, "not of format 1"),
+        ({"format": True}, "not of format 1"),
+        ({"size_bytes": -1}, "size_bytes -1 is not at least 1"),
+        ({"observations": -1}, "observations -1 is not at least 0"),
+        ({"engine": "x"}, "engine 'x' is not the one that its name begins with"),
+        ({"calibration": {"p90": 1e308}}, "p90 is 1e+308, and no calibration is beyond 1e+09"),
+        ({"calibration": {"p90": -(10**400)}}, "p90 is -1000"),
         ({"name": "../../etc"}, "lower-case words"),
         ({"version": "1"}, "'version' is '1'"),
         ({"version": True}, "'version' is True"),

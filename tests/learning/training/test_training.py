@@ -29,7 +29,7 @@ from godb_fast.learning.models import Model, ModelFolder
 from godb_fast.learning.models import folder as folders
 from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors, rank_vectors
 from godb_fast.learning.pipelines import pipelines, plan_seconds
-from godb_fast.learning.training import train, trainers
+from godb_fast.learning.training import running, train, trainers
 from godb_fast.learning.training.exporting import export
 from godb_fast.learning.training.gathering import gather, same_database
 from godb_fast.learning.training.ranking import ranker
@@ -328,9 +328,63 @@ def _listed(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"engine": 10**400}, "engine is 1000"),
+        ({"engine": "\ud800"}, "engine is '.*'; give a text"),
+        ({"engine": ""}, "engine is ''"),
+        ({"database": -1}, "database is -1"),
+        ({"until": -1}, "until is -1; give a datetime"),
+        ({"until": BEGIN.replace(tzinfo=None)}, "give a datetime with a time zone"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"trained_from": None}, "trained_from is None"),
+        ({"progress": -1}, "progress is -1; give a function"),
+        ({"folder": -1}, "folder is -1; give a path"),
+        ({"store": None}, "store is None; give the path of a store"),
+        ({"store": b"x"}, "store is b'x'"),
+        ({"store": "x" * 5000}, "cannot look for the store|there is no store"),
+        ({"store": "absent\0"}, "there is no store"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_anything_is_read(given, said: str, drawn: Path) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        train(**{"store": drawn, **given})
+
+
+@pytest.mark.parametrize(
+    "folder", ["{file}", "{file}/deeper", "{there}/" + "x" * 300, "{there}/a\0", "/proc/nope"]
+)
+def test_a_folder_that_cannot_be_written_is_said_before_training(
+    folder: str, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if folder.startswith("/proc") and sys.platform != "linux":
+        pytest.skip("/proc is Linux's")
+    (tmp_path / "file").write_text("in the way")
+
+    def read(*given: object, **more: object) -> None:
+        raise AssertionError("training began")
+
+    monkeypatch.setattr(running, "gather", read)
+    place = folder.format(file=tmp_path / "file", there=tmp_path / "new")
+    with pytest.raises(ModelRefused, match="cannot write models to") as refused:
+        train(drawn, place)
+    assert refused.value.reason == "unwritable"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_trying_whether_a_folder_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+    ModelFolder(tmp_path / "one" / "two").check_writable()
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "one").mkdir()
+    ModelFolder(tmp_path / "one").check_writable()
+    assert os.listdir(tmp_path / "one") == []
+
+
 def test_without_scikit_learn_the_extra_is_named(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(MissingDependency, match=r"godb_fast\[train\]"):
+    with pytest.raises(MissingDependency, match=r"needs scikit-learn; pip install 'godb_fast\[train\]'"):
         train(drawn)
     with pytest.raises(InvalidInput, match="needs a store"):
         Optimizer().train()
