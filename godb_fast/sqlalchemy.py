@@ -250,7 +250,7 @@ class Adoption:
                 self.optimizer.count("outdated")
             elif not blames_no_plan(error):
                 self.optimizer.quarantine(session.scope_now, prepared, call.fell_back, took)
-                self.optimizer.log_once("fell_back", call.fell_back)
+                self.optimizer.log_once("fell_back", call.fell_back, prepared.decision.fingerprint)
             call.started = time.perf_counter()
             sql, params = call.original
             if params:

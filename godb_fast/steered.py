@@ -310,7 +310,7 @@ class Steerer:
             raise
         except (EngineBusy, Disturbed) as error:
             # Nothing ran, or something else ended it. That says nothing about the plan.
-            self.optimizer.log_once("fell_back", str(error))
+            self.optimizer.log_once("fell_back", str(error), prepared.decision.fingerprint)
             return None, str(error)
         except QueryTimeout:
             why, slow = f"stopped after its allowance of {allowance * 1e3:.0f} ms", True
@@ -325,7 +325,7 @@ class Steerer:
                 if ties < MOST_TIES:
                     # These rows tie, others may not.
                     self.optimizer.lost(prepared, time.perf_counter() - begun)
-                    self.optimizer.log_once("fell_back", why)
+                    self.optimizer.log_once("fell_back", why, prepared.decision.fingerprint)
                     return None, why
             elif known.columns is not None and (result.columns, result.types) != known.columns:
                 why = "the steered result has other columns"
@@ -342,7 +342,7 @@ class Steerer:
         if self._changed(outlook):
             raise SchemaChanged(f"the schema changed since the decision; {why}")
         self.optimizer.quarantine(self._scope or self._valid_scope(), prepared, why, lost_s, slow=slow)
-        self.optimizer.log_once("fell_back", why)
+        self.optimizer.log_once("fell_back", why, prepared.decision.fingerprint)
         return None, why
 
     def _anew(self, sql: str, params: Parameters, limit: float | None) -> Outlook:

@@ -198,12 +198,21 @@ class Trying:
         with self._lock:
             self._counters[what] = self._counters.get(what, 0) + 1
 
-    def log_once(self, what: str, reason: str) -> None:
-        """Count a fallback and log its reason, each reason once."""
+    def log_once(self, what: str, reason: str, of: int | None = None) -> None:
+        """Count a fallback and log its reason, each reason once; of each statement, where that is told.
+
+        Parameters
+        ----------
+        of : int, optional
+            The statement's fingerprint.
+        """
         self.count(what)
+        if of is not None:
+            reason = f"statement {of & (2**64 - 1):016x}: {reason}"
         with self._lock:
             first = (key := f"{what}:{reason}") not in self._logged
             if first and len(self._logged) < 10_000:
                 self._logged.add(key)
         if first:
-            log.warning("%s: %s", what.replace("_", " "), reason)
+            # Programs that configure no logging print it bare: it is to say who speaks.
+            log.warning("godb_fast: %s: %s", what.replace("_", " "), reason)

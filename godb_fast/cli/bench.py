@@ -138,6 +138,8 @@ def _write(gain: Gain, folder: Path, options: argparse.Namespace) -> None:
             # Errors of an engine may have several lines.
             problem = " ".join((entry.problem or "").split())
             out.print(f"failed  {entry.query.name}: {problem}", soft_wrap=True)
+        elif entry.outcome == "left alone":
+            out.print(f"left alone  {entry.query.name}: {entry.problem}", soft_wrap=True)
         if entry.difference is not None:
             out.print(f"DIFFERENT ANSWER  {entry.query.name}: {entry.difference}", soft_wrap=True)
     out.print(verdict_line(gain.summary), style="bold", soft_wrap=True)

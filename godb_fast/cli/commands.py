@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from godb_fast.engines.base import Engine
     from godb_fast.knowledge import Prepared
     from godb_fast.learning.expected import ExpectedTime
-    from godb_fast.report import Comparison, Query, Settings
+    from godb_fast.report import Comparison, Query, Settings, Summary
     from godb_fast.session import Session
 
 
@@ -279,20 +279,20 @@ def _compare(
 
         render(comparison, summary, console(sys.stdout))
     _warn_of_store(session)
-    return _exit_code(comparison, summary.different, summary.failed, summary.compared)
+    return _exit_code(comparison, summary)
 
 
-def _exit_code(comparison: Comparison, different: int, failed: int, compared: int) -> int:
+def _exit_code(comparison: Comparison, summary: Summary) -> int:
     if comparison.interrupted:
         return 130
-    if different:
+    if summary.different:
         return 1
-    if failed:
-        for entry in comparison.queries:
-            if entry.outcome == "failed" and not compared:
-                print(f"error: {entry.query.name}: {entry.problem}", file=sys.stderr)
-        return 1 if compared else 2
-    return 0
+    if summary.compared:
+        return 1 if summary.failed else 0
+    unusable = [entry for entry in comparison.queries if entry.outcome in ("failed", "left alone")]
+    for entry in unusable:
+        print(f"error: {entry.query.name}: {entry.problem}", file=sys.stderr)
+    return 2 if unusable else 0
 
 
 def writable(path: Path) -> None:

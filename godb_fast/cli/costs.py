@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from godb_fast.cli.progress import progress_bar
-from godb_fast.errors import EngineError, InvalidInput, StoreError
+from godb_fast.errors import Disturbed, EngineError, InvalidInput, QueryTimeout, StoreError
 
 if TYPE_CHECKING:
     from godb_fast.core import Observation, PhysicalPlan
@@ -47,7 +47,7 @@ def costs(options: argparse.Namespace) -> int:
         if not options.files and not options.log:
             return _known(store, scope, options)
         with progress_bar("measuring") as report:
-            seen, left_out = _measure(engine, scope.machine, queries, options, report)
+            seen, left_out, failed = _measure(engine, scope.machine, queries, options, report)
         if options.log:
             seen += _logged(engine, options.log, left_out)
         if not seen:
@@ -71,7 +71,7 @@ def costs(options: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=1))
     else:
         _show(facts, sys.stdout, kept=kept)
-    return 0
+    return 1 if failed else 0
 
 
 def _lessons(store: Store | None, scope: CostScope) -> CostLessons:
@@ -113,19 +113,25 @@ def _known(store: Store | None, scope: CostScope, options: argparse.Namespace) -
 
 def _measure(
     engine: Engine, machine: str, queries: list[LiveQuery], options: argparse.Namespace, report: Any
-) -> tuple[list[Observation], dict[str, str]]:
-    """Measured executions, and why statements were left out."""
+) -> tuple[list[Observation], dict[str, str], set[str]]:
+    """Measured executions, why statements were left out, and which of these do not run."""
     from godb_fast.core import Observation
     from godb_fast.engines.base import Rendered
+    from godb_fast.exploring.subjects import Broken, why_left_alone
     from godb_fast.sql import fingerprint
 
+    failed: set[str] = set()
     seen: list[Observation] = []
     left_out: dict[str, str] = {}
     for number, query in enumerate(queries):
         report(query.name, number / len(queries))
-        effects = engine.effects(query.sql)
-        if not effects.pure:
-            left_out[query.name] = f"not certain to only read: {effects.reason}"
+        why = why_left_alone(engine, query)
+        if isinstance(why, Broken):
+            left_out[query.name] = why
+            failed.add(query.name)
+            continue
+        if why is not None:
+            left_out[query.name] = f"not certain to only read: {why}"
             continue
         try:
             # One run that nobody times: the caches are warm then, as they were for what is compared.
@@ -133,7 +139,8 @@ def _measure(
             for _ in range(options.repetitions):
                 plan = _profiled(engine, Rendered(query.sql), options.cap)
                 if plan is None or plan.latency_ms is None:
-                    raise EngineError("the engine gave no profile")
+                    left_out[query.name] = "the engine gave no profile"
+                    break
                 seen.append(
                     Observation(
                         "", fingerprint(query.sql, engine.dialect).hash, "ok", plan.latency_ms, plan=plan,
@@ -142,8 +149,11 @@ def _measure(
                     )
                 )  # fmt: skip
         except EngineError as error:
-            left_out[query.name] = str(error)
-    return seen, left_out
+            # Errors of an engine may have several lines.
+            left_out[query.name] = " ".join(str(error).split())
+            if not isinstance(error, QueryTimeout | Disturbed):
+                failed.add(query.name)
+    return seen, left_out, failed
 
 
 def _profiled(engine: Engine, rendered: Rendered, cap_s: float) -> PhysicalPlan | None:

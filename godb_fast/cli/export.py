@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from godb_fast.cli.remedies import remedies, without_us
 from godb_fast.engines.cutting import as_asked
-from godb_fast.errors import EngineError, InvalidInput, SqlError
+from godb_fast.errors import EngineError, InvalidInput, SqlError, UnknownRelation
 
 if TYPE_CHECKING:
     from godb_fast.engines.base import Engine
@@ -20,6 +20,7 @@ def export(options: argparse.Namespace) -> int:
     """``godb-fast export``."""
     from godb_fast.cli.commands import not_used, open_for_reading
     from godb_fast.cli.explore import read_queries
+    from godb_fast.exploring.subjects import Broken, why_left_alone
     from godb_fast.session import Optimizer, Session
     from godb_fast.store import SqliteStore, open_store
 
@@ -35,13 +36,19 @@ def export(options: argparse.Namespace) -> int:
             "or explore first"
         )
     found = kept_back = 0
+    failed = False
     with Session(Optimizer(store=store), open_for_reading(options.url), mode="advise") as session:
         scope = session.optimizer.scope(session.engine)
         for query in queries:
             try:
+                why = why_left_alone(session.engine, query)
                 prepared = session.optimizer.decide(session.engine, scope, query.sql)
-            except (EngineError, SqlError) as error:
-                print(f"note: {query.name} is left out: {error}", file=sys.stderr)
+            except (EngineError, SqlError, UnknownRelation) as error:
+                why = Broken(error)
+            if why is not None:
+                failed |= isinstance(why, Broken)
+                said = why if isinstance(why, Broken) else f"not certain to only read: {why}"
+                print(f"note: {query.name} is left out: {_one_line(said)}", file=sys.stderr)
                 continue
             if prepared.verified is None:
                 reasons = not_used(session, prepared)
@@ -60,7 +67,7 @@ def export(options: argparse.Namespace) -> int:
             "godb-fast explore looks for something",
             file=sys.stderr,
         )
-    return 0
+    return 1 if failed else 0
 
 
 def _script(query: LiveQuery, prepared: Prepared, engine: Engine) -> None:

@@ -39,7 +39,8 @@ def features(options: argparse.Namespace) -> int:
     store = open_store(target)
     if not isinstance(store, SqliteStore):
         raise InvalidInput("without a store there are no feature vectors: name one")
-    if options.target is not None and not store.path.exists():
+    named = options.target is not None or hasattr(options, "store")
+    if named and not store.path.exists():
         raise InvalidInput(f"there is no store {store.path}; name one, or run queries first")
     facts = collect(store, options.since)
     print(json.dumps(facts, indent=1) if options.json else _text(facts, every=options.all))

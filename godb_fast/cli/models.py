@@ -20,6 +20,9 @@ def models(options: argparse.Namespace) -> int:
     store = open_store(target)
     if not isinstance(store, SqliteStore):
         raise InvalidInput("without a store there are no models but those that ship: name one")
+    named = options.target is not None or hasattr(options, "store")
+    if named and not store.path.exists():
+        raise InvalidInput(f"there is no store {store.path}; name one, or run queries first")
     facts = collect(store)
     print(json.dumps(facts, indent=1) if options.json else _text(facts))
     return 0

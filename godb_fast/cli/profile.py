@@ -39,9 +39,10 @@ def profile(options: argparse.Namespace) -> int:
     queries = read_queries(options.files)
     optimizer = Optimizer()
     left_out: dict[str, str] = {}
+    failed: set[str] = set()
     laps: Laps = {situation: defaultdict(list) for situation in SITUATIONS}
     with Session(optimizer, open_for_reading(options.url), mode="steer") as session:
-        known = _first_sights(session, queries, laps, left_out)
+        known = _first_sights(session, queries, laps, left_out, failed)
         if not known:
             reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
             raise InvalidInput(f"no statement could be planned ({reasons})")
@@ -68,7 +69,7 @@ def profile(options: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=1))
     else:
         _show(facts, sys.stdout)
-    return 0
+    return 1 if failed else 0
 
 
 def _backend() -> str:
@@ -78,8 +79,9 @@ def _backend() -> str:
 
 
 def _first_sights(
-    session: Session, queries: list[LiveQuery], laps: Laps, left_out: dict[str, str]
+    session: Session, queries: list[LiveQuery], laps: Laps, left_out: dict[str, str], failed: set[str]
 ) -> list[tuple[LiveQuery, Decision]]:
+    """Decisions of what only reads; ``left_out`` and ``failed`` are told of the others."""
     known = []
     for query in queries:
         begun = time.perf_counter_ns()
@@ -87,6 +89,11 @@ def _first_sights(
             decision = session.optimize(query.sql)
         except (SqlError, UnknownRelation, EngineError, InvalidInput) as error:
             left_out[query.name] = str(error).splitlines()[0]
+            failed.add(query.name)
+            continue
+        effects = session.engine.effects(query.sql)
+        if not effects.pure:
+            left_out[query.name] = f"not certain to only read: {effects.reason}"
             continue
         _note(laps["first sight"], decision, begun)
         known.append((query, decision))

@@ -248,7 +248,7 @@ class Pilot:
                 raise
             if blames_no_plan(error):
                 why = f"the steered run was disturbed: {str(error).strip()}"
-                self.optimizer.log_once("fell_back", why)
+                self.optimizer.log_once("fell_back", why, prepared.decision.fingerprint)
                 return why
             slow = sqlstate(error) == STOPPED
             if slow:
@@ -277,7 +277,7 @@ class Pilot:
         if (yield Ask(partial(session.changed, outlook))):
             raise SchemaChanged(f"the schema changed since the decision; {why}")
         self.optimizer.quarantine(session.scope_now, prepared, why, took, slow=slow)
-        self.optimizer.log_once("fell_back", why)
+        self.optimizer.log_once("fell_back", why, prepared.decision.fingerprint)
         return why
 
     def noted(

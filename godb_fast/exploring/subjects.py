@@ -8,6 +8,7 @@ from typing import Any, Final
 from godb_fast.core import Template
 from godb_fast.engines.base import ChecksStatements, Engine, Parameters
 from godb_fast.engines.dependencies import Dependencies, TellsDependencies
+from godb_fast.engines.positions import located
 from godb_fast.errors import Disturbed, EngineError, GodbError, MissingStatistics, QueryTimeout
 from godb_fast.exploring.undisturbed import undisturbed
 from godb_fast.planning.calibration import cost_model
@@ -92,10 +93,10 @@ def _examined(engine: Engine, query: LiveQuery, backend: str | None) -> Subject 
         beyond = beyond_limits(print_)
         if beyond is not None:
             return beyond
+        left_alone = why_left_alone(engine, query)
+        if left_alone is not None:
+            return left_alone
         effects = engine.effects(query.sql)
-        if not effects.pure:
-            reason = effects.reason or "it may do more than read"
-            return Broken(reason) if _is_broken(engine, query) else reason
         if not (effects.steerable or effects.checkable):
             return effects.reason
         template = parse_template(print_, engine.dialect, engine.schema())
@@ -121,17 +122,24 @@ def unbound(query: LiveQuery, dialect: str, backend: str | None = None) -> str:
     return "" if told else "; it has parameters: write values in their places"
 
 
-def _is_broken(engine: Engine, query: LiveQuery) -> bool:
-    """Whether the engine refuses a statement before it would run it."""
-    if not isinstance(engine, ChecksStatements):
-        return False
-    try:
-        engine.check(query.sql, query.params, timeout_s=CHECK_LIMIT_S)
-    except QueryTimeout:
-        return False
-    except EngineError:
-        return True
-    return False
+def why_left_alone(engine: Engine, query: LiveQuery) -> str | None:
+    """Why a statement is not certain to only read; None if it is.
+
+    The reason is :class:`Broken`, in the engine's words, where the engine refuses the statement before it
+    would run it.
+    """
+    effects = engine.effects(query.sql)
+    if effects.pure:
+        return None
+    if isinstance(engine, ChecksStatements):
+        try:
+            engine.check(query.sql, query.params, timeout_s=CHECK_LIMIT_S)
+        except (QueryTimeout, Disturbed):
+            # It was read, or nobody knows: no fault of the statement's.
+            pass
+        except EngineError as error:
+            return Broken(str(located(error, query.sql)))
+    return effects.reason or "it may do more than read"
 
 
 def _planner(engine: Engine, template: Template, backend: str | None) -> TemplatePlanner | None:

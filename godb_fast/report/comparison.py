@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from godb_fast.core import Decision
+from godb_fast.engines.base import ChecksStatements
 from godb_fast.errors import GodbError, InvalidInput, QueryTimeout
 from godb_fast.evidence.answers import Answer, difference, sort_keys
+from godb_fast.exploring.subjects import CHECK_LIMIT_S
 
 if TYPE_CHECKING:
     from godb_fast.session import Result, Session
@@ -116,7 +118,8 @@ class QueryRuns:
     """What was seen of one query.
 
     ``times_ms`` holds one list per arm, equally long. ``outcome`` is ``compared``, ``censored`` (a run of
-    the engine's own plan was cut off: no measurement), or ``failed`` (``problem`` says why).
+    the engine's own plan was cut off: no measurement), ``left alone`` (it may do more than read), or
+    ``failed``; ``problem`` says why.
     """
 
     query: Query
@@ -215,6 +218,8 @@ def compare(
             except QueryTimeout as error:
                 # A run near the limit finished once and not again: what was measured is not complete.
                 runs.outcome, runs.problem = "censored", str(error)
+            except _LeftAlone as error:
+                runs.outcome, runs.problem = "left alone", str(error)
             except GodbError as error:
                 runs.outcome, runs.problem = "failed", str(error)
             comparison.queries.append(runs)
@@ -222,6 +227,10 @@ def compare(
         comparison.interrupted = True
     comparison.seconds = time.perf_counter() - begun
     return comparison
+
+
+class _LeftAlone(InvalidInput):
+    """A statement that runs, and that a comparison must not run."""
 
 
 class _Measuring:
@@ -270,8 +279,11 @@ class _Measuring:
             if _QUERY.match(sql):
                 # The engine's own words for a misspelt name or bad syntax are better than ours.
                 self._session.engine.explain(sql)
+            elif isinstance(self._session.engine, ChecksStatements):
+                with suppress(QueryTimeout):
+                    self._session.engine.check(sql, timeout_s=CHECK_LIMIT_S)
             # What may write would change what the next arm sees.
-            raise InvalidInput(f"not compared: {effects.reason or 'it may do more than read'}")
+            raise _LeftAlone(f"not compared: {effects.reason or 'it may do more than read'}")
 
     def _complete(self) -> bool:
         """Whether an earlier comparison has measured all rounds, or as many as time allowed."""

@@ -67,6 +67,7 @@ class Summary:
     fell_back: int
     censored: int
     failed: int
+    left_alone: int
     different: int
     unstable: int
     obeyed: int
@@ -134,6 +135,7 @@ def summarize(comparison: Comparison) -> Summary:
         fell_back=sum(bool(entry.fallbacks) for entry in compared),
         censored=sum(entry.outcome == "censored" for entry in comparison.queries),
         failed=sum(entry.outcome == "failed" for entry in comparison.queries),
+        left_alone=sum(entry.outcome == "left alone" for entry in comparison.queries),
         different=sum(entry.difference is not None for entry in comparison.queries),
         unstable=sum(entry.unstable for entry in comparison.queries),
         obeyed=sum(entry.obeyed is True for entry in steered),

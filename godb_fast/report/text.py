@@ -191,6 +191,8 @@ def _problems(comparison: Comparison, out: Console) -> None:
             out.print(f"cut off  {name}: {entry.problem}{ours} (not in the ratios)", soft_wrap=True)
         elif entry.outcome == "failed":
             out.print(f"failed  {name}: {entry.problem}", style="red", soft_wrap=True)
+        elif entry.outcome == "left alone":
+            out.print(f"left alone  {name}: {entry.problem}", soft_wrap=True)
 
 
 def _interval(interval: Interval | None) -> str:
@@ -284,6 +286,7 @@ def _counts(summary: Summary) -> str:
         (summary.fell_back, "fell back"),
         (summary.censored, "cut off"),
         (summary.failed, "failed"),
+        (summary.left_alone, "left alone"),
     ):
         if count:
             parts.append(f"{count} {name}")

@@ -105,6 +105,7 @@ def test_nothing_proved(tmp_path, file, capsys):
     path = str(tmp_path / "x.duckdb")
     with duckdb.connect(path) as connection:
         connection.execute("CREATE TABLE a (k INTEGER, n INTEGER)")
+        connection.execute("CREATE TABLE b (k INTEGER)")
     store = SqliteStore(tmp_path / "s.sqlite")
     assert main(["export", path, file, "--store", str(store.path)]) == 2
     assert f"there is no store at {store.path}" in capsys.readouterr().err

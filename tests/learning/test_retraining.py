@@ -198,11 +198,9 @@ def test_little_is_said_and_a_failure_is_named(store: SqliteStore, caplog: pytes
 
 def test_without_scikit_learn_nothing_begins(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[tuple[str, str]] = []
-    monkeypatch.setattr(retraining, "NEEDED", ("sklearn_that_nobody_has",))
+    monkeypatch.setattr(retraining, "NEEDED", {"sklearn_that_nobody_has": "scikit-nobody"})
     assert not Retrainer(store, say=lambda what, why: said.append((what, why))).begin()
-    assert said == [
-        ("not_retrained", "training needs sklearn_that_nobody_has; pip install 'godb_fast[train]'")
-    ]
+    assert said == [("not_retrained", "training needs scikit-nobody; pip install 'godb_fast[train]'")]
     assert outcomes(store) == []
 
 

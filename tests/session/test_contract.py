@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -235,6 +236,19 @@ class TestWatchdog:
         assert result.fetchall() == expected
         assert not result.observation.steered
         assert "buffer" in (result.observation.fell_back or "")
+
+    def test_a_fallback_is_logged_with_its_statement_and_who_speaks(
+        self, session: Session, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        sql = steered_query(session)
+        session.execute(sql)
+        session.optimizer.policy = Policy(margin=1.0, max_buffered_rows=0)
+        with caplog.at_level(logging.WARNING, "godb_fast"):
+            decision = session.execute(sql).decision
+        assert decision is not None
+        (said,) = [entry.getMessage() for entry in caplog.records]
+        assert said.startswith(f"godb_fast: fell back: statement {decision.to_dict()['fingerprint']}: ")
+        assert "buffer" in said
 
     def test_timeout_of_the_caller(self, session: Session) -> None:
         sql = "SELECT count(*) FROM vote a, vote b WHERE (a.kind + b.kind * a.id) % 1009 = 3"
