@@ -99,7 +99,7 @@ def model(seed: int) -> tuple[Any, ModelFile]:
         name="benchmark-latency",
         version=1,
         kind="latency",
-        engine="none",
+        engine="benchmark",
         features_version=PIPELINES_VERSION,
         columns=tuple(feature.name for feature in FEATURES),
         input="features",

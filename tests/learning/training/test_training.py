@@ -486,7 +486,7 @@ def test_exports_of_neighbouring_values_take_the_same_side() -> None:
     file = export(
         estimator,
         rows,
-        name="x",
+        name="duckdb-x",
         version=1,
         kind="latency",
         engine="duckdb",
