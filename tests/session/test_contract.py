@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import logging
+import math
 import threading
 from collections import Counter
 from collections.abc import Iterator

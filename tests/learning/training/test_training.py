@@ -510,7 +510,7 @@ def test_exports_of_neighbouring_values_take_the_same_side() -> None:
         )
         with pytest.raises(ModelRefused, match="differs from scikit-learn"):
             export(
-                Other(), rows, name="x", version=1, kind="latency", engine="duckdb", columns=("a",),
+                Other(), rows, name="duckdb-x", version=1, kind="latency", engine="duckdb", columns=("a",),
                 trained_from="here",
             )  # fmt: skip
 
