@@ -124,10 +124,11 @@ class Session(Recorder):
 
         check_statement(sql)
         check_params(params)
-        with self._lock:
+        with self._lock, self._seeing(sql):
             self._check_open()
             optimizer, engine = self.optimizer, self.engine
             prepared = optimizer.decide(engine, optimizer.scope(engine), sql, params)
+            optimizer.check_readable(engine, prepared, sql, params)
             known, store = prepared.known, optimizer.store
             if known is None or known.planner is None or not known.planner.blocks:
                 return None

@@ -14,7 +14,7 @@ from correlated import QUERY, SKEWED, filled, skewed
 
 from godb_fast.engines.base import Rendered
 from godb_fast.engines.registry import open_engine
-from godb_fast.errors import EngineError
+from godb_fast.errors import EngineError, SqlError, UnknownRelation
 from godb_fast.learning.features import CATEGORIES, COLUMN, FEATURES, FEATURES_VERSION
 from godb_fast.learning.validation import check_values
 from godb_fast.live_features import EVERY, FIRST, expected_vector, history_of
@@ -108,6 +108,11 @@ def test_what_is_expected_of_a_statement_knows_how_long_it_took_before(path, sto
         known = expected_vector(steering.engine, prepared, history=history_of(store))
         told = steering.features(PAIRS.format(7))
         assert steering.features("SELECT 42") is None
+        # What the engine refuses is no statement that joins nothing.
+        with pytest.raises(UnknownRelation):
+            steering.features("SELECT * FROM nope")
+        with pytest.raises(SqlError):
+            steering.features("garbage")
     assert list(told) == [feature.name for feature in FEATURES]
     assert told["past_runs"] == known[COLUMN["past_runs"]]
     assert told["plan_cost"] == known[COLUMN["plan_cost"]]
