@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Set
 from copy import copy
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -357,9 +357,17 @@ class Scope:
             entry = self.templates.get(place)
             if entry is not None and entry[0] == print_.key:
                 return entry[1]
-            _bound(self.templates, MAX_TEMPLATES)
+            if len(self.templates) >= MAX_TEMPLATES:
+                self._make_room()
             self.templates[place] = (print_.key, known)
         return known
+
+    def _make_room(self) -> None:
+        """Forget the oldest templates, with what was decided of them: that would keep them."""
+        gone = list(self.templates)[: max(1, MAX_TEMPLATES // 10)]
+        for place in gone:
+            self.templates.pop(place, None)
+        self._forget_decisions({hash_ for hash_, _ in gone})
 
     def decided(self, key: Hashable) -> Prepared | None:
         """What was decided under an exact key, with what its execution needs."""
@@ -381,10 +389,13 @@ class Scope:
     def forget_exact(self, fingerprint_: int) -> None:
         """Drop the cached decisions of one template, after its knowledge changed."""
         with self.lock:
-            entries = list(self.exact.items())
-            stale = [key for key, entry in entries if entry.decision.fingerprint == fingerprint_]
-            for key in stale:
-                self.exact.pop(key, None)
+            self._forget_decisions({fingerprint_})
+
+    def _forget_decisions(self, fingerprints: Set[int]) -> None:
+        entries = list(self.exact.items())
+        stale = [key for key, entry in entries if entry.decision.fingerprint in fingerprints]
+        for key in stale:
+            self.exact.pop(key, None)
 
 
 def _bound(mapping: dict[Any, Any], limit: int) -> None:

@@ -331,7 +331,7 @@ def estimate_masks(
     ``multiplied``.
 
     A csg is built up as :func:`estimate_sets` builds it, so that both agree to the bit; other sets by
-    descending relation. ``chain`` has room for 64 numbers.
+    descending relation. ``chain`` has room for a number a relation.
     """
     i: cython.longlong
     k: cython.longlong

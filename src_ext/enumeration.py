@@ -76,7 +76,7 @@ def list_sets(
 ) -> cython.longlong:
     """List the csgs, subsets before supersets, with the union of their relations' adjacency.
 
-    Returns their number, or -1 if it exceeds ``limit``. ``stack`` has room for 5 · 64 numbers.
+    Returns their number, or -1 if it exceeds ``limit``. ``stack`` has room for five numbers a relation.
     """
     one: cython.longlong = 1
     count: cython.longlong = 0
@@ -186,9 +186,10 @@ def stream_pairs(
     Sets that can still grow wait on a stack, and each turn of the one loop emits a pair and pushes without
     branching: on sparse graphs mispredicted branches cost more than all the rest.
 
-    ``stack[0]`` is the csg to go on with, 0 at first, ``stack[1]`` the saved height, 0 at first; they and
-    the 3 · 64 · 64 numbers after them are kept by the caller between calls. Returns how many triples
-    ``chunk`` holds; once ``stack[0]`` is ``count`` there are no more.
+    ``stack[0]`` is the csg to go on with, 0 at first, ``stack[1]`` the saved height, 0 at first; they, the
+    number after them and three for each pair of relations are kept by the caller between calls: no more wait
+    than a cmp has relations, times the choices at each. Returns how many triples ``chunk`` holds; once
+    ``stack[0]`` is ``count`` there are no more.
     """
     filled: cython.longlong = 0
     csg: cython.longlong = stack[0]
@@ -209,11 +210,11 @@ def stream_pairs(
         if height > 0:
             # Resume where the last chunk was full.
             height -= 1
-            top = 2 + 3 * height
+            top = 3 + 3 * height
             second = stack[top]
             excluded = stack[top + 1]
             rest = stack[top + 2]
-            open_lower = stack[2 + 3 * 64 * 64]
+            open_lower = stack[2]
         else:
             chosen = first & -first
             second = 0
@@ -223,11 +224,11 @@ def stream_pairs(
             open_lower = 0
         while rest != 0:
             if filled == capacity:
-                top = 2 + 3 * height
+                top = 3 + 3 * height
                 stack[top] = second
                 stack[top + 1] = excluded
                 stack[top + 2] = rest
-                stack[2 + 3 * 64 * 64] = open_lower
+                stack[2] = open_lower
                 stack[0] = csg
                 stack[1] = height + 1
                 return filled
@@ -243,14 +244,14 @@ def stream_pairs(
             rest ^= chosen
             keep = open_lower | chosen
             open_lower = keep if second != 0 else 0
-            top = 2 + 3 * height
+            top = 3 + 3 * height
             stack[top] = grown
             stack[top + 1] = decided
             stack[top + 2] = frontier
             height += 1 if frontier != 0 else 0
             if rest == 0 and height > 0:
                 height -= 1
-                top = 2 + 3 * height
+                top = 3 + 3 * height
                 second = stack[top]
                 excluded = stack[top + 1]
                 rest = stack[top + 2]

@@ -154,7 +154,9 @@ class Planner:
         """Scratch memory that no two threads may share."""
         streamed: cython.longlong = CHUNK if self.kind == 3 else 1
         self.capacity = streamed
-        self.stack = longs(self._hold("stack", numpy.zeros(3 * 64 * 64 + 3, numpy.int64)))
+        # Each template that is known keeps two planners: room for 64 relations would be most of its memory.
+        waiting: cython.longlong = 3 + (3 * self.size * self.size if self.size > 2 else 5 * self.size)
+        self.stack = longs(self._hold("stack", numpy.zeros(waiting, numpy.int64)))
         self.least = doubles(self._hold("least", numpy.zeros(16)))
         self.chunk = ints(self._hold("chunk", numpy.empty(3 * streamed, numpy.int32)))
         oriented = 6 * streamed if self.operators != 0 else 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -481,6 +483,27 @@ class TestSharing:
         scope = session.optimizer.scope(session.engine)
         kept = [sql for sql in texts if scope.template(fingerprint(sql)) is not None]
         assert kept == texts[2:]
+
+    def test_a_forgotten_template_is_kept_by_no_decision(
+        self, session: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(knowledge, "MAX_TEMPLATES", 3)
+        scope = session.optimizer.scope(session.engine)
+        met = []
+        for number in range(9):
+            sql = QUERY.format(kind=2, city=50).replace("count(*)", f"count(*) AS c{number}", 1)
+            session.execute(sql)
+            assert session.wait_prepared(30.0)
+            session.execute(sql)
+            known = scope.template(fingerprint(sql))
+            assert known is not None
+            met.append(weakref.ref(known))
+            del known
+            assert sql in scope.exact
+        gc.collect()
+        assert sum(each() is not None for each in met) <= 3
+        kept = {hash_ for hash_, _ in scope.templates}
+        assert {entry.decision.fingerprint for entry in scope.exact.values()} <= kept
 
     def test_exact_text_answers_from_memory(self, session: Session) -> None:
         sql = QUERY.format(kind=2, city=50)
