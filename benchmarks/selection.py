@@ -120,7 +120,10 @@ def run(options: Options, report: Report) -> None:
     for seed in range(1 if options.quick else 3):
         share = COST_SHARES.get(settings.engine, COST_SHARE)
         heard = LATENCY_SHARES.get(settings.engine, 0.0)
-        found = held_out_choices(pairs_of(runs), Watch(), seed, share, executed, heard)
+        try:
+            found = held_out_choices(pairs_of(runs), Watch(), seed, share, executed, heard)
+        except ValueError as error:
+            raise MissingData(f"{settings.store}: {error}; collect at a larger --scale") from error
         ranked = _ranked(found, names, known)
         for choice, chosen in (*_choices(found, names), *_measured(ranked, known)):
             choices.setdefault(choice, []).append(chosen)
