@@ -10,7 +10,8 @@ by the later medians themselves (lucky, too, but less) and A/A: the engine's own
 
 A query may be held out with its template, or alone. Tables of *other parameters* are of queries whose
 template ran with other parameters as well: there, a choice may also rest on one run each of the plans that
-are ranked first, of those other parameters. Nothing of the judged query is read for that.
+are ranked first, of those other parameters, and on later runs that confirm it, as a verified exploration
+does. Nothing of the judged query is read for that.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import math
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,7 +51,7 @@ NEAR, SHARE = 1.1, 0.9
 MEASURED = (2, 4, 8)
 OWN = ""
 #: What is judged where a template is new, and where other parameters of it ran.
-GATED, TAUGHT = "ensemble, gated", "other parameters' fastest of {} ranked first"
+GATED, TAUGHT, CONFIRMED = "ensemble, gated", "other parameters' fastest of {} ranked first", ", confirmed"
 #: A query, by its database and name.
 Name = tuple[str, str]
 
@@ -130,7 +131,7 @@ def run(options: Options, report: Report) -> None:
         for choice, chosen in _taught(ranked, known, siblings):
             elsewhere.setdefault(choice, []).append(chosen)
     slow = f"own plan of {LEAST_ACTED_S * 1e3:.0f} ms or more"
-    taught = TAUGHT.format(MEASURED[-1])
+    taught = TAUGHT.format(MEASURED[-1]) + CONFIRMED
     for title, least_s, names_of, rows, judged in (
         (slow, LEAST_ACTED_S, known, choices, GATED),
         ("all queries", 0.0, known, choices, GATED),
@@ -208,22 +209,33 @@ def _ranked(found: HeldOut, names: Sequence[Name], known: dict[Name, Repeated]) 
 def _taught(
     ranked: dict[Name, list[str]], known: dict[Name, Repeated], siblings: dict[Name, list[Name]]
 ) -> Iterator[tuple[str, dict[Name, str]]]:
-    """What the same template's other parameters choose, by one run each of the plans ranked first there."""
+    """What the same template's other parameters choose: plans ranked first there, by one run each.
+
+    Confirmed: the later runs there decide between that plan and the engine's own, as an exploration's pairs
+    do.
+    """
     for most in MEASURED:
-        chosen = {}
+        chosen, confirmed = {}, {}
         for name, others in siblings.items():
-            told: dict[str, list[float]] = defaultdict(list)
-            for other in others:
-                query = known[other]
-                if not math.isfinite(query.first_s(OWN)):
-                    continue
-                for plan in ranked.get(other, [])[:most]:
-                    told[plan].append(math.log(query.first_s(plan) / query.first_s(OWN)))
             # A plan that this query never ran cannot be judged here: it keeps the engine's own.
-            means = {plan: statistics.fmean(logs) for plan, logs in told.items() if plan in known[name].runs}
-            best = min(means, key=lambda plan: means[plan], default=OWN)
-            chosen[name] = best if means.get(best, 0.0) < 0.0 else OWN
+            told: dict[str, list[Repeated]] = defaultdict(list)
+            for other in others:
+                for plan in ranked.get(other, [])[:most]:
+                    if plan in known[name].runs and math.isfinite(known[other].first_s(OWN)):
+                        told[plan].append(known[other])
+            best = min(told, key=lambda plan: _gain(told[plan], plan, Repeated.first_s), default=OWN)
+            found = told.get(best, [])
+            chosen[name] = best if _gain(found, best, Repeated.first_s) < 0.0 else OWN
+            confirmed[name] = chosen[name] if _gain(found, best, Repeated.later_s) < 0.0 else OWN
         yield TAUGHT.format(most), chosen
+        yield TAUGHT.format(most) + CONFIRMED, confirmed
+
+
+def _gain(queries: Sequence[Repeated], plan: str, taken: Callable[[Repeated, str], float]) -> float:
+    """Mean ln of a plan's time over that of the engine's own; 0 of no queries."""
+    if not queries:
+        return 0.0
+    return statistics.fmean(math.log(taken(each, plan) / taken(each, OWN)) for each in queries)
 
 
 def _measured(

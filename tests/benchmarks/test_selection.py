@@ -93,7 +93,15 @@ def test_other_parameters_choose_by_their_first_runs_and_nothing_of_the_judged_q
     assert siblings == {one: [two], two: [one]}
     ranked = {one: ["b", "a"], two: ["a", "b", "c"]}
     chosen = dict(selection._taught(ranked, known, siblings))
-    assert list(chosen) == [selection.TAUGHT.format(most) for most in selection.MEASURED]
+    assert list(chosen)[::2] == [selection.TAUGHT.format(most) for most in selection.MEASURED]
+    # Later runs there, all alike, confirm none of it.
+    confirmed = chosen[selection.TAUGHT.format(8) + selection.CONFIRMED]
+    assert set(confirmed.values()) == {selection.OWN}
+    known[one].runs["a"][1:] = known[two].runs["b"][1:] = [0.8] * 3
+    confirmed = dict(selection._taught(ranked, known, siblings))[
+        selection.TAUGHT.format(8) + selection.CONFIRMED
+    ]
+    assert confirmed == {one: "b", two: "a"}
     # "c" would be best there, but was never run here.
     assert chosen[selection.TAUGHT.format(8)] == {one: "b", two: "a"}
     # Two of a template agree by their mean: 0.9 and 0.2 of "a", 0.5 twice of "b".
