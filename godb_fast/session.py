@@ -371,7 +371,11 @@ class Session(Recorder):
             return self.engine.run(Rendered(sql, params), timeout_s=limit, cancel=cancel, **form)
         except EngineError as error:
             outcome = {QueryTimeout: "timeout", QueryCancelled: "cancelled"}.get(type(error), "error")
-            self._record(prepared, self._observation(prepared, outcome, 0.0))
+            try:
+                self._record(prepared, self._observation(prepared, outcome, 0.0))
+            except EngineError as unasked:
+                # Nothing can be asked in a transaction that it aborted; the caller is told what went wrong.
+                self.optimizer.log_once("not_recorded", str(unasked))
             raise
 
     def _consider(self, prepared: Prepared, sql: str, latency_ms: float, **how: bool) -> None:

@@ -186,7 +186,7 @@ class DuckDBConnection(Passing):
     # -- statements ---------------------------------------------------------------------------------
 
     def execute(self, query: Any, parameters: Any = None) -> Any:
-        """Execute statements; the result of the last one waits to be fetched.
+        """Execute statements; the result that the driver gives of them waits to be fetched.
 
         Gives this connection, or as the driver does None where there is no statement.
         """

@@ -34,6 +34,10 @@ _NO_SETTING = ROWS_ONLY | {
     "ATTACH",
     "DETACH",
 }
+#: In place of the type of a text that DuckDB cannot parse: of a single statement, and of what may be several,
+#: of which DuckDB 2.0 runs those before the one that it cannot parse.
+INVALID = "INVALID"
+UNKNOWN = "UNKNOWN"
 #: Rows fetched at a time while a result is bounded.
 FETCH_ROWS = 65_536
 
@@ -147,6 +151,23 @@ class Connection:
             raise EngineError("the statement's text cannot be written as UTF-8") from error
         except Exception as error:
             raise self.translated(error) from error
+
+    def parsed(self, sql: str) -> tuple[Any, tuple[str, ...]]:
+        """What to execute for a text, and the types of its statements, none if it holds none.
+
+        A single statement comes parsed, so that a long one is not parsed twice. Of several, which one's
+        result is the text's depends on DuckDB's version (2.0: the last query's, not the last statement's),
+        and so does what an error leaves done: the driver gets the whole text.
+        """
+        try:
+            entries = self.statements(sql)
+        except EngineError as error:
+            if not isinstance(error.__cause__, self._duckdb.ParserException):
+                raise
+            # The driver says so itself: it may have to run something first, or abort a transaction.
+            return sql, (UNKNOWN if ";" in sql.rstrip("; \t\r\n") else INVALID,)
+        kinds = tuple(kind_of_statement(entry) for entry in entries)
+        return (entries[0] if len(entries) == 1 else sql), kinds
 
     def guarded(
         self,
@@ -272,7 +293,7 @@ class Connection:
 
     def noted(self, kinds: tuple[str, ...]) -> None:
         """Statements of these types have run (or failed half-way) here."""
-        if all(kind == "SELECT" for kind in kinds):
+        if all(kind in ("SELECT", INVALID) for kind in kinds):
             return
         self._transaction = None
         self.only_read = False

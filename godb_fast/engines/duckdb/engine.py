@@ -23,7 +23,7 @@ from godb_fast.engines.base import (
 )
 from godb_fast.engines.dependencies import Dependencies
 from godb_fast.engines.duckdb import effects, plans, quirks, trees
-from godb_fast.engines.duckdb.connection import Connection, kind_of_statement
+from godb_fast.engines.duckdb.connection import UNKNOWN, Connection, kind_of_statement
 from godb_fast.engines.duckdb.dependencies import dependencies
 from godb_fast.engines.duckdb.functions import built_in_functions
 from godb_fast.engines.duckdb.instance import (
@@ -518,10 +518,10 @@ class DuckDBEngine:
         try:
             return self._connection.guarded(work)
         finally:
-            self._connection.noted(("UNKNOWN",))
+            self._connection.noted((UNKNOWN,))
 
     def start(self, sql: str, params: Parameters = None) -> bool:
-        """Execute statements unsteered; the last one's result waits on the driver's connection.
+        """Execute a text unsteered; the result that the driver gives of it waits on the driver's connection.
 
         False if there is no statement in the text.
 
@@ -531,19 +531,13 @@ class DuckDBEngine:
             With the driver's own error as its cause.
         """
         connection = self._connection
-        parsed = connection.statements(sql)
-
-        def work() -> None:
-            for entry in parsed[:-1]:
-                connection.execute(entry)
-            # A text without a statement drops the result of the one before.
-            connection.execute(parsed[-1] if parsed else sql, params)
-
+        given, kinds = connection.parsed(sql)
         try:
-            connection.guarded(work)
+            # A text without a statement drops the result of the one before.
+            connection.guarded(lambda: connection.execute(given, params))
         finally:
-            connection.noted(tuple(kind_of_statement(entry) for entry in parsed))
-        return bool(parsed)
+            connection.noted(kinds)
+        return bool(kinds)
 
     def run(
         self,
@@ -580,8 +574,7 @@ class DuckDBEngine:
                 raise EngineError("not steered: a transaction is open on this connection")
         if fetch not in ("rows", "arrow", "df"):
             raise InvalidInput(f"fetch is {fetch!r}; it is rows, arrow or df")
-        parsed = connection.statements(statement.sql)
-        kinds = tuple(kind_of_statement(entry) for entry in parsed)
+        given, kinds = connection.parsed(statement.sql)
         if not kinds:
             raise EngineError("there is no statement in this text")
         if settings and kinds != ("SELECT",):
@@ -600,10 +593,7 @@ class DuckDBEngine:
                     connection.profiler = profiler
                     profiler.start()
                 began = time.perf_counter()
-                # As the driver does with a text; but a long one is not parsed twice.
-                for entry in parsed[:-1]:
-                    connection.execute(entry)
-                connection.execute(parsed[-1], statement.params)
+                connection.execute(given, statement.params)
                 description = raw.description or []
                 types = tuple(str(entry[1]) for entry in description)
                 rows: Sequence[tuple[Any, ...]] = []
