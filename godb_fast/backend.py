@@ -14,11 +14,11 @@ import importlib.util
 import math
 import os
 import sys
-import threading
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from godb_fast._kernels import SOURCE_FOLDER
+from godb_fast.core.forking import RenewedLock
 from godb_fast.errors import BackendUnavailable
 
 BACKENDS: Final = ("cython", "numba", "python")
@@ -38,7 +38,7 @@ JITTED: Final = frozenset(
     }
 )
 
-_lock = threading.RLock()
+_lock = RenewedLock()
 _loaded: dict[tuple[str, str], ModuleType] = {}
 _selected: str | None = None
 

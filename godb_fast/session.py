@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.core import Decision, Observation
+from godb_fast.core.forking import breaks_lock, is_broken
 from godb_fast.engines.base import (
     CancelToken,
     Engine,
@@ -98,6 +99,7 @@ class Session(Recorder):
         self.mode = check_mode(mode or os.environ.get("GODB_FAST_MODE") or optimizer.policy.mode)
         self.timeout_s = checked_timeout(timeout_s)
         self._closed = False
+        breaks_lock(self)
         if self.mode in ("advise", "steer"):
             make_ready(engine, optimizer.policy, optimizer.backend)
             # It reads the workload's history, so that this is known when statements come.
@@ -501,6 +503,11 @@ class Session(Recorder):
         """
         # A file stays locked until everybody has left it; a server need not be waited for.
         limit_s = None if self._far is None else LEAVES_S
+        if is_broken(self._lock):
+            # The connection is the parent's: nothing is said on it here, not even that it ends.
+            if self.optimizer.store is not None:
+                self.optimizer.store.flush()
+            return
         self.optimizer.worker.stop(self.engine, limit_s)
         with self._lock:
             try:
@@ -510,12 +517,19 @@ class Session(Recorder):
                 self.optimizer.keep_lessons(self._scope)
             finally:
                 # Also where somebody stops the wait: a file stays locked until it is closed.
-                self._closed, self._scope, self._exact, self._answer = True, None, {}, None
+                self._ended()
                 try:
                     self.engine.close()
                 finally:
                     if self.optimizer.store is not None:
                         self.optimizer.store.flush()
+
+    def forsaken(self) -> None:
+        """In the child of a fork, of what a thread of the parent was using: this session has ended here."""
+        self._ended()
+
+    def _ended(self) -> None:
+        self._closed, self._scope, self._exact, self._answer = True, None, {}, None
 
     def wait_prepared(self, timeout_s: float | None = None) -> bool:
         """Wait until what was begun in the background is done; whether it was in time.

@@ -76,7 +76,7 @@ class Steerer:
         self.optimizer = optimizer
         self.engine = engine
         self._looks = engine if isinstance(engine, LooksFirst) else None
-        self._lock = threading.RLock()
+        self._lock: Any = threading.RLock()
         self._scope: Scope | None = None
         self._exact: dict[Any, Prepared | Kept] = {}
         self._answer: Callable[[str], Decision | None] | None = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from godb_fast.adoption import Observer
 from godb_fast.advising import Adviser, beside_postgres
+from godb_fast.core.forking import breaks_lock, is_broken
 from godb_fast.dbapi.passing import Passing
 from godb_fast.dbapi.psycopg_steering import Ask, Pilot, Steered, Step
 from godb_fast.engines.addresses import plainly
@@ -75,7 +76,8 @@ class PostgresConnection(Passing):
         self._adviser = Adviser(self._observer, IDLE_S)
         self._pilot = Pilot(optimizer, self._observer, lambda: raw)
         # Other threads' statements must not fall into the savepoint around a steered one.
-        self._lock = threading.RLock()
+        self._lock: Any = threading.RLock()
+        breaks_lock(self)
 
     @property
     def driver_connection(self) -> Any:
@@ -108,7 +110,11 @@ class PostgresConnection(Passing):
         self._adviser.stop(LEAVES_S)
         if self.optimizer.store is not None:
             self.optimizer.store.flush()
-        self._raw.close()
+        if not is_broken(self._lock):
+            self._raw.close()
+
+    def forsaken(self) -> None:
+        """In the child of a fork, of what the parent uses: its socket is left alone."""
 
     @contextmanager
     def transaction(self, *args: Any, **options: Any) -> Iterator[Any]:
@@ -138,7 +144,8 @@ class PostgresConnection(Passing):
 
     def __exit__(self, *about: Any) -> None:
         try:
-            self._raw.__exit__(*about)
+            if not is_broken(self._lock):
+                self._raw.__exit__(*about)
         finally:
             self._adviser.stop(LEAVES_S)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from godb_fast.core import NO_STEERING, Cut, JoinTree, PhysicalPlan, Schema, Statistics, Steering, Template
+from godb_fast.core.forking import renews_locks
 from godb_fast.engines.arms import Arm
 
 #: Parameters of a statement as a driver takes them: by position or by name.
@@ -129,6 +130,7 @@ class CancelToken:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        renews_locks(self)
         self._cancelled = False
         self._stops: list[Callable[[], None]] = []
 

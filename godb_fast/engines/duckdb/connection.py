@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from contextlib import ExitStack
 from types import FunctionType
 from typing import Any, TypeVar
 
+from godb_fast.core.forking import breaks_lock
 from godb_fast.engines.base import CancelToken, Parameters
 from godb_fast.engines.duckdb import quirks
 from godb_fast.engines.duckdb.instance import Instance, Settings, import_duckdb
@@ -100,8 +102,10 @@ class Connection:
         self._duckdb = import_duckdb()
         self._transaction: bool | None = False if instance is not None else None
         self._worker: ThreadPoolExecutor | None = None
+        self._worker_of = 0
         # Statistics of one connection may be asked for by sessions in other threads.
-        self._lock = threading.RLock()
+        self._lock: Any = threading.RLock()
+        breaks_lock(self)
 
     # -- statements ---------------------------------------------------------------------------------
 
@@ -249,7 +253,9 @@ class Connection:
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         ):
             return work()
-        if self._worker is None:
+        if self._worker is None or self._worker_of != os.getpid():
+            # The child of a fork has not the thread.
+            self._worker_of = os.getpid()
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="godb-fast-statement")
         try:
             return self._worker.submit(work).result()
@@ -344,6 +350,10 @@ class Connection:
         if self.closed:
             return EngineError("this connection is closed")
         return EngineError(str(error).strip() or type(error).__name__)
+
+    def forsaken(self) -> None:
+        """In the child of a fork, of what a thread of the parent was using: it is neither used nor closed."""
+        self.closed = True
 
     def close(self) -> None:
         """Close a cursor of ours; a borrowed connection stays open."""

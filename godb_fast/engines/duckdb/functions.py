@@ -7,10 +7,10 @@ listed there as internal and consistent, and a user's macro shadows a built-in f
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import dataclass
 from typing import Any, Final
 
+from godb_fast.core.forking import RenewedLock
 from godb_fast.engines.duckdb.instance import import_duckdb
 from godb_fast.errors import QueryCancelled
 
@@ -55,7 +55,7 @@ class Function:
 
 
 _CATALOGUES: dict[str, dict[str, Function]] = {}
-_LOCK = threading.Lock()
+_LOCK = RenewedLock()
 
 _LIST: Final = """
 SELECT system.main.lower(function_name), system.main.count(*), system.main.list(DISTINCT function_type),

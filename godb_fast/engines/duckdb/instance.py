@@ -14,11 +14,19 @@ import threading
 import uuid
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
+from godb_fast.core.forking import RenewedLock, renews_locks
 from godb_fast.engines.duckdb import quirks
 from godb_fast.engines.duckdb.turns import Turns
-from godb_fast.errors import ConnectionFailed, EngineBusy, EngineError, InvalidInput, MissingDependency
+from godb_fast.errors import (
+    ConnectionFailed,
+    EngineBusy,
+    EngineError,
+    InvalidInput,
+    MissingDependency,
+    SessionClosed,
+)
 
 if TYPE_CHECKING:
     from godb_fast.engines.duckdb.schema import DuckDBSchema
@@ -96,6 +104,11 @@ class Instance:
         self.schema_ms = 0.0
         self._users = 0
         self._lock = threading.Lock()
+        renews_locks(self)
+        #: Why nothing can be run on it in the child of a fork.
+        self._lost: str | None = None
+        #: Settings of a turn that the parent was in are still to be put back in the child of a fork.
+        self._inherited_turn = False
         #: Names of settings that are changed now, with the statements that put them back.
         self._saved: list[tuple[str, str]] = []
         self._values: dict[str, tuple[int, str]] = {}
@@ -108,6 +121,17 @@ class Instance:
                 raise KeyboardInterrupt from error
             raise
         self.turns = Turns(self._switch)
+        _INSTANCES.add(self)
+
+    def after_fork(self) -> None:
+        """In the child: nobody is in a turn, and settings of a turn are put back before the next."""
+        group, switching = self.turns.renew()
+        if switching:
+            self._lost = (
+                "the settings of this DuckDB instance were being changed by another thread when this process "
+                "was forked from its parent; open another database here"
+            )
+        self._inherited_turn |= bool(group)
 
     def cursor(self) -> Any:
         """A new connection to the instance."""
@@ -150,6 +174,8 @@ class Instance:
         EngineBusy
             If other statements did not make room within ``timeout_s``.
         """
+        if self._lost is not None:
+            raise SessionClosed(self._lost)
         if settings and self.broken is not None:
             raise EngineBusy(self.broken)
         if not self.turns.acquire(settings, timeout_s):
@@ -163,6 +189,9 @@ class Instance:
         self.turns.release()
 
     def _switch(self, group: Hashable, entering: bool) -> None:
+        if self._inherited_turn:
+            self._inherited_turn = False
+            self._restore()
         if not group:
             return
         assert isinstance(group, tuple)
@@ -240,7 +269,18 @@ class Instance:
 
 
 _REGISTRY: WeakValueDictionary[str, Instance] = WeakValueDictionary()
-_REGISTRY_LOCK = threading.Lock()
+_REGISTRY_LOCK = RenewedLock()
+#: All there are, also those in memory.
+_INSTANCES: WeakSet[Instance] = WeakSet()
+
+
+def _after_fork() -> None:
+    for instance in list(_INSTANCES):
+        instance.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def open_instance(path: str, read_only: bool) -> tuple[Instance, Any]:

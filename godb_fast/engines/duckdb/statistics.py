@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.core import ColumnKind, ColumnStatistics, Table
+from godb_fast.core.forking import renews_locks
 from godb_fast.engines.duckdb import quirks
 from godb_fast.engines.duckdb.connection import Connection
 from godb_fast.engines.duckdb.schema import DuckDBSchema
@@ -85,6 +86,7 @@ class DuckDBStatistics:
         self.schema = schema
         self._connection = connection
         self._lock = threading.RLock()
+        renews_locks(self)
         #: What :meth:`within` says, of the calling thread.
         self._limits = threading.local()
         self._generation = 0

@@ -68,6 +68,24 @@ class Turns:
                 finally:
                     self._condition.notify_all()
 
+    def renew(self) -> tuple[Hashable, bool]:
+        """Begin anew in the child of a fork, whose parent's other threads have no turns here.
+
+        Returns
+        -------
+        group : hashable
+            Whose turn it was; None for nobody's.
+        switching : bool
+            Whether a thread may have been in the midst of changing groups.
+        """
+        switching = not self._condition.acquire(blocking=False)
+        if not switching:
+            self._condition.release()
+        group = self._group if self._holders else None
+        self._condition = threading.Condition()
+        self._group, self._holders, self._queue = None, 0, deque()
+        return group, switching
+
     def _may_enter(self, ticket: object, group: Hashable) -> bool:
         if self._holders and self._group != group:
             return False

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from godb_fast.core import Table
-from godb_fast.core.forking import renews_locks
+from godb_fast.core.forking import RenewedLock, renews_locks
 from godb_fast.engines.postgres.connection import Ask
 from godb_fast.errors import EngineError
 
@@ -267,7 +267,7 @@ class PostgresSchema:
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._lock = threading.Lock()
+        self._lock = RenewedLock()
         #: What was asked besides in the same state of the catalogue, by name; shared as the rest is.
         self.remembered: dict[str, Any] = {}
         database, path, temporary = ask(_PLACE, ())[0]

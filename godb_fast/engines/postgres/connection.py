@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from godb_fast.core.forking import breaks_lock
 from godb_fast.engines.base import CancelToken, Parameters
 from godb_fast.engines.postgres.driver import STOPPED, import_psycopg, is_lost, sqlstate, translated
 from godb_fast.engines.postgres.parameters import is_numbered, numbered
@@ -79,7 +80,8 @@ class Connection:
         self._reopen = reopen
         self._secrets = secrets
         self._lost_in_transaction = False
-        self._lock = threading.RLock()
+        self._lock: Any = threading.RLock()
+        breaks_lock(self)
         self._psycopg = import_psycopg()
         #: States of a connection with a transaction open.
         self._open = (self._status.INTRANS, self._status.INERROR, self._status.ACTIVE)
@@ -401,6 +403,10 @@ class Connection:
             log.debug("the server answers %s after a cancel", sqlstate(replies[0].error))
 
     # -- the end ------------------------------------------------------------------------------------
+
+    def forsaken(self) -> None:
+        """In the child of a fork, of what the parent uses: its socket is left alone."""
+        self.closed = True
 
     def close(self) -> None:
         """Close a connection of ours; a borrowed one stays open."""

@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from godb_fast.core import ColumnKind, ColumnStatistics, JointStatistics, Table
+from godb_fast.core.forking import renews_locks
 from godb_fast.engines.postgres.catalogue import PostgresSchema
 from godb_fast.engines.postgres.connection import Ask
 from godb_fast.errors import MissingStatistics
@@ -161,6 +162,7 @@ class PostgresStatistics:
         self._ask = ask
         self._epoch = epoch
         self._lock = threading.RLock()
+        renews_locks(self)
         self._generation = 0
         self._sizes: dict[str, _Size] = {}
         self._columns: dict[tuple[str, str], ColumnStatistics | None] = {}
