@@ -524,7 +524,7 @@ class Session(Recorder):
                     if self.optimizer.store is not None:
                         self.optimizer.store.flush()
 
-    def forsaken(self) -> None:
+    def _forsaken(self) -> None:
         """In the child of a fork, of what a thread of the parent was using: this session has ended here."""
         self._ended()
 

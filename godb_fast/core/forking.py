@@ -67,7 +67,7 @@ class Forsakable(Protocol):
 
     _lock: Any
 
-    def forsaken(self) -> None:
+    def _forsaken(self) -> None:
         """Let go, in the child of a fork, of what a thread of the parent was using."""
         ...
 
@@ -104,7 +104,7 @@ def _after_fork() -> None:
     for owner in list(_breaking):
         if not is_broken(owner._lock) and _held_elsewhere(owner._lock):
             owner._lock = BrokenLock()
-            owner.forsaken()
+            owner._forsaken()
 
 
 if hasattr(os, "register_at_fork"):

@@ -113,7 +113,7 @@ class PostgresConnection(Passing):
         if not is_broken(self._lock):
             self._raw.close()
 
-    def forsaken(self) -> None:
+    def _forsaken(self) -> None:
         """In the child of a fork, of what the parent uses: its socket is left alone."""
 
     @contextmanager

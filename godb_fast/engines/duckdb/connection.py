@@ -351,7 +351,7 @@ class Connection:
             return EngineError("this connection is closed")
         return EngineError(str(error).strip() or type(error).__name__)
 
-    def forsaken(self) -> None:
+    def _forsaken(self) -> None:
         """In the child of a fork, of what a thread of the parent was using: it is neither used nor closed."""
         self.closed = True
 

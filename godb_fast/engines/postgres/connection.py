@@ -404,7 +404,7 @@ class Connection:
 
     # -- the end ------------------------------------------------------------------------------------
 
-    def forsaken(self) -> None:
+    def _forsaken(self) -> None:
         """In the child of a fork, of what the parent uses: its socket is left alone."""
         self.closed = True
 
