@@ -102,12 +102,16 @@ class Gates:
         with self._lock:
             self._sound.clear()
             for engine, slot in self._slots.items():
+                told = slot.refused
                 if slot.refresh():
                     gate = self._made(slot)
                     # One that says nothing of when to act is no successor.
                     if gate is not None:
                         self._gates[engine] = gate
                         changed = True
+                elif slot.refused is not told:
+                    # What serves goes on; that a newer one is of no use is told once.
+                    self._tell(slot)
         return changed
 
     def sound(self, model: str) -> bool:
@@ -133,9 +137,12 @@ class Gates:
                 return True
         return False
 
-    def _made(self, slot: ModelSlot) -> Gate | None:
+    def _tell(self, slot: ModelSlot) -> None:
         for each in slot.refused:
             self._say("model_refused", str(each))
+
+    def _made(self, slot: ModelSlot) -> Gate | None:
+        self._tell(slot)
         if slot.model is None:
             return None
         try:

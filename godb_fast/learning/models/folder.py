@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 from godb_fast.core.identity import random_id
 from godb_fast.errors import ModelRefused
 from godb_fast.learning.models.card import Card
+from godb_fast.learning.models.decoding import decoding
 from godb_fast.learning.models.graph import FLOAT, Graph, read_graph
 
 log = logging.getLogger("godb_fast")
@@ -52,8 +53,9 @@ class ModelFile:
             Naming the reason.
         """
         check_bytes(card, data)
-        graph = read_graph(data)
-        _check_shapes(card, graph)
+        with decoding(card.key):
+            graph = read_graph(data)
+            _check_shapes(card, graph)
         return cls(card, data, graph)
 
 
@@ -87,13 +89,20 @@ def _check_shapes(card: Card, graph: Graph) -> None:
         names = ", ".join(tensor.name for tensor in graph.inputs)
         raise ModelRefused(f"model {card.key} has the inputs {names}, not {card.input!r} alone", "card")
     given = graph.inputs[0]
-    if given.element != FLOAT or len(given.shape) != 2 or given.shape[1] != len(card.columns):
+    if given.element != FLOAT or given.shape != (None, len(card.columns)):
         raise ModelRefused(
-            f"model {card.key} takes {given.shape} of type {given.element}, not rows of "
+            f"model {card.key} takes {given.shape} of type {given.element}, not any number of rows of "
             f"{len(card.columns)} float32 columns",
             "card",
         )
-    if graph.output(card.output).element != FLOAT:
+    made = graph.output(card.output)
+    # None: a forest's width is told by its trees; onnxruntime's server needs it to be declared.
+    if made.shape[:1] != (None,) or made.shape[1:] not in ((), (None,), (1,), (2,)):
+        raise ModelRefused(
+            f"model {card.key} gives {card.output!r} of shape {made.shape}, not one number per row (or two)",
+            "card",
+        )
+    if made.element != FLOAT:
         raise ModelRefused(f"model {card.key} gives {card.output!r} of another type than float32", "card")
 
 

@@ -80,11 +80,11 @@ def flatten(graph: Graph) -> Forest:
     base = _reals(node, "base_values")
     if len(base) > 1:
         raise NotNative(f"{len(base)} base values")
-    transform = node.attributes.get("post_transform", "NONE")
+    transform = node.said("post_transform", "NONE")
     if transform not in ("NONE", "LOGISTIC") or classifier != (transform == "LOGISTIC"):
         raise NotNative(f"{node.operator} with the post transform {transform!r}")
-    if node.attributes.get("aggregate_function", "SUM") != "SUM":
-        raise NotNative(f"the aggregate {node.attributes['aggregate_function']!r}")
+    if (aggregate := node.said("aggregate_function", "SUM")) != "SUM":
+        raise NotNative(f"the aggregate {aggregate!r}")
     return _flat(node, leaves, columns, float(base[0]) if len(base) else 0.0, classifier)
 
 
@@ -96,7 +96,7 @@ def _leaves(node: Node, classifier: bool) -> tuple[Integers, Integers, Reals]:
         labels = _integers(node, "classlabels_int64s")
         if labels.tolist() != [0, 1] or len(set(owners.tolist())) > 1:
             raise NotNative("a classifier that is not binary")
-    elif node.attributes.get("n_targets", 1) != 1 or owners.any():
+    elif node.said("n_targets", 1) != 1 or owners.any():
         raise NotNative("several targets")
     trees, nodes = _integers(node, f"{kind}_treeids"), _integers(node, f"{kind}_nodeids")
     weights = _reals(node, f"{kind}_weights")
@@ -116,7 +116,8 @@ def _flat(
     names = ("nodes_nodeids", "nodes_featureids", "nodes_truenodeids", "nodes_falsenodeids")
     ids, asked, yes, no = (_integers(node, name, size) for name in names)
     thresholds = _reals(node, "nodes_values", size).copy()
-    modes = np.array(node.attributes.get("nodes_modes", ()), str)
+    listed = node.attributes.get("nodes_modes")
+    modes = np.array(listed, str) if isinstance(listed, tuple) else np.zeros(0, str)
     if size == 0 or len(modes) != size:
         raise ModelRefused("the ensemble's nodes are none, or have no modes", "malformed")
     if unknown := set(modes.tolist()) - {*_MODES}:

@@ -1,21 +1,22 @@
 """What an ONNX model file holds, read without the ``onnx`` package, and only if all of it is allowed.
 
 The list of operators is what tree ensembles, linear models, scalers and small networks of scikit-learn
-become. None of them has a subgraph, reads a file, or makes a tensor larger than its inputs, so that a model
-can neither loop, nor reach outside, nor grow. Field numbers: onnx/onnx.proto of ONNX 1.23.
+become. None of them has a subgraph or reads a file, so that a model can neither loop nor reach outside; how
+much they may make is bounded in ``sizes``. Field numbers: onnx/onnx.proto of ONNX 1.23.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.errors import ModelRefused
 from godb_fast.learning.models import wire
+from godb_fast.learning.models.tensors import Constant, read_tensor
 
 ML: Final = "ai.onnx.ml"
 #: Operators that may occur, by domain; "" is ONNX's own.
@@ -31,14 +32,13 @@ ALLOWED: Final[Mapping[str, frozenset[str]]] = {
 }
 #: TensorProto.DataType.FLOAT.
 FLOAT: Final = 1
-#: TensorProto.DataLocation.EXTERNAL.
-_EXTERNAL: Final = 1
 #: Fields of an attribute that hold a graph, a type or a sparse tensor.
 _SUBGRAPHS: Final = frozenset({6, 11, 14, 15})
 _SPARSE: Final = frozenset({22, 23})
 
 #: What an attribute holds: one number or text, or a list of them.
 Attribute: TypeAlias = "float | int | str | NDArray[np.int64] | NDArray[np.float32] | tuple[str, ...]"
+_One = TypeVar("_One", int, str)
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,19 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Attribute]
+
+    def said(self, name: str, default: _One) -> _One:
+        """An attribute that is one number or text, or what it is where nothing is said of it.
+
+        Raises
+        ------
+        ModelRefused
+            If it is of another type than the default.
+        """
+        value = self.attributes.get(name, default)
+        if not isinstance(value, type(default)):
+            raise wire.unsound(f"the {name} of {self.operator} is no {type(default).__name__}")
+        return value
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ class Graph:
     nodes: tuple[Node, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    constants: Mapping[str, Constant]
     opsets: Mapping[str, int]
 
     def output(self, name: str) -> Tensor:
@@ -137,12 +151,13 @@ def _graph(data: bytes, opsets: Mapping[str, int]) -> Graph:
     nodes: list[Node] = []
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
-    initializers: set[str] = set()
+    constants: dict[str, Constant] = {}
     for number, _, content in wire.fields(data):
         if number == 1:
             nodes.append(_node(wire.message(content)))
         elif number == 5:
-            initializers.add(_checked_tensor(wire.message(content)))
+            constant = read_tensor(wire.message(content))
+            constants[constant.name] = constant
         elif number == 11:
             inputs.append(_value(wire.message(content)))
         elif number == 12:
@@ -151,8 +166,8 @@ def _graph(data: bytes, opsets: Mapping[str, int]) -> Graph:
             raise ModelRefused("the model has sparse initializers", "sparse_initializer")
     if not nodes or not outputs:
         raise wire.malformed("its graph has no operators or no outputs")
-    given = tuple(tensor for tensor in inputs if tensor.name not in initializers)
-    return Graph(tuple(nodes), given, tuple(outputs), dict(opsets))
+    given = tuple(tensor for tensor in inputs if tensor.name not in constants)
+    return Graph(tuple(nodes), given, tuple(outputs), constants, dict(opsets))
 
 
 def _node(data: bytes) -> Node:
@@ -202,7 +217,7 @@ def _attribute(data: bytes) -> tuple[str, Attribute | None]:
         elif number == 4:
             value = wire.text(content)
         elif number in (5, 10):
-            _checked_tensor(wire.message(content))
+            read_tensor(wire.message(content))
         elif number in _SUBGRAPHS:
             raise ModelRefused(f"attribute {name!r} holds a graph or a type", "operator")
         elif number in _SPARSE:
@@ -210,17 +225,6 @@ def _attribute(data: bytes) -> tuple[str, Attribute | None]:
         elif number == 21:
             raise ModelRefused(f"attribute {name!r} refers to a function's", "operator")
     return name, tuple(texts) if texts else value
-
-
-def _checked_tensor(data: bytes) -> str:
-    """The name of a tensor that lies in the file."""
-    name = ""
-    for number, _, content in wire.fields(data):
-        if number == 13 or (number == 14 and content == _EXTERNAL):
-            raise ModelRefused("the model keeps tensors in other files (external data)", "external_data")
-        if number == 8:
-            name = wire.text(content)
-    return name
 
 
 def _value(data: bytes) -> Tensor:

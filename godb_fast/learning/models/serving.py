@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -12,9 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from godb_fast.errors import InvalidInput, ModelRefused
 from godb_fast.learning.models.cache import PredictionCache
+from godb_fast.learning.models.card import Card
+from godb_fast.learning.models.decoding import decoding
 from godb_fast.learning.models.folder import ModelFile, ModelFolder
 from godb_fast.learning.models.forest import Forest, ForestServer, NotNative, flatten
 from godb_fast.learning.models.onnx_server import OnnxServer, open_session
+from godb_fast.learning.models.sizes import check_graph
 
 log = logging.getLogger("godb_fast")
 
@@ -25,6 +29,8 @@ _FLOAT64: Final = np.dtype(np.float64)
 #: Candidates and pipelines of one decision seldom are more; more rows take several calls.
 MOST_ROWS: Final = 128
 SERVERS: Final = ("auto", "native", "onnxruntime")
+#: Numbers of rows that a model is tried with: of one alone, a shape that is wrong can look right.
+_TRIED: Final = (1, 3)
 
 
 class Model:
@@ -42,7 +48,8 @@ class Model:
     Raises
     ------
     ModelRefused
-        If what it calls trees are none, no server takes it, or only onnxruntime could, and is not there.
+        If what it calls trees are none, no server takes it, or only onnxruntime could, and is not there; or
+        if what it makes of a few rows is no finite number each.
 
     Attributes
     ----------
@@ -57,12 +64,15 @@ class Model:
         self.key = file.card.key
         self._columns = len(file.card.columns)
         self._refuses = file.card.missing == "refused"
-        self._make = self._maker(file, server, backend)
-        first = self._make()
+        with decoding(self.key):
+            self._make = self._maker(file, server, backend)
+            first = self._make()
+            _try(file.card, first)
         self.server: str = first.name
         self._pool: list[Any] = [first]
 
     def _maker(self, file: ModelFile, server: str, backend: str | None) -> Callable[[], Any]:
+        check_graph(file.graph, MOST_ROWS)
         forest: Forest | None = None
         try:
             # Trees are checked whoever serves them.
@@ -151,3 +161,23 @@ class Model:
                 found[at] = value
                 cache.put(plans[at], key, value)
         return np.array(found, np.float64)
+
+
+def _try(card: Card, server: Any) -> None:
+    """Have a server score a few rows.
+
+    They are zeros, or as near to zero as training saw: somewhere a model has to make sense.
+
+    Raises
+    ------
+    ModelRefused
+        If it gives no finite number for each; else what the server raises.
+    """
+    near = [min(max(0.0, card.least.get(name, 0.0)), card.most.get(name, math.inf)) for name in card.columns]
+    for count in _TRIED:
+        out = np.full(count, np.nan)
+        server.scores(np.array([near] * count, np.float64), out)
+        if not np.isfinite(out).all():
+            raise ModelRefused(
+                f"model {card.key} gives {out.tolist()} for {count} rows that are safe", "malformed"
+            )

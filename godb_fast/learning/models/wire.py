@@ -38,6 +38,11 @@ def malformed(what: str) -> ModelRefused:
     return ModelRefused(f"the file is not an ONNX model: {what}", "malformed")
 
 
+def unsound(what: str) -> ModelRefused:
+    """The refusal of a message that says what cannot be meant."""
+    return ModelRefused(f"the model makes no sense: {what}", "malformed")
+
+
 def varint(data: bytes, at: int) -> tuple[int, int]:
     """An unsigned varint, and the position behind it."""
     value = shift = 0
