@@ -22,6 +22,8 @@ NODE: Final = np.dtype([("column", "<i4"), ("left", "<i4"), ("threshold", "<f4")
 STRIDE: Final = 8
 _OPERATORS: Final = ("TreeEnsembleRegressor", "TreeEnsembleClassifier")
 _MODES: Final = ("BRANCH_LEQ", "BRANCH_LT", "LEAF")
+#: Modes that ONNX knows beside those.
+_FOREIGN: Final = ("BRANCH_EQ", "BRANCH_GT", "BRANCH_GTE", "BRANCH_NEQ")
 
 
 class NotNative(Exception):
@@ -67,6 +69,8 @@ def flatten(graph: Graph) -> Forest:
         With reason ``malformed``, if what it calls trees are none.
     """
     ensembles = [node for node in graph.nodes if node.operator in _OPERATORS]
+    # Before anything else is asked: onnxruntime goes round in some circles for ever.
+    trees = [_Trees(node) for node in ensembles]
     others = {node.operator for node in graph.nodes} - {*_OPERATORS, "Identity"}
     if len(ensembles) != 1 or others:
         raise NotNative(f"the kernel knows one tree ensemble, not {', '.join(sorted(others)) or 'several'}")
@@ -85,7 +89,7 @@ def flatten(graph: Graph) -> Forest:
         raise NotNative(f"{node.operator} with the post transform {transform!r}")
     if (aggregate := node.said("aggregate_function", "SUM")) != "SUM":
         raise NotNative(f"the aggregate {aggregate!r}")
-    return _flat(node, leaves, columns, float(base[0]) if len(base) else 0.0, classifier)
+    return _flat(node, trees[0], leaves, columns, float(base[0]) if len(base) else 0.0, classifier)
 
 
 def _leaves(node: Node, classifier: bool) -> tuple[Integers, Integers, Reals]:
@@ -108,39 +112,59 @@ def _leaves(node: Node, classifier: bool) -> tuple[Integers, Integers, Reals]:
     return trees, nodes, weights
 
 
+class _Trees:
+    """The nodes of an ensemble, which are those of trees, whatever they ask."""
+
+    def __init__(self, node: Node) -> None:
+        treeids = _integers(node, "nodes_treeids")
+        size = len(treeids)
+        names = ("nodes_nodeids", "nodes_truenodeids", "nodes_falsenodeids")
+        ids, yes, no = (_integers(node, name, size) for name in names)
+        listed = node.attributes.get("nodes_modes")
+        self.modes = np.array(listed, str) if isinstance(listed, tuple) else np.zeros(0, str)
+        if size == 0 or len(self.modes) != size:
+            raise ModelRefused("the ensemble's nodes are none, or have no modes", "malformed")
+        self.foreign = set(self.modes.tolist()) - {*_MODES}
+        if unknown := self.foreign - {*_FOREIGN}:
+            raise ModelRefused(f"the ensemble has nodes of mode {min(unknown)!r}", "malformed")
+        self.splits = splits = self.modes != "LEAF"
+        self.roots = np.flatnonzero(np.diff(treeids, prepend=treeids[0] - 1))
+        #: By node, its tree counted from 0.
+        self.tree = np.cumsum(np.diff(treeids, prepend=treeids[0]) != 0)
+        if len(np.unique(treeids[self.roots])) != len(self.roots):
+            raise ModelRefused("the ensemble's trees do not stand one after another", "malformed")
+        self.find = find = _Places(treeids, ids)
+        self.below = below = np.full((size, 2), -1)
+        below[splits] = np.stack(
+            [find(treeids[splits], yes[splits]), find(treeids[splits], no[splits])], axis=1
+        )
+        if (below[splits] < 0).any():
+            raise ModelRefused("a node of the ensemble points outside its tree", "malformed")
+        self.levels = _levels(self.roots, below, splits)
+
+
 def _flat(
-    node: Node, leaves: tuple[Integers, Integers, Reals], columns: int, base: float, logistic: bool
+    node: Node,
+    trees: _Trees,
+    leaves: tuple[Integers, Integers, Reals],
+    columns: int,
+    base: float,
+    logistic: bool,
 ) -> Forest:
-    treeids = _integers(node, "nodes_treeids")
-    size = len(treeids)
-    names = ("nodes_nodeids", "nodes_featureids", "nodes_truenodeids", "nodes_falsenodeids")
-    ids, asked, yes, no = (_integers(node, name, size) for name in names)
+    size, splits, roots, tree = len(trees.modes), trees.splits, trees.roots, trees.tree
+    below, levels, find = trees.below, trees.levels, trees.find
+    asked = _integers(node, "nodes_featureids", size)
     thresholds = _reals(node, "nodes_values", size).copy()
-    listed = node.attributes.get("nodes_modes")
-    modes = np.array(listed, str) if isinstance(listed, tuple) else np.zeros(0, str)
-    if size == 0 or len(modes) != size:
-        raise ModelRefused("the ensemble's nodes are none, or have no modes", "malformed")
-    if unknown := set(modes.tolist()) - {*_MODES}:
-        raise NotNative(f"nodes of mode {', '.join(sorted(unknown))}")
-    splits = modes != "LEAF"
+    if trees.foreign:
+        raise NotNative(f"nodes of mode {', '.join(sorted(trees.foreign))}")
     right = _nan_goes_right(node, splits)
     if not np.isfinite(thresholds[splits]).all():
         raise ModelRefused("a threshold of the ensemble is no finite number", "malformed")
     if ((asked[splits] < 0) | (asked[splits] >= columns)).any():
         raise ModelRefused(f"the ensemble asks for a column beyond its {columns}", "malformed")
-    less = modes == "BRANCH_LT"
+    less = trees.modes == "BRANCH_LT"
     # x < t is x <= the float32 below t.
     thresholds[less] = np.nextafter(thresholds[less], np.float32(-np.inf))
-    roots = np.flatnonzero(np.diff(treeids, prepend=treeids[0] - 1))
-    tree = np.cumsum(np.diff(treeids, prepend=treeids[0]) != 0)
-    if len(np.unique(treeids[roots])) != len(roots):
-        raise ModelRefused("the ensemble's trees do not stand one after another", "malformed")
-    find = _Places(treeids, ids)
-    below = np.full((size, 2), -1)
-    below[splits] = np.stack([find(treeids[splits], yes[splits]), find(treeids[splits], no[splits])], axis=1)
-    if (below[splits] < 0).any():
-        raise ModelRefused("a node of the ensemble points outside its tree", "malformed")
-    levels = _levels(roots, below, splits)
     padded = -(-len(roots) // STRIDE) * STRIDE
     flat = np.zeros(padded + size + padded - len(roots), NODE)
     # Each tree's nodes lie together, siblings side by side as their level has them.

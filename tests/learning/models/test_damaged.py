@@ -161,6 +161,29 @@ def put(folder: Path, model: Any, version: int) -> None:
     (place / "card.json").write_text(card_of(data, COLUMNS, version=version).to_json())
 
 
+CIRCLE = [("BRANCH_LEQ", 0, 0.5, 1, 2), ("BRANCH_GT", 0, 0.5, 2, 0), ("LEAF", 1.0)]
+
+
+@pytest.mark.parametrize("name", ["of a foreign mode", "of two ensembles", "of a mode that is none"])
+def test_trees_that_only_onnxruntime_serves_are_trees(name: str) -> None:
+    """onnxruntime follows some circles for ever, and would at the first trial."""
+    first = ensemble([CIRCLE])
+    nodes = [first]
+    if name == "of two ensembles":
+        first.output[0] = "x"
+        second = ensemble([TREE])
+        second.output[0] = "y"
+        nodes += [second, helper.make_node("Add", ["x", "y"], ["variable"])]
+    elif name == "of a mode that is none":
+        modes = next(each for each in first.attribute if each.name == "nodes_modes")
+        modes.strings[1] = b"BRANCH_GX"
+    data = model_of(nodes, COLUMNS).SerializeToString()
+    why = "of mode 'BRANCH_GX'" if "none" in name else "two parents"
+    with pytest.raises(ModelRefused, match=why) as caught:
+        Model(ModelFile.of(card_of(data, COLUMNS), data))
+    assert caught.value.reason == "malformed"
+
+
 def test_what_nobody_thought_of_refuses_the_model_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     _, file = fitted()
 
