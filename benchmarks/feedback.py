@@ -79,7 +79,8 @@ def run(options: Options, report: Report) -> None:
                 learning=taken["learns"] / taken["does not"],
                 **{"A/A": taken["does not, again"] / taken["does not"]},
             )
-        learned = sessions["learns"].optimizer.counters.get("learned", 0)
+        counters = sessions["learns"].optimizer.counters
+        learned, put_off = counters["learned"], counters["profiles_put_off"]
     if not total["does not"]:
         report.note(f"no query takes {ARMS['learns']:g} ms at scale {scale:g}: nothing is learned from")
         return
@@ -89,6 +90,7 @@ def run(options: Options, report: Report) -> None:
         learning=total["learns"] / base,
         **{"A/A": total["does not, again"] / total["does not"]},
         learned_from=learned,
+        put_off=put_off,
     )
     report.note(
         f"of a query's slow runs the first {FIRST} are profiled, then each {EVERY}th, as far as "

@@ -202,15 +202,17 @@ def test_what_costs_more_than_it_gains_is_left_aside(site: str, gain_ms: float) 
         # Far above what the runs of a busy machine differ by.
         caller.proxy.delay_s = 0.02
         session = caller.session
-        decisions = [session.execute(QUERY).decision for _ in range(12)]
+        decisions = [session.execute(QUERY).decision for _ in range(40)]
         # The average stays where steering stopped: just above a gain of 4 ms.
         assert session.cost.round_trip_ms > 3.0
-        last = decisions[-1]
-        assert last is not None
+        assert None not in decisions
+        aside = [each for each in decisions if each is not None and not each.steering]
         if gain_ms > 100.0:
-            assert last.steering
+            assert not aside
         else:
-            assert not last.steering
-            assert "below what steering costs" in last.reason
-            assert last.sql == QUERY
+            # Not each time from then on: just above the gain, a quicker trip brings the average below it.
+            assert aside
+            for each in aside:
+                assert "below what steering costs" in each.reason
+                assert each.sql == QUERY
         assert ("not_worth_it" in caller.optimizer.counters) == (gain_ms < 100.0)

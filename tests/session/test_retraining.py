@@ -93,7 +93,7 @@ def test_a_session_trains_after_enough_executions_and_once_an_hour(database, sto
 def test_without_scikit_learn_or_a_store_it_is_said_once(database, store, monkeypatch, capsys):
     optimizer = run(database, Policy(retrain="on", retrain_every=1), None)
     assert optimizer.counters["not_retrained"] == 1
-    monkeypatch.setattr(retraining, "NEEDED", ("sklearn_that_nobody_has",))
+    monkeypatch.setattr(retraining, "NEEDED", {"sklearn_that_nobody_has": "sklearn_that_nobody_has"})
     optimizer = run(database, Policy(retrain="on", retrain_every=1), store)
     assert optimizer.counters["not_retrained"] == 1
     assert store.trainings.recent() == []
