@@ -44,6 +44,25 @@ def test_an_alarm_repeats_until_it_is_disarmed() -> None:
     assert len(rung) == count
 
 
+def test_a_stop_that_raises_silences_no_other_alarm() -> None:
+    """As that of a connection which was closed meanwhile: its thread would end, and nobody be stopped in time."""
+    watchdog = Watchdog()
+    tried: list[int] = []
+    rung = threading.Event()
+
+    def closed() -> None:
+        tried.append(1)
+        raise RuntimeError("Connection already closed!")
+
+    broken = watchdog.arm(0.0, closed)
+    sound = watchdog.arm(0.05, rung.set)
+    assert rung.wait(10)
+    sound.disarm()
+    assert broken.fired
+    assert not broken.armed
+    assert tried == [1]
+
+
 def test_a_disarmed_alarm_does_not_ring() -> None:
     watchdog = Watchdog()
     rung: list[int] = []
