@@ -309,8 +309,8 @@ def reason_of(entry: MemoEntry) -> str:
     )
 
 
-def waiting(records: Explorations, engine: Engine, fingerprint: int) -> list[str]:
-    """What was proved of a template here, for when it is not used: it waits for verification.
+def waiting(records: Explorations, engine: Engine, known: KnownTemplate) -> list[str]:
+    """What was proved of a template here and serves no call of it, because it waits for verification.
 
     Raises
     ------
@@ -318,12 +318,14 @@ def waiting(records: Explorations, engine: Engine, fingerprint: int) -> list[str
         If the store cannot be read.
     """
     kept = map(MemoEntry.from_dict, records.remembered(engine.name, engine.environment()))
+    serving = {each.entry.key for each in known.verified}
+    fingerprint = known.template.fingerprint & _UNSIGNED
     changed = "; what it rests on is another now, or its tables have grown or were analysed"
     return [
         f"not used until godb-fast explore has verified it again: {reason_of(entry)}"
         f"{'' if entry.reverify else changed}"
         for entry in kept
-        if entry.key.fingerprint == fingerprint & _UNSIGNED
+        if entry.key.fingerprint == fingerprint and entry.key not in serving
     ]
 
 

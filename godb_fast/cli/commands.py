@@ -165,7 +165,7 @@ def not_used(session: Session, prepared: Prepared) -> list[str]:
     store, known = session.optimizer.store, prepared.known
     if prepared.verified is not None or known is None or not isinstance(store, SqliteStore):
         return []
-    return recall.waiting(store.explorations, session.engine, known.template.fingerprint)
+    return recall.waiting(store.explorations, session.engine, known)
 
 
 def _expected(session: Session, sql: str) -> tuple[ExpectedTime | None, str]:

@@ -99,6 +99,11 @@ def test_what_was_proved_and_waits_for_verification_is_told(tmp_path, file, caps
     prove(path, store, Steering(join_trees=((0, (1, 0)),)))
     assert main(["--store", store, "explain", path, SQL, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["proved_but_not_used"] == []
+    # Nor does it wait for anything where other literals are too far from there.
+    assert main(["--store", store, "explain", path, SQL.replace("< 500", "< 1"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["action"] != "steer"
+    assert told["proved_but_not_used"] == []
 
 
 def test_nothing_proved(tmp_path, file, capsys):
