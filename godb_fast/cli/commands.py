@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from godb_fast.cli import statements
 from godb_fast.cli.progress import progress_bar
 from godb_fast.engines.positions import located
-from godb_fast.errors import EngineError, GodbError, InvalidInput, ModelRefused, SqlError
+from godb_fast.errors import EngineError, GodbError, InvalidInput, ModelRefused, SqlError, StoreError
 
 if TYPE_CHECKING:
     from godb_fast.engines.base import Engine
@@ -138,8 +138,15 @@ def explain(options: argparse.Namespace) -> int:
         except (EngineError, SqlError) as error:
             raise located(error, sql, found[0].line) from error
         expected, why = (None, "") if options.format == "sql" else _expected(session, sql)
-        scope = session.optimizer.scope(session.engine)
-        kept_back = not_used(session, session.optimizer.decide(session.engine, scope, sql))
+        kept_back: list[str] = []
+        if options.format != "sql":
+            scope = session.optimizer.scope(session.engine)
+            prepared = session.optimizer.decide(session.engine, scope, sql)
+            try:
+                kept_back = not_used(session, prepared)
+            except StoreError as error:
+                # What was decided is told all the same.
+                print(f"warning: {error}", file=sys.stderr)
     if options.format == "sql":
         print(decision.sql)
     elif options.format == "json":
@@ -158,7 +165,13 @@ def explain(options: argparse.Namespace) -> int:
 
 
 def not_used(session: Session, prepared: Prepared) -> list[str]:
-    """What was proved of a statement and is not used, because it waits for verification."""
+    """What was proved of a statement and is not used, because it waits for verification.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read.
+    """
     from godb_fast import recall
     from godb_fast.store import SqliteStore
 

@@ -106,6 +106,18 @@ def test_what_was_proved_and_waits_for_verification_is_told(tmp_path, file, caps
     assert told["proved_but_not_used"] == []
 
 
+def test_a_store_that_cannot_be_read_stops_no_explanation(tmp_path, capsys):
+    path, store = str(tmp_path / "x.duckdb"), tmp_path / "s.sqlite"
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE a (k INTEGER, n INTEGER)")
+        connection.execute("CREATE TABLE b (k INTEGER)")
+    store.write_text("no database at all, but text" * 50)
+    assert main(["--store", str(store), "explain", path, SQL]) == 0
+    printed = capsys.readouterr()
+    assert "engine's own" in printed.out
+    assert "is no store" in printed.err
+
+
 def test_nothing_proved(tmp_path, file, capsys):
     path = str(tmp_path / "x.duckdb")
     with duckdb.connect(path) as connection:
