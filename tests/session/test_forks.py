@@ -80,6 +80,26 @@ def in_thread(work: Callable[[], Any], lock: Callable[[], Any]) -> Iterator[list
         thread.join()
 
 
+@contextmanager
+def held_by_a_thread(lock: Any) -> Iterator[None]:
+    """Within, another thread holds a lock."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            done.wait(DEADLINE_S)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert held.wait(DEADLINE_S)
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 def refused(work: Callable[[], Any]) -> None:
     with pytest.raises(SessionClosed, match="in use by another thread when this process was forked"):
         work()
@@ -140,25 +160,13 @@ def test_a_session_that_did_nothing_goes_on(session: godb_fast.Session) -> None:
 def test_a_connection_that_another_session_was_using(session: godb_fast.Session) -> None:
     # Statistics of one connection may be asked for by sessions of other threads.
     connection = session.engine._connection  # type: ignore[attr-defined]
-    held, done = threading.Event(), threading.Event()
-
-    def use() -> None:
-        with connection._lock:
-            held.set()
-            done.wait(DEADLINE_S)
 
     def child() -> None:
         refused(lambda: session.execute("SELECT 1"))
         session.close()
 
-    thread = threading.Thread(target=use)
-    thread.start()
-    held.wait()
-    try:
+    with held_by_a_thread(connection._lock):
         in_child(child)
-    finally:
-        done.set()
-        thread.join()
     assert session.execute("SELECT 1").fetchall() == [(1,)]
 
 
@@ -242,12 +250,6 @@ def test_nobody_holds_what_several_share(tmp_path: Path, which: str) -> None:
             "instance": engine._connection.instance._lock,  # type: ignore[attr-defined]
             "token": token._lock,
         }[which]
-        held, done = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            with lock:
-                held.set()
-                done.wait(DEADLINE_S)
 
         def child() -> None:
             statistics = session.engine.statistics()
@@ -259,11 +261,5 @@ def test_nobody_holds_what_several_share(tmp_path: Path, which: str) -> None:
             with session.optimizer.session(str(tmp_path / "site.duckdb")) as other:
                 assert other.execute("SELECT k FROM a").fetchall() == [(1,)]
 
-        thread = threading.Thread(target=hold)
-        thread.start()
-        held.wait()
-        try:
+        with held_by_a_thread(lock):
             in_child(child)
-        finally:
-            done.set()
-            thread.join()
