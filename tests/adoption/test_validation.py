@@ -14,6 +14,7 @@ from postgres_proxy import proxied
 from postgres_server import PostgresServer
 from skewed import SETUP, Eager
 
+from godb_fast.core import Decision
 from godb_fast.dbapi import wrap
 from godb_fast.session import Session
 from godb_fast.sql import fingerprint
@@ -188,29 +189,34 @@ def test_serializable_takes_another_look(way: str, site: str) -> None:
         assert caller.run()[:2] == (plain(caller), "outdated")
 
 
-@pytest.mark.parametrize("gain_ms", [4.0, 400.0])
+@pytest.mark.parametrize("gain_ms", [1.0, 400.0])
 def test_what_costs_more_than_it_gains_is_left_aside(site: str, gain_ms: float) -> None:
     with ExitStack() as stack:
         caller = Caller(stack, "session", site, True)
+
+        def decided() -> Decision:
+            # Whatever the machine's bursts made of the runs before, and of which template of several epochs.
+            for known in caller.optimizer.known_templates(fingerprint(QUERY, "postgres")):
+                for (bucket, _), (_, best) in known.steered_ms.items():
+                    known.baseline_ms[bucket] = best + gain_ms
+            decision = caller.session.execute(QUERY).decision
+            assert decision is not None
+            return decision
+
         # Here each steered statement takes another round trip, and that becomes slow.
         caller.raw.execute("SET default_transaction_isolation = 'serializable'")
         for _ in range(5):
             caller.run()
-        for known in caller.optimizer.known_templates(fingerprint(QUERY, "postgres")):
-            for (bucket, _), (_, best) in known.steered_ms.items():
-                known.baseline_ms[bucket] = best + gain_ms
         # Far above what the runs of a busy machine differ by.
         caller.proxy.delay_s = 0.02
-        session = caller.session
-        decisions = [session.execute(QUERY).decision for _ in range(40)]
-        # The average stays where steering stopped: just above a gain of 4 ms.
-        assert session.cost.round_trip_ms > 3.0
-        assert None not in decisions
-        aside = [each for each in decisions if each is not None and not each.steering]
+        decisions = [decided() for _ in range(40)]
+        # The average takes the slow round trip up by a fifth of it.
+        assert caller.session.cost.round_trip_ms > 3.0
+        aside = [each for each in decisions if not each.steering]
         if gain_ms > 100.0:
             assert not aside
         else:
-            # Not each time from then on: just above the gain, a quicker trip brings the average below it.
+            # Not each time from then on: what is known of further round trips fades.
             assert aside
             for each in aside:
                 assert "below what steering costs" in each.reason
