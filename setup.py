@@ -56,8 +56,9 @@ def stage() -> Path:
 def compile_arguments() -> tuple[list[str], list[str]]:
     if sys.platform == "win32":
         return ["/O2", "/fp:precise"], []
-    # No contraction to fused multiply-add: all backends agree to the bit.
-    flags = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+    # No contraction to fused multiply-add: all backends agree to the bit. Functions start on cache lines, so
+    # that an edit elsewhere does not move an inner loop, which is worth up to a third of its time.
+    flags = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-falign-functions=64"]
     return flags, ["-Wl,-s"] if sys.platform == "linux" else []
 
 

@@ -127,7 +127,7 @@ def c_arm(shape: Shape, planner: Planner, rows: list[Any]) -> tuple[Arm, Callabl
             given = [(*head, pointer(each), *tail) for each in rows]
     else:
         wrap = 16
-        while wrap < 2 * len(sets):
+        while wrap < 4 * len(sets):
             wrap *= 2
         slots = np.full(wrap, -1, np.int32)
         lib.index_sets(count, pointer(sets), pointer(slots), ctypes.c_uint64(wrap - 1))

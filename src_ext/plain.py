@@ -3,6 +3,20 @@
 import cython
 from cython.cimports.godb_fast._kernels.enumeration import lowest
 
+if not cython.compiled:
+
+    def least(pair, stop, pairs, a):
+        """Cost of the cheapest pair of a list; infinity if there is none."""
+        best = 1e999
+        while pair < stop:
+            cost = a[pairs[pair] & 65535] + a[(pairs[pair] >> 16) & 65535]
+            best = cost if cost < best else best
+            pair += 1
+        return best
+
+    # With Numba, a call that passes arrays counts references.
+    least.inlined = True
+
 
 @cython.cfunc
 @cython.nogil
@@ -18,21 +32,13 @@ def plain_pairs(
 ) -> cython.void:
     """C_out in one scenario over a pair list grouped by union; slots are csg indices."""
     i: cython.longlong
-    pair: cython.longlong = 0
-    stop: cython.longlong
-    best: cython.double
-    cost: cython.double
+    start: cython.longlong = 0
     for i in range(count):
         if sets[i] & (sets[i] - 1) == 0:
             a[i] = 0.0
-            continue
-        stop = ends[i]
-        best = 1e999
-        while pair < stop:
-            cost = a[pairs[pair] & 65535] + a[(pairs[pair] >> 16) & 65535]
-            best = cost if cost < best else best
-            pair += 1
-        a[i] = best + output * rows[i]
+        else:
+            a[i] = least(start, ends[i], pairs, a) + output * rows[i]
+            start = ends[i]
 
 
 @cython.cfunc
@@ -164,18 +170,27 @@ def plain_stream(
     right: cython.longlong
     both: cython.longlong
     later: cython.longlong
+    before: cython.longlong = -1
     cost: cython.double
+    best: cython.double = 1e999
     for i in range(filled):
         left = chunk[3 * i]
         right = chunk[3 * i + 1]
         both = chunk[3 * i + 2]
+        if both != before:
+            if before >= 0:
+                a[before] = best
+            before = both
+            best = a[both]
         later = left if left > right else right
         while settled <= later:
             if sets[settled] & (sets[settled] - 1) != 0:
                 a[settled] += output * rows[settled]
             settled += 1
         cost = a[left] + a[right]
-        a[both] = cost if cost < a[both] else a[both]
+        best = cost if cost < best else best
+    if before >= 0:
+        a[before] = best
     return settled
 
 

@@ -190,7 +190,7 @@ class Planner:
             slots = numpy.full(self.slot_count, -1, numpy.int32)
         else:
             self.wrap = 16
-            while self.wrap < 2 * self.count:
+            while self.wrap < 4 * self.count:
                 self.wrap *= 2
             slots = numpy.full(self.wrap, -1, numpy.int32)
             self.wrap -= 1

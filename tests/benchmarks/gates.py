@@ -9,9 +9,8 @@ from typing import Any
 
 from benchmarks.common import Options, collect
 
-#: Another program's burst can break a ratio in one run, but does not come back in each of these. So many, as
-#: on one machine a ratio (the clique's pairs that are read again, over C) lies at its floor: 1.18 to 1.24 of 1.2.
-RUNS = 8
+#: Another program's burst can break a ratio in one run, but does not come back in each of these.
+RUNS = 3
 
 
 def assert_floors_hold(benchmark: Callable[..., Any], name: str, run: Callable[..., Any]) -> None:
