@@ -77,6 +77,10 @@ def _text(report: TrainingReport) -> str:
             f"(held-out templates)"
         )
         lines.append(f"    {entry.path}")
+        if entry.shipped is not None:
+            lines.append(f"    {entry.shipped}")
+            if entry.shipped.better:
+                lines.append(f"    to have that one serve again, delete {entry.path.parent}")
     lines.extend(f"{name}: not trained: {why}" for name, why in report.skipped.items())
     lines.extend(f"left out: {count:,} executions, {why}" for why, count in report.dropped.items())
     lines.append(f"{report.seconds:.1f} s")

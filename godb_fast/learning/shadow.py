@@ -17,12 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.errors import ModelRefused
-from godb_fast.learning.gate import Gate, hears_latency, latency_says, log_ratios
+from godb_fast.learning.gate import Gate, hears_latency
+from godb_fast.learning.losses import (
+    latency_losses,
+    latency_predicts,
+    pinball_losses,
+    ranker_losses,
+    ranker_says,
+)
 from godb_fast.learning.models import Card, Model
 from godb_fast.learning.models.shipped import find
 from godb_fast.learning.models.waiting import ShadowFolder
-from godb_fast.learning.physical import with_latency
-from godb_fast.learning.pipelines import plan_seconds
 
 if TYPE_CHECKING:
     from godb_fast.learning.training.gathering import Gathered
@@ -36,8 +41,6 @@ Floats = NDArray[np.float64]
 LEAST_COMPARED: Final = 20
 #: The newest executions that are compared.
 _MOST_EXECUTIONS: Final = 500
-#: Log errors beyond this say nothing more.
-_MOST_ERROR: Final = 3.0
 
 
 @dataclass(frozen=True)
@@ -112,34 +115,15 @@ def _latency(ranker: Card, folder: str | os.PathLike[str] | None) -> Model | Non
 def _losses(model: Model, found: Gathered, latency: Model | None) -> Floats:
     """The loss of each query."""
     if model.card.kind == "ranker":
-        pairs = found.pairs
-        if not len(pairs.log_ratio):
-            return np.zeros(0)
-        said = log_ratios(model, pairs.vectors)
-        if latency is not None and hears_latency(model.card):
-            heard = latency_says(latency.predict, list(pairs.plans), list(pairs.own_plans))
-            said = with_latency(said, heard, model.card.calibration["latency_share"])
-        error = pairs.log_ratio - said
-        # Of a run that was cut it is known that it takes longer.
-        error = np.where(pairs.cut, np.maximum(error, 0.0), np.abs(error))
-        _, queries = np.unique(pairs.queries, return_inverse=True)
-        means: Floats = np.bincount(queries, np.minimum(error, _MOST_ERROR)) / np.bincount(queries)
-        return means
+        return ranker_losses(found.pairs, ranker_says(model, found.pairs, latency))
     if model.card.kind == "latency":
-        runs = found.runs
-        if not len(runs.starts):
-            return np.zeros(0)
-        predicted = plan_seconds(runs.source_rows, model.predict(runs.vectors), runs.starts)
-        error = np.abs(np.log(np.maximum(predicted, 1e-9) / runs.latency_s))
-        return np.minimum(error, _MOST_ERROR)
+        return latency_losses(found.runs.latency_s, latency_predicts(model, found.runs))
     served = found.served
     complete = ~served.censored
     if not complete.any():
         return np.zeros(0)
-    level = model.card.quantile or 0.5
-    above = np.log(served.latencies_ms[complete]) - model.predict(served.vectors[complete])
-    loss: Floats = np.maximum(level * above, (level - 1.0) * above)
-    return loss
+    measured, predicted = np.log(served.latencies_ms[complete]), model.predict(served.vectors[complete])
+    return pinball_losses(measured, predicted, model.card.quantile or 0.5)
 
 
 def judge(folder: ShadowFolder, name: str, store: SqliteStore) -> tuple[str, str] | None:

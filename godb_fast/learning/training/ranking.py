@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from godb_fast.evidence.conformal import conformal_quantile
 from godb_fast.evidence.risk import boldest_setting
 from godb_fast.learning.gate import latency_says
+from godb_fast.learning.losses import ranker_losses, ranker_says
 from godb_fast.learning.physical import (
     PAIR_COLUMNS,
     PHYSICAL_COLUMNS,
@@ -241,6 +242,8 @@ def ranker(
         len(np.unique(pairs.templates)),
         calibration,
         metrics,
+        losses=ranker_losses(pairs, found.predicted),
+        losses_of=lambda model, latency: ranker_losses(pairs, ranker_says(model, pairs, latency)),
         refused=_refusal(metrics, boldest),
         least=dict(zip(PAIR_COLUMNS, support.least.tolist(), strict=True)),
         most=dict(zip(PAIR_COLUMNS, support.most.tolist(), strict=True)),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from godb_fast.errors import ModelRefused
-from godb_fast.learning.models import Card, ModelFolder
+from godb_fast.errors import InvalidInput, ModelRefused
+from godb_fast.learning.models import Card, Model, ModelFolder
+from godb_fast.learning.models.shipped import SHIPPED
 from godb_fast.learning.training import ranking, trainers
 from godb_fast.learning.training.asking import check_asked, check_installed, folder_of, store_of
 from godb_fast.learning.training.exporting import export
@@ -23,6 +25,8 @@ from godb_fast.learning.training.gathering import Gathered, engines_of, gather
 from godb_fast.learning.training.splitting import rounds
 from godb_fast.learning.training.trainers import Fitted, Stopped, Watch
 from godb_fast.store import SqliteStore
+
+log = logging.getLogger("godb_fast")
 
 #: Quantiles of the latency that get a model.
 HEADS: Final = (0.1, 0.5, 0.9)
@@ -35,12 +39,42 @@ Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
+class Shipped:
+    """How the model that ships does where the new one was judged: on templates that the new one had not seen.
+
+    Parameters
+    ----------
+    compared : int
+        Queries, or executions.
+    error, own_error : float
+        Mean loss (``learning.losses``) of the model that ships, and of the new one.
+    """
+
+    model: str
+    compared: int
+    error: float
+    own_error: float
+
+    @property
+    def better(self) -> bool:
+        """Whether the model that ships does better."""
+        return self.error < self.own_error
+
+    def __str__(self) -> str:
+        return (
+            f"mean error {self.own_error:.3g} on {self.compared:,} held-out outcomes, that of {self.model}, "
+            f"which ships, is {self.error:.3g}"
+        )
+
+
+@dataclass(frozen=True)
 class Trained:
-    """A model that was exported."""
+    """A model that was exported; ``shipped`` tells of the one that ships under its name, if one does."""
 
     card: Card
     path: Path
     seconds: float
+    shipped: Shipped | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +109,7 @@ class TrainingReport:
                     "calibration": dict(entry.card.calibration),
                     "bytes": entry.card.size_bytes,
                     "seconds": round(entry.seconds, 2),
+                    "shipped": None if entry.shipped is None else asdict(entry.shipped),
                 }
                 for entry in self.trained
             ],
@@ -206,12 +241,27 @@ def _train_one(
         for name, (fitted, seconds) in fits.items():
             begun = time.perf_counter()
             card, path = _export(fitted, name, found, models, trained_from)
-            trained.append(Trained(card, path, seconds + time.perf_counter() - begun))
+            shipped = _shipped(fitted, name, found.engine)
+            trained.append(Trained(card, path, seconds + time.perf_counter() - begun, shipped))
     except BaseException:
         watch.stop.set()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _shipped(fitted: Fitted, name: str, engine: str) -> Shipped | None:
+    """How the model that ships under a name does beside the new one; None if there is none that can tell."""
+    model = Model.newest(SHIPPED, name)
+    if model is None or not len(fitted.losses):
+        return None
+    latency = Model.newest(SHIPPED, f"{engine}-latency") if fitted.kind == "ranker" else None
+    try:
+        losses = fitted.losses_of(model, latency)
+    except InvalidInput as error:
+        log.info("%s is not compared with %s: %s", name, model.key, error)
+        return None
+    return Shipped(model.key, len(losses), float(losses.mean()), float(fitted.losses.mean()))
 
 
 def _head(engine: str, level: float) -> str:

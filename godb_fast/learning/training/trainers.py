@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from godb_fast.learning.features import FEATURES
+from godb_fast.learning.losses import latency_losses, latency_predicts, pinball_losses
+from godb_fast.learning.models import Model
 from godb_fast.learning.pipelines import PIPELINE_COLUMN, PIPELINE_COLUMNS, plan_seconds
 from godb_fast.learning.training.gathering import PlanRuns
 from godb_fast.learning.training.splitting import out_of_fold, q_errors, rank_correlation, residuals
@@ -72,7 +74,8 @@ class Fitted:
     """An estimator with what its card says.
 
     ``refused`` says why it is not worth exporting, if it is not; ``least`` and ``most`` what each column was
-    between.
+    between. ``losses`` are those of held-out templates (``learning.losses``), and ``losses_of`` gives what
+    another model's are there, with the latency model that serves beside it.
     """
 
     kind: str
@@ -87,6 +90,8 @@ class Fitted:
     refused: str | None = None
     least: dict[str, float] = field(default_factory=dict)
     most: dict[str, float] = field(default_factory=dict)
+    losses: Floats = field(default_factory=lambda: np.zeros(0))
+    losses_of: Callable[[Model, Model | None], Floats] = lambda model, latency: np.zeros(0)
 
 
 def grow(shape: Shape, rows: Floats, target: Floats, watch: Watch, seed: int, **more: Any) -> Any:
@@ -151,6 +156,8 @@ def latency(runs: PlanRuns, watch: Watch, seed: int) -> Fitted:
         len(np.unique(runs.templates)),
         residuals(truth, predicted),
         metrics,
+        losses=latency_losses(truth, predicted),
+        losses_of=lambda model, _: latency_losses(truth, latency_predicts(model, runs)[judged]),
         refused=None
         if metrics["q_error_p50"] < best
         else f"on held-out templates it is no better than guessing: median q-error "
@@ -228,12 +235,12 @@ def quantile(rows: TrainingRows, level: float, watch: Watch, seed: int) -> Fitte
         named = ", ".join(sorted(each.feature for each in leaks))
         raise ValueError(f"{named} orders executions as their time does: it was not known when they began")
     judged, predicted = out_of_fold(templates, seed, len(vectors), predict)
-    below = truth[judged] - predicted
-    guess = truth[judged] - float(np.quantile(truth, level))
+    losses = pinball_losses(truth[judged], predicted, level)
+    guess = np.full(len(predicted), float(np.quantile(truth, level)))
     metrics = {
-        "coverage": float((below <= 0.0).mean()),
-        "pinball": _pinball(below, level),
-        "baseline_pinball": _pinball(guess, level),
+        "coverage": float((truth[judged] <= predicted).mean()),
+        "pinball": float(losses.mean()),
+        "baseline_pinball": float(pinball_losses(truth[judged], guess, level).mean()),
     }
     estimator = grow(QUANTILE, vectors, truth, watch, seed, **options)
     return Fitted(
@@ -246,12 +253,10 @@ def quantile(rows: TrainingRows, level: float, watch: Watch, seed: int) -> Fitte
         residuals(np.exp(truth[judged]), np.exp(predicted)),
         metrics,
         quantile=level,
+        losses=losses,
+        losses_of=lambda model, _: pinball_losses(truth[judged], model.predict(vectors[judged]), level),
         refused=None
         if metrics["pinball"] < metrics["baseline_pinball"]
         else f"on held-out templates its pinball loss {metrics['pinball']:.3g} is no better than a "
         f"constant's, {metrics['baseline_pinball']:.3g}",
     )
-
-
-def _pinball(above: Floats, level: float) -> float:
-    return float(np.maximum(level * above, (level - 1.0) * above).mean())

@@ -27,6 +27,7 @@ from godb_fast.learning.expected import QuantileHeads
 from godb_fast.learning.features import COLUMN, FEATURES, FEATURES_VERSION, VERSIONS
 from godb_fast.learning.models import Model, ModelFolder
 from godb_fast.learning.models import folder as folders
+from godb_fast.learning.models.shipped import SHIPPED
 from godb_fast.learning.physical import PAIR_COLUMNS, PHYSICAL_COLUMNS, pair_vectors, rank_vectors
 from godb_fast.learning.pipelines import pipelines, plan_seconds
 from godb_fast.learning.training import running, train, trainers
@@ -100,6 +101,39 @@ def test_what_was_trained_serves(trained, drawn: Path) -> None:
         Model.newest(folder, f"duckdb-{head}").predict(found.served.vectors) for head in ("p10", "p90")
     )
     assert (low < high).mean() > 0.95
+
+
+def test_the_model_that_ships_is_judged_where_the_new_one_was(trained, drawn: Path) -> None:
+    _, report, _ = trained
+    served = gather(SqliteStore(drawn), "duckdb").served
+    for entry in report.trained:
+        shipped = entry.shipped
+        assert shipped.model.startswith(f"{entry.card.name}/")
+        # It knows nothing of how these times were drawn.
+        assert not shipped.better
+        assert shipped.own_error < shipped.error
+        if entry.card.quantile is not None:
+            assert shipped.own_error == pytest.approx(entry.card.metrics["pinball"], rel=1e-12)
+            above = np.log(served.latencies_ms) - Model.newest(SHIPPED, entry.card.name).predict(
+                served.vectors
+            )
+            level = entry.card.quantile
+            assert shipped.compared == len(above)
+            assert shipped.error == pytest.approx(np.maximum(level * above, (level - 1.0) * above).mean())
+
+
+def test_where_the_model_that_ships_does_better_that_is_said(
+    trained, drawn: Path, tmp_path: Path, monkeypatch, capsys, small_forests: None
+) -> None:
+    # Models that have seen these very executions ship, as it were.
+    monkeypatch.setattr(running, "SHIPPED", trained[0])
+    assert main(["train", str(drawn), "--models", str(tmp_path), "--json"]) == 0
+    told = {entry["model"]: entry for entry in json.loads(capsys.readouterr().out)["trained"]}
+    assert told["duckdb-latency/1"]["shipped"]["error"] < told["duckdb-latency/1"]["shipped"]["own_error"]
+    assert main(["train", str(drawn), "--models", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "that of duckdb-latency/1, which ships, is" in text
+    assert f"to have that one serve again, delete {tmp_path / 'duckdb-latency'}\n" in text
 
 
 def test_expected_times_hold_for_templates_that_the_models_never_saw(trained, tmp_path: Path) -> None:
