@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from godb_fast.engines.base import Rendered
 from godb_fast.engines.postgres.connection import SAVEPOINT
@@ -23,6 +23,11 @@ from godb_fast.errors import EngineBusy
 
 if TYPE_CHECKING:
     from godb_fast.engines.postgres.validation import Validation
+
+#: How often a cancellation may be heard while a transaction is put back.
+_HEARD: Final = 10
+#: invalid_savepoint_specification
+_NO_SAVEPOINT: Final = "3B001"
 
 
 def why_not(raw: Any) -> str | None:
@@ -117,7 +122,13 @@ def run_on_cursor(
                     sent = True
             except BaseException:
                 if undo and _is_open(raw, sent):
-                    _send(helper, undo, one_by_one=False)
+                    for _ in range(_HEARD):
+                        try:
+                            _send(helper, undo, one_by_one=False)
+                            break
+                        except psycopg.Error as error:
+                            if not _again(error):
+                                break
                 raise
         finally:
             helper.close()
@@ -170,7 +181,13 @@ async def run_on_async_cursor(
                 sent = True
             except BaseException:
                 if undo and _is_open(raw, sent):
-                    await _to_its_end(send(helper, "; ".join(undo)))
+                    for _ in range(_HEARD):
+                        try:
+                            await _to_its_end(send(helper, "; ".join(undo)))
+                            break
+                        except psycopg.Error as error:
+                            if not _again(error):
+                                break
                 raise
         from godb_fast.engines.postgres.pipeline import own_rows
 
@@ -178,6 +195,18 @@ async def run_on_async_cursor(
             answers.append(own_rows(raw, behind.pgresult))
             behind.nextset()
     return validation is not None and not validation.holds(answers, inside=not alone)
+
+
+def _again(error: BaseException) -> bool:
+    """Whether the transaction is to be put back once more, after an error in doing so.
+
+    A cancellation may be heard late: by what puts things back, or by the SAVEPOINT of the statement after
+    the one that it was meant for. Then there is nothing to go back to, and the caller's transaction is
+    aborted, as it would be without us.
+    """
+    if (state := sqlstate(error)) not in (STOPPED, _NO_SAVEPOINT):
+        raise error
+    return state == STOPPED
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
