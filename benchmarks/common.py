@@ -27,6 +27,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from godb_fast import backend as backends
+from godb_fast.errors import BackendUnavailable
+
 Floats = NDArray[np.float64]
 
 
@@ -140,7 +143,7 @@ examples:
 exit codes:
   0    all floors hold (or none applies: the notes say what was left out)
   1    a floor is broken; which ones is on stderr
-  2    wrong usage: no such folder, a file that cannot be written
+  2    wrong usage: no such folder, a file that cannot be written, no compiled kernels where they are compared
   130  interrupted"""
 
 
@@ -190,8 +193,18 @@ def main(
         configure(parsed)
     named = parsed.data or os.environ.get("GODB_FAST_BENCH_DATA") or None
     options = Options(Path(named) if named else None, parsed.json, parsed.seed, parsed.quick)
+    missing = backends.why_unavailable("cython")
+    if missing is not None:
+        print(
+            f"note: there are no compiled kernels here ({missing}), so that times are those of another "
+            "backend; pip install -e . builds them in this checkout",
+            file=sys.stderr,
+        )
     try:
         report = collect(benchmark, run, options)
+    except BackendUnavailable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -45,6 +45,8 @@ from godb_fast.worth import SteeringCost, left_aside
 LOOK_AGAIN_S: Final = 1.0
 #: A steering whose answers were uncertain so often, because rows tie where LIMIT cuts, is given up.
 MOST_TIES: Final = 3
+#: A run that was stopped before this share of a limit was stopped by another one.
+_NEARLY: Final = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,6 +315,16 @@ class Steerer:
             self.optimizer.log_once("fell_back", str(error), prepared.decision.fingerprint)
             return None, str(error)
         except QueryTimeout:
+            took_s = time.perf_counter() - begun
+            if took_s < _NEARLY * allowance:
+                # That says nothing about the plan.
+                self.optimizer.lost(prepared, took_s)
+                if limit is not None and took_s >= _NEARLY * limit:
+                    # The caller waits no longer.
+                    raise
+                why = f"stopped by a time limit of the connection after {took_s * 1e3:.0f} ms"
+                self.optimizer.log_once("fell_back", why, prepared.decision.fingerprint)
+                return None, why
             why, slow = f"stopped after its allowance of {allowance * 1e3:.0f} ms", True
         except ResultTooLarge as error:
             why = str(error)

@@ -165,6 +165,7 @@ class Planner:
     def _list(self, budget: cython.longlong):
         """List the csgs; False if there are too many."""
         limit: cython.longlong
+        room: cython.longlong
         size: cython.longlong
         self._take_layout()
         self._own()
@@ -172,14 +173,20 @@ class Planner:
         limit = budget + size
         if size < 40 and limit > (1 << size):
             limit = 1 << size
-        sets = numpy.empty(limit + 1, numpy.int64)
-        near = numpy.empty(limit + 1, numpy.int64)
-        self.sets = longs(self._hold("sets", sets))
-        self.near = longs(self._hold("near", near))
-        with cython.nogil:
-            self.count = list_sets(size, limit, self.adjacency, self.sets, self.near, self.stack)
-        if self.count < 0:
-            return False
+        # A budget may allow for more sets than there is memory; most graphs have few.
+        room = limit if limit < 65536 else 65536
+        while True:
+            sets = numpy.empty(room + 1, numpy.int64)
+            near = numpy.empty(room + 1, numpy.int64)
+            self.sets = longs(self._hold("sets", sets))
+            self.near = longs(self._hold("near", near))
+            with cython.nogil:
+                self.count = list_sets(size, room, self.adjacency, self.sets, self.near, self.stack)
+            if self.count >= 0:
+                break
+            if room == limit:
+                return False
+            room = limit if limit < 16 * room else 16 * room
         self.sets = longs(self._hold("sets", sets[: self.count].copy()))
         self.near = longs(self._hold("near", near[: self.count].copy()))
         # Dense where that wastes little: one load instead of a probe.

@@ -245,7 +245,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="with --ticket, on PostgreSQL: find out whether CREATE STATISTICS or n_distinct would give the "
         "verified plan. Each try makes them, analyzes the table and rolls back. It needs the tables' owner; "
-        "VACUUM, DDL and other ANALYZE of the table wait meanwhile, reads and writes do not",
+        "VACUUM, DDL and other ANALYZE of the table wait meanwhile, reads and writes do not. An ANALYZE that "
+        "was rolled back counts for the server all the same: autovacuum's own is put off, and what was "
+        "proved on these tables waits until godb-fast explore has verified it again",
     )
 
     costing = add(

@@ -35,8 +35,9 @@ def export(options: argparse.Namespace) -> int:
             f"there is no store at {store.path}: name the one of godb-fast explore with --store, "
             "or explore first"
         )
-    found = kept_back = 0
+    kept_back = 0
     failed = False
+    found: list[tuple[LiveQuery, Prepared]] = []
     with Session(Optimizer(store=store), open_for_reading(options.url), mode="advise") as session:
         scope = session.optimizer.scope(session.engine)
         for query in queries:
@@ -56,7 +57,9 @@ def export(options: argparse.Namespace) -> int:
                 for reason in reasons:
                     print(f"note: {query.name}: {reason}", file=sys.stderr)
                 continue
-            found += 1
+            found.append((query, prepared))
+        # After all was decided: trying statistics analyzes tables, and what was proved on them waits then.
+        for query, prepared in found:
             if options.ticket:
                 _ticket(query, prepared, session.engine, options)
             else:

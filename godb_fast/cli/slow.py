@@ -18,6 +18,7 @@ from godb_fast.errors import ConnectionFailed, EngineError, InvalidInput, SqlErr
 
 if TYPE_CHECKING:
     from godb_fast.engines.base import Engine
+    from godb_fast.store import SqliteStore
     from godb_fast.workload import RankedQuery, Workload
 
 #: Seconds that reading one statement's statistics, and its plan, may take.
@@ -57,7 +58,7 @@ def slow(options: argparse.Namespace) -> int:
         ranked = rank(workload, options.top)
         if engine is not None and not options.no_plan:
             with progress_bar("planning") as report:
-                judge = judging(engine)
+                judge = judging(engine, request.store)
                 for number, entry in enumerate(ranked):
                     report(f"statement {number + 1}", number / len(ranked))
                     usage = with_synthetic(engine, entry.usage)
@@ -73,12 +74,15 @@ def slow(options: argparse.Namespace) -> int:
     return 0 if ranked else 1
 
 
-def judging(engine: Engine) -> Callable[[RankedQuery], RankedQuery]:
-    """What says of a statement whether it can be steered, and what would be done with it; runs nothing."""
+def judging(engine: Engine, store: SqliteStore | None = None) -> Callable[[RankedQuery], RankedQuery]:
+    """What says of a statement whether it can be steered, and what would be done with it; runs nothing.
+
+    With a store, what was proved counts.
+    """
     from godb_fast.optimizer import Optimizer
     from godb_fast.workload.shapes import reads
 
-    optimizer = Optimizer()
+    optimizer = Optimizer(store=store)
     scope = optimizer.scope(engine)
 
     def judge(entry: RankedQuery) -> RankedQuery:
@@ -97,7 +101,7 @@ def judging(engine: Engine) -> Callable[[RankedQuery], RankedQuery]:
         known = prepared.known
         return replace(
             entry,
-            steerable=known is not None and known.planner is not None,
+            steerable=prepared.verified is not None or (known is not None and known.planner is not None),
             only_reads=known is not None and known.effects.pure,
             verdict=prepared.decision.reason,
         )
@@ -181,6 +185,12 @@ def show(workload: Workload, ranked: list[RankedQuery], stream: IO[str]) -> None
         print(f"      → {_fitted(verdict or _VALUES[usage.provenance], width - 8)}", file=stream)
     if not ranked:
         print("no statement found", file=stream)
+    if any(entry.steerable is False and entry.only_reads for entry in ranked):
+        print(
+            "note: steerable is what can be decided without running anything; godb-fast explore also tries "
+            "settings and other words, for some that say no here",
+            file=stream,
+        )
     for note in workload.notes:
         print(f"note: {printable(note)}", file=stream)
 

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from godb_fast.core import Decision
 from godb_fast.core.ratio import ratio_text
-from godb_fast.evidence import Interval, Verdict
+from godb_fast.evidence import Interval, Verdict, judge
 from godb_fast.report.comparison import Comparison, QueryRuns
 from godb_fast.report.summary import Summary
 
@@ -307,6 +307,12 @@ def verdict_line(summary: Summary) -> str:
             return f"no gain here: the engine's plans are as good (R {ratio_text(ratio, 3)})"
         looking = f"looking for better ones is in R {ratio_text(ratio, 3)}"
         return f"no gain here: the engine's plans are kept, and {looking}"
+    steered = summary.steered_ratio
+    if steered is not None and summary.same is not None and judge(steered, summary.same) is Verdict.GAIN:
+        return (
+            f"inconclusive for queries like these (R {ratio_text(ratio, 3)}), as few of them are steered; "
+            f"the {summary.steered} that are take {ratio_text(steered.estimate)} of the engine's time"
+        )
     return (
         "inconclusive: the effect lies inside the noise; more --repetitions or a quieter machine would tell"
     )

@@ -6,7 +6,8 @@ u.id``.
 
 Precondition: every column of the input M that anything but these aggregates and M's own conjuncts looks at
 is *determined*: GROUP BY lists it, or a conjunct holds it equal to a column that GROUP BY lists, or to one
-that is equal to such a one. The types of all of these have equality that is identity (:mod:`.identity`).
+that is equal to such a one. All that are held equal are of one type, whose equality is identity
+(:mod:`.identity`).
 
 Proof. All rows of one group agree on the columns that GROUP BY lists, and so on M's determined columns where
 M has a row: these rows hold rows of one class of M only, the rows that pass M's own conjuncts and have these
@@ -120,11 +121,16 @@ def _determined(reduction: Reduction) -> frozenset[Ref]:
                 # What a condition of ON holds equal it does in rows that its input has.
                 if one not in found or other is None or other in found or on not in (None, other[0]):
                     continue
-                if _is_identity(block, other):
+                # Between types, several values may equal one: DuckDB's '1' and '01' are 1.
+                if _is_identity(block, other) and _type(block, one) == _type(block, other):
                     found.add(other)
                     changed = True
     return frozenset(found)
 
 
 def _is_identity(block: JoinBlock, ref: Ref) -> bool:
-    return is_identity(block.inputs[ref[0]].types.get(ref[1]), block.dialect)
+    return is_identity(_type(block, ref), block.dialect)
+
+
+def _type(block: JoinBlock, ref: Ref) -> str | None:
+    return block.inputs[ref[0]].types.get(ref[1])

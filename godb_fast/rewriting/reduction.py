@@ -350,7 +350,8 @@ class Reduction:
             return exp.Count(this=argument or exp.Star(), big_int=True)
         if argument is not None:
             value = argument if isinstance(argument, exp.Column) else exp.Paren(this=argument)
-            there = exp.Not(this=exp.Is(this=value, expression=exp.Null()))
+            # Of a row of NULLs, PostgreSQL's IS NULL is true, and COUNT counts it.
+            there = exp.NullSafeNEQ(this=value, expression=exp.Null())
             condition = there if condition is None else exp.And(this=there, expression=condition)
         if product is None:
             return exp.Count(this=_if(condition, _number(1)) if condition else exp.Star(), big_int=True)

@@ -15,9 +15,12 @@ from godb_fast.sql.layout import Leaf
 from godb_fast.sql.scopes import Scope, Source, fold, words
 
 _INTEGERS: Final = words(
-    "tinyint smallint integer bigint hugeint utinyint usmallint uinteger ubigint uhugeint int int2 int4 "
-    "int8 int1 long short signed"
+    "tinyint smallint integer bigint hugeint utinyint usmallint uinteger ubigint int int2 int4 int8 int1 "
+    "long short signed"
 )
+#: Equality of these is not transitive: DuckDB compares UHUGEINT with HUGEINT as DOUBLE; PostgreSQL's boxes
+#: and circles are equal if they nearly are.
+_LOOSE: Final = words("uhugeint box circle lseg line point path polygon")
 _TEXTS: Final = frozenset({"text", "varchar", "string", "character varying"})
 _SIMPLE_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*\Z")
 #: Reserved in DuckDB or PostgreSQL, as column names need quotes.
@@ -166,6 +169,8 @@ def family(kind: str | None) -> str | None:
     name = kind.lower()
     if name in _INTEGERS:
         return "integer"
+    if name in _LOOSE:
+        return None
     if name in _TEXTS or name.startswith(("varchar(", "character varying(")):
         return "text"
     return name

@@ -8,8 +8,10 @@ from typing import Final
 from sqlglot import exp
 
 from godb_fast.core import Cut
+from godb_fast.core.schema import Schema
 from godb_fast.sql.draft import arg, present
 from godb_fast.sql.scopes import fold, words
+from godb_fast.sql.sorting_names import SortingNames, is_star, key_of
 
 #: Larger LIMITs are not worth a look at the last two rows.
 _MOST_KEPT: Final = 1_000_000
@@ -46,26 +48,36 @@ _ORDERED_NAMES: Final = words(
 )
 
 
-def order_sensitivity(nodes: Sequence[exp.Expression]) -> str | None:
+def order_sensitivity(
+    nodes: Sequence[exp.Expression], dialect: str, schema: Schema | None = None
+) -> str | None:
     """Why the rows of the answer may differ from plan to plan, or None if nothing in the text says so.
 
     Parameters
     ----------
     nodes
         All nodes of the statement.
+    schema
+        In which names of columns are looked up.
     """
+    return _sensitivity(nodes, SortingNames(nodes, dialect, schema))
+
+
+def _sensitivity(nodes: Sequence[exp.Expression], names: SortingNames) -> str | None:
     for node in nodes:
         if not isinstance(node, _HARMLESS):
-            reason = _of_node(node)
+            reason = _of_node(node, names)
             if reason is not None:
                 return reason
     return None
 
 
-def cut_of(statement: exp.Expression, nodes: Sequence[exp.Expression]) -> Cut | None:
+def cut_of(
+    statement: exp.Expression, nodes: Sequence[exp.Expression], dialect: str, schema: Schema | None = None
+) -> Cut | None:
     """The statement's LIMIT, if it is all that makes the answer depend on the plan, and a row more tells.
 
-    ``nodes`` are all nodes of the statement.
+    Parameters are those of :func:`order_sensitivity`.
     """
     if not isinstance(statement, exp.Select) or any(statement.args.get(name) for name in ("offset", "fetch")):
         return None
@@ -79,20 +91,22 @@ def cut_of(statement: exp.Expression, nodes: Sequence[exp.Expression]) -> Cut | 
     bare = statement.__class__()
     # Its parts stay where they are.
     bare.args = {**statement.args, "limit": None}
-    if _of_node(bare) or order_sensitivity([node for node in nodes if node is not statement]):
+    names = SortingNames(nodes, dialect, schema)
+    if _of_node(bare, names) or _sensitivity([node for node in nodes if node is not statement], names):
         return None
-    keys = tuple(_places(statement, order))
+    keys = tuple(_places(statement, order, names))
     return Cut(int(count.name), keys) if keys else None
 
 
-def _places(statement: exp.Select, order: exp.Expression) -> Iterator[int | str]:
+def _places(statement: exp.Select, order: exp.Expression, names: SortingNames) -> Iterator[int | str]:
     """Leading keys of ORDER BY that are columns of the result."""
-    shown = [_key(entry) for entry in statement.expressions]
+    shown = [key_of(entry) for entry in statement.expressions]
     starred = _is_starred(statement)
     for entry in order.expressions:
         key = entry.this if isinstance(entry, exp.Ordered) else entry
         if not starred:
-            if (text := _resolved(key, statement)) not in shown:
+            text = names.ordered(key, statement)
+            if text is None or text not in shown:
                 return
             yield shown.index(text)
         elif isinstance(key, exp.Literal) and not key.is_string and key.name.isdigit():
@@ -104,9 +118,11 @@ def _places(statement: exp.Select, order: exp.Expression) -> Iterator[int | str]
             return
 
 
-def _of_node(node: object) -> str | None:
+def _of_node(node: object, names: SortingNames) -> str | None:
     if isinstance(node, (exp.Select, exp.SetOperation, exp.Subquery)):
-        if any(node.args.get(name) for name in ("limit", "offset", "fetch")) and not _is_determined(node):
+        if any(node.args.get(name) for name in ("limit", "offset", "fetch")) and not _is_determined(
+            node, names
+        ):
             return "LIMIT or OFFSET without a total order"
         distinct = node.args.get("distinct")
         if isinstance(distinct, exp.Distinct) and distinct.args.get("on"):
@@ -144,7 +160,7 @@ def _of_window(node: exp.Window) -> str | None:
     return None
 
 
-def _is_determined(node: exp.Expression) -> bool:
+def _is_determined(node: exp.Expression, names: SortingNames) -> bool:
     """Whether LIMIT keeps the same rows under every plan.
 
     So it is if the rows that tie are alike: ORDER BY holds every column of the result, or every key of GROUP
@@ -170,21 +186,18 @@ def _is_determined(node: exp.Expression) -> bool:
     keys = [entry.this if isinstance(entry, exp.Ordered) else entry for entry in order.expressions]
     if any(isinstance(key, exp.Var) and key.name.upper() == "ALL" for key in keys):
         return True
-    ordered = {_resolved(key, node) for key in keys}
-    shown = {_key(entry) for entry in node.expressions}
+    ordered = {text for key in keys if (text := names.ordered(key, node)) is not None}
+    shown = {key_of(entry) for entry in node.expressions}
     if shown <= ordered and not _is_starred(node):
         return True
     if group is None or present(group) - {"expressions"}:
         return False
-    return {_resolved(entry, node) for entry in group.expressions} <= ordered
+    grouped = [names.grouped(entry, node) for entry in group.expressions]
+    return all(readings is not None and readings <= ordered for readings in grouped)
 
 
 def _is_starred(node: exp.Select) -> bool:
-    return any(
-        isinstance(part, exp.Star)
-        for entry in node.expressions
-        for part in ([entry, entry.this] if isinstance(entry, exp.Column) else [entry])
-    )
+    return any(is_star(entry) for entry in node.expressions)
 
 
 def _is_one_row(node: exp.Select) -> bool:
@@ -195,27 +208,3 @@ def _is_one_row(node: exp.Select) -> bool:
         and all(isinstance(entry, exp.AggFunc) for entry in shown)
         and arg(node, "from") is not None
     )
-
-
-def _key(entry: exp.Expression) -> str:
-    return _bare(entry.this if isinstance(entry, exp.Alias) else entry).sql()
-
-
-def _bare(entry: exp.Expression) -> exp.Expression:
-    while isinstance(entry, exp.Paren):
-        entry = entry.this
-    return entry
-
-
-def _resolved(entry: exp.Expression, node: exp.Select) -> str:
-    """An entry of ORDER BY or GROUP BY, with ordinals and aliases looked up in the SELECT list."""
-    if isinstance(entry, exp.Literal) and not entry.is_string and entry.name.isdigit():
-        place = int(entry.name) - 1
-        return _key(node.expressions[place]) if 0 <= place < len(node.expressions) else entry.sql()
-    entry = _bare(entry)
-    if isinstance(entry, exp.Column) and entry.args.get("table") is None:
-        for shown in node.expressions:
-            alias = shown.args.get("alias") if isinstance(shown, exp.Alias) else None
-            if alias is not None and fold(alias, "duckdb") == fold(entry.this, "duckdb"):
-                return _key(shown)
-    return entry.sql()

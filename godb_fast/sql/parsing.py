@@ -70,8 +70,8 @@ def parse_template(statement: Fingerprint | str | bytes, dialect: str, schema: S
             if isinstance(part, _WRITES):
                 return replace(bare, reason=f"{type(part).__name__.upper()} inside of a SELECT")
         reader.query(parsed, None, None, {}, "main")
-        sensitive = order_sensitivity(nodes)
-        cut = cut_of(parsed, nodes) if sensitive is not None else None
+        sensitive = order_sensitivity(nodes, dialect, schema)
+        cut = cut_of(parsed, nodes, dialect, schema) if sensitive is not None else None
     except RecursionError:
         return replace(bare, reason="nested too deeply to be read")
     return replace(

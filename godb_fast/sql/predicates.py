@@ -333,27 +333,57 @@ def strong(node: exp.Expression, owner: Callable[[exp.Column], int]) -> int:
             inner = inner.this
         if isinstance(inner, exp.Is):
             return _strict(inner.this, owner) if isinstance(inner.expression, exp.Null) else 0
-        return _null_condition(inner, owner)
-    if isinstance(node, exp.In) and node.args.get("query"):
-        return 0
+        return _null_condition(inner, owner, negated=True)
     return _null_condition(node, owner)
 
 
-def _null_condition(node: exp.Expression, owner: Callable[[exp.Column], int]) -> int:
-    """Relations whose NULLs make a comparison NULL (neither true nor false)."""
-    if isinstance(node, _STRICT_CONDITIONS):
-        if isinstance(node, exp.Between):
-            # a BETWEEN b AND c is an AND: only a NULL in ``a`` is sure to make it NULL.
-            return _strict(node.this, owner)
-        return _strict(node.this, owner) | _strict(node.expression, owner)
-    if isinstance(node, exp.In) and not node.args.get("query"):
+def _null_condition(
+    node: exp.Expression, owner: Callable[[exp.Column], int], *, negated: bool = False
+) -> int:
+    """Relations whose NULLs keep a comparison, or what negates it, from being true."""
+    negated = negated or bool(node.args.get("negate"))
+    if isinstance(node, exp.Between):
+        # a BETWEEN b AND c is an AND: only a NULL in ``a`` is sure to make it NULL.
         return _strict(node.this, owner)
+    if isinstance(node, _STRICT_CONDITIONS):
+        left, right = unwrapped(node.this), unwrapped(node.expression)
+        if isinstance(left, exp.Null) or isinstance(right, exp.Null):
+            # With transform_null_equals, PostgreSQL reads x = NULL as x IS NULL.
+            return 0
+        if _is_quantified(left) or _is_quantified(right):
+            # Of no values ANY is false and ALL is true, whatever stands beside it.
+            return 0 if negated or not isinstance(right, exp.Any) else _strict(left, owner)
+        return _strict(left, owner) | _strict(right, owner)
+    if isinstance(node, exp.In) and not node.args.get("query"):
+        # What is no list of expressions may be an array, and as empty as that of ANY.
+        listed = node.expressions and not node.args.get("field") and not node.args.get("unnest")
+        return _strict(node.this, owner) if listed or not negated else 0
     return 0
 
 
+def unwrapped(node: exp.Expression) -> exp.Expression:
+    """What stands in parentheses."""
+    while isinstance(node, exp.Paren):
+        node = node.this
+    return node
+
+
+def _is_quantified(node: exp.Expression) -> bool:
+    return isinstance(node, (exp.Any, exp.All)) or (
+        # Without a subquery, ALL and SOME are read as functions.
+        isinstance(node, exp.Anonymous) and str(node.this).upper() in ("ALL", "SOME", "ANY")
+    )
+
+
 def _strict(node: exp.Expression, owner: Callable[[exp.Column], int]) -> int:
+    node = unwrapped(node)
     if isinstance(node, exp.Column):
         return owner(node)
+    if isinstance(node, exp.Add):
+        sides = (unwrapped(node.this), unwrapped(node.expression))
+        if not any(isinstance(side, (exp.Literal, exp.Neg, exp.Interval)) for side in sides):
+            # They may be DuckDB's lists: NULL + [7] is [7].
+            return 0
     if isinstance(node, _STRICT):
         mask = 0
         for part in (node.args.get("this"), node.args.get("expression")):

@@ -16,6 +16,7 @@ from skewed import SETUP, Eager
 
 from godb_fast.core import Decision
 from godb_fast.dbapi import wrap
+from godb_fast.errors import QueryTimeout
 from godb_fast.session import Session
 from godb_fast.sql import fingerprint
 
@@ -222,3 +223,25 @@ def test_what_costs_more_than_it_gains_is_left_aside(site: str, gain_ms: float) 
                 assert "below what steering costs" in each.reason
                 assert each.sql == QUERY
         assert ("not_worth_it" in caller.optimizer.counters) == (gain_ms < 100.0)
+
+
+@pytest.mark.parametrize("whose", ["caller", "server"])
+def test_another_limit_than_the_allowance_says_nothing_of_a_plan(site: str, whose: str) -> None:
+    sql = (
+        "SELECT count(*) AS n FROM account a, post p, vote v "
+        "WHERE p.account = a.id AND v.post <> p.id AND v.id < 400 AND a.city < 40"
+    )
+    optimizer = Eager()
+    with optimizer.session(site, mode="steer") as session:
+        first = [session.execute(sql) for _ in range(4)]
+        assert first[-1].observation.steered
+        rows = first[-1].fetchall()
+        if whose == "server":
+            session.execute("SET statement_timeout = '5ms'")
+        with pytest.raises(QueryTimeout):
+            session.execute(sql, timeout_s=0.005 if whose == "caller" else None)
+        session.execute("SET statement_timeout = 0")
+        again = session.execute(sql)
+        assert again.fetchall() == rows
+        assert again.observation.steered
+    assert "quarantined" not in optimizer.counters

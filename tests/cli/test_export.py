@@ -77,6 +77,23 @@ def test_on_duckdb(tmp_path, file, capsys):
         assert connection.execute("SELECT current_setting('disabled_optimizers')").fetchone() == before
 
 
+def test_slow_knows_what_was_proved(tmp_path, file, capsys):
+    path, store = str(tmp_path / "x.duckdb"), str(tmp_path / "s.sqlite")
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE a AS SELECT i % 40 AS k, i % 1000 AS n FROM range(4000) r(i)")
+        connection.execute("CREATE TABLE b AS SELECT i % 40 AS k FROM range(400) r(i)")
+    asked = ["--store", store, "slow", path, "--files", file, "--json"]
+    assert main(asked) == 0
+    before = [entry["verdict"] for entry in json.loads(capsys.readouterr().out)["queries"]]
+    prove(path, store, Steering(join_trees=((0, (1, 0)),)))
+    assert main(asked) == 0
+    after = json.loads(capsys.readouterr().out)["queries"]
+    assert not any("verified" in verdict for verdict in before)
+    assert [entry["steerable"] for entry in after if "verified" in entry["verdict"]] == [True]
+    assert main(asked[:-1]) == 0
+    assert "godb-fast explore also tries" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("more", "why"), [({"reverify": True}, "by hand"), ({"epoch": "former"}, "another now")]
 )

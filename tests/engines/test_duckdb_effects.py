@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from godb_fast.engines.base import Rendered
-from godb_fast.engines.duckdb import DuckDBEngine
+from godb_fast.engines.duckdb import DuckDBEngine, functions
 from godb_fast.engines.duckdb.functions import built_in_functions, why_impure
 
 SETUP = (
@@ -201,3 +201,19 @@ def test_settings_that_make_answers_depend_on_the_plan() -> None:
         own.run(Rendered("RESET default_collation"))
         own.run(Rendered("SET scalar_subquery_error_on_multiple_rows = false"))
         assert not own.effects("SELECT 'a' = 'A'").steerable
+
+
+def test_ctrl_c_while_functions_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB makes an error of its own of it in the main thread."""
+
+    class Interrupted:
+        def execute(self, sql: str) -> None:
+            raise RuntimeError("Query interrupted")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(functions, "_CATALOGUES", {})
+    monkeypatch.setattr(duckdb, "connect", lambda *given: Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        built_in_functions()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,3 +130,21 @@ def test_sparse_graphs_beyond_the_list_are_streamed(backend):
     estimates = oracle.random_estimates(graph, source)
     kept = Planner(graph, backend=backend)
     assert planner.search(estimates).tobytes() == kept.search(estimates).tobytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits address space as Linux does")
+def test_a_huge_budget_takes_no_memory_where_sets_are_few():
+    code = """
+import resource
+from oracles import join_order as oracle
+from godb_fast.planning.search import Planner
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+assert Planner(oracle.cycle(50), pair_budget=10**9).exact
+"""
+    folder = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(folder), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

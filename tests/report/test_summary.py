@@ -11,7 +11,7 @@ from godb_fast.core import PLAN_NODE, Candidate, Decision, Plan, Steering
 from godb_fast.errors import InvalidInput
 from godb_fast.evidence import Verdict
 from godb_fast.report import Comparison, Query, QueryRuns, Settings, summarize, to_dict
-from godb_fast.report.text import changed_trees, console, duration, render
+from godb_fast.report.text import changed_trees, console, duration, render, verdict_line
 
 
 def plan(*order: int) -> Plan:
@@ -107,6 +107,18 @@ def test_a_gain_needs_more_than_noise():
     slower = [runs(f"q{number}#0", 10 + number, 50 + number) for number in range(20)]
     assert summarize(comparison(*slower)).verdict is Verdict.WORSE
     assert "worse: ours takes" in printed(comparison(*slower))
+
+
+def test_few_steered_queries_that_clearly_gain():
+    """Over further queries like these nothing is sure: most may not be steered."""
+    kept = [runs(f"kept#{i}", 100, 100, steered=False) for i in range(8)]
+    what = comparison(*kept, runs("quick#0", 100, 7), runs("quick#1", 100, 7))
+    summary = summarize(what)
+    assert summary.verdict is Verdict.INCONCLUSIVE
+    line = verdict_line(summary)
+    assert line.startswith("inconclusive for queries like these (R 0.8")
+    assert "the 2 that are take 0.07" in line
+    assert "noise" not in line
 
 
 def test_no_steering_is_no_gain_whatever_the_noise_says():

@@ -40,6 +40,8 @@ _QUERIES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE
 _SOURCES: Final = frozenset(
     {"BASE_TABLE", "EMPTY", "EMPTY_FROM", "EXPRESSION_LIST", "JOIN", "PIVOT", "SUBQUERY", "TABLE_FUNCTION"}
 )
+#: Whose columns are those of what they hold.
+_NAMELESS_SOURCES: Final = frozenset({"EMPTY", "EMPTY_FROM", "JOIN", "SUBQUERY"})
 _MODIFIERS: Final = frozenset(
     {"DISTINCT_MODIFIER", "LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER", "ORDER_MODIFIER"}
 )
@@ -161,19 +163,20 @@ class _Walk:
             str(entry["key"]).lower() for node in _nodes(root) for entry in _entries(node.get("cte_map"))
         }
         names: set[str] = set()
+        inputs = _InputNames(root, self._schema, common)
         for node in _nodes(root):
-            self._node(node, common, depth, names)
+            self._node(node, common, depth, names, inputs)
         for name in sorted(names):
             self._judge.function(name)
 
-    def _node(self, node: Node, common: set[str], depth: int, names: set[str]) -> None:
+    def _node(self, node: Node, common: set[str], depth: int, names: set[str], inputs: _InputNames) -> None:
         kind, expression = node.get("type"), node.get("class")
         if expression is not None:
             self._expression(node, str(expression), names)
         elif "modifiers" in node:
             if kind not in _QUERIES:
                 raise _Impure(f"it holds a {kind}")
-            self._query(node)
+            self._query(node, inputs)
         elif "ref_type" in node or "sample" in node:
             self._source(node, str(kind), common, depth, names)
         elif kind is not None and str(kind).endswith("_MODIFIER") and kind not in _MODIFIERS:
@@ -207,7 +210,7 @@ class _Walk:
         elif any(bound.endswith("_ROWS") for bound in frame):
             self.doubt(f"the window frame of {name}() counts rows")
 
-    def _query(self, node: Node) -> None:
+    def _query(self, node: Node, inputs: _InputNames) -> None:
         if node.get("sample"):
             self.doubt("it samples rows")
         if node.get("key_targets"):
@@ -222,7 +225,7 @@ class _Walk:
             elif kind in ("LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER"):
                 bounds = [modifier.get("limit"), modifier.get("offset")]
                 if any(bound is not None and not _is_null(bound) for bound in bounds) and not (
-                    self._single_row(node) or _total(node, orders)
+                    self._single_row(node) or _total(node, orders, inputs)
                 ):
                     self.doubt("LIMIT without a total order")
 
@@ -256,9 +259,7 @@ class _Walk:
             self._table(node, common, depth, names)
 
     def _table(self, node: Node, common: set[str], depth: int, names: set[str]) -> None:
-        parts = tuple(
-            str(node[part]) for part in ("catalog_name", "schema_name", "table_name") if node.get(part)
-        )
+        parts = _table_parts(node)
         table = self._schema.resolve(parts)
         if table is None:
             if len(parts) == 1 and (parts[0].lower() in common or any(sign in parts[0] for sign in "./*?")):
@@ -318,7 +319,55 @@ def _ordered_by_arguments(node: Node) -> bool:
     return bool(orders) and bool(arguments) and all(argument in orders for argument in arguments)
 
 
-def _total(node: Node, orders: list[Node]) -> bool:
+class _InputNames:
+    """Names that columns of the inputs of a statement's SELECTs may have, in lower case."""
+
+    def __init__(self, root: Node, schema: DuckDBSchema, common: set[str]) -> None:
+        self._root, self._schema, self._common = root, schema, common
+        self._known: frozenset[str] | None = None
+        self._read = False
+
+    def may_have(self, name: str, select: Node) -> bool:
+        """Whether an input of a SELECT may have a column of that name."""
+        if not self._read:
+            self._known, self._read = self._columns(), True
+        return (
+            self._known is None
+            or name in self._known
+            or any(
+                # Derived tables give the names of their SELECT lists.
+                str(output.get("alias") or "").lower() == name
+                for node in _nodes(self._root)
+                if node is not select
+                for output in node.get("select_list") or ()
+            )
+        )
+
+    def _columns(self) -> frozenset[str] | None:
+        """Columns of tables; None if not all are known."""
+        found = {"rowid"}
+        for node in _nodes(self._root):
+            if node.get("class") is not None or "modifiers" in node:
+                continue
+            if "ref_type" not in node and "sample" not in node:
+                continue
+            found.update(str(name).lower() for name in node.get("column_name_alias") or ())
+            if node.get("type") == "BASE_TABLE":
+                table = self._schema.resolve(_table_parts(node))
+                if table is not None:
+                    found.update(column.lower() for column in table.columns)
+                elif str(node.get("table_name", "")).lower() not in self._common:
+                    return None
+            elif node.get("type") not in _NAMELESS_SOURCES:
+                return None
+        return frozenset(found)
+
+
+def _table_parts(node: Node) -> tuple[str, ...]:
+    return tuple(str(node[part]) for part in ("catalog_name", "schema_name", "table_name") if node.get(part))
+
+
+def _total(node: Node, orders: list[Node], inputs: _InputNames) -> bool:
     """Whether ORDER BY sorts by every output column, or by every grouping key: ties are then equal rows."""
     columns = node
     while columns["type"] == "SET_OPERATION_NODE":
@@ -333,18 +382,23 @@ def _total(node: Node, orders: list[Node]) -> bool:
         key = entry["expression"]
         if key.get("class") == "STAR":
             return not key.get("exclude_list")
-        sorted_by.append(_bare(key))
         if key.get("class") == "CONSTANT":
+            sorted_by.append(_bare(key))
             position = quirks.constant(key)[1]
             if position is not None and 1 <= position <= len(outputs):
                 sorted_outputs.add(position - 1)
             continue
-        names = key.get("column_names") or [""]
-        for index, output in enumerate(outputs):
-            if bare[index] == sorted_by[-1] or (
-                len(names) == 1 and names[0] and output.get("alias") == names[0]
-            ):
-                sorted_outputs.add(index)
+        named = _named(key, outputs)
+        if named:
+            # An alias before a column of that name.
+            if len({str(bare[index]) for index in named}) == 1:
+                sorted_outputs.update(named)
+            continue
+        if any(_named(part, outputs) for part in _nodes(key)):
+            # Which of them is meant inside of an expression is not sure.
+            continue
+        sorted_by.append(_bare(key))
+        sorted_outputs.update(index for index, output in enumerate(bare) if output == sorted_by[-1])
     if outputs and all(
         index in sorted_outputs or output.get("class") == "CONSTANT" for index, output in enumerate(outputs)
     ):
@@ -353,13 +407,31 @@ def _total(node: Node, orders: list[Node]) -> bool:
     if not groups or len(columns.get("group_sets", [])) != 1:
         return False
     reached = [*sorted_by, *(bare[index] for index in sorted_outputs)]
-    return all(_grouping_key(group, outputs) in reached for group in groups)
+    return all(
+        meant in reached for group in groups for meant in _grouping_keys(group, outputs, columns, inputs)
+    )
 
 
-def _grouping_key(group: Node, outputs: list[Node]) -> Any:
-    """A GROUP BY key, with ordinals and aliases resolved."""
+def _named(key: Node, outputs: list[Node]) -> list[int]:
+    """The entries of the SELECT list whose alias a bare name is."""
+    names: list[str] = key.get("column_names") or []
+    if len(names) != 1:
+        return []
+    wanted = str(names[0]).lower()
+    return [index for index, output in enumerate(outputs) if str(output.get("alias") or "").lower() == wanted]
+
+
+def _grouping_keys(group: Node, outputs: list[Node], select: Node, inputs: _InputNames) -> list[Any]:
+    """What a GROUP BY key may be, ordinals and aliases resolved: a column of an input before an alias."""
     if group.get("class") == "CONSTANT":
         position = quirks.constant(group)[1]
         if position is not None and 1 <= position <= len(outputs):
-            return _bare(outputs[position - 1])
-    return _bare(group)
+            return [_bare(outputs[position - 1])]
+    named = _named(group, outputs)
+    found = [_bare(outputs[index]) for index in named]
+    name = str(group["column_names"][0]).lower() if named else ""
+    # Of a column of that name a table's is shown: were there another one, the bare name would be ambiguous.
+    shown = any(str((outputs[index].get("column_names") or [""])[-1]).lower() == name for index in named)
+    if not named or (not shown and inputs.may_have(name, select)):
+        found.append(_bare(group))
+    return found

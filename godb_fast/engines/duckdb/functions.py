@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from godb_fast.core.forking import RenewedLock
+from godb_fast.engines.duckdb import quirks
 from godb_fast.engines.duckdb.instance import import_duckdb
 from godb_fast.errors import QueryCancelled
 
@@ -89,6 +90,10 @@ def built_in_functions() -> dict[str, Function]:
             except duckdb.InterruptException as error:
                 # By nobody of ours: DuckDB stops what other threads run when the interpreter ends.
                 raise QueryCancelled("interrupted from outside") from error
+            except RuntimeError as error:
+                if quirks.was_ctrl_c(error):
+                    raise KeyboardInterrupt from error
+                raise
             finally:
                 connection.close()
             found = _CATALOGUES[version] = {

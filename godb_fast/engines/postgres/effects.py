@@ -138,11 +138,13 @@ class _Walk:
                 raise _Impure(f"it holds {type(node).__name__.upper()}")
             if isinstance(node, exp.Collate):
                 self.doubts.append("COLLATE may make different texts equal")
-        sensitive = order_sensitivity(nodes)
-        if sensitive is not None and depth == 0 and cut_of(nodes[0], nodes) is not None:
-            self.uncertain_cut = sensitive
-        elif sensitive is not None:
-            self.doubts.append(sensitive)
+        sensitive = order_sensitivity(nodes, "postgres", self._schema)
+        if sensitive is not None:
+            cut = cut_of(nodes[0], nodes, "postgres", self._schema) if depth == 0 else None
+            if cut is not None:
+                self.uncertain_cut = sensitive
+            else:
+                self.doubts.append(sensitive)
         self._functions(tokens, words, nodes)
         self._relations(tokens, words, nodes, depth)
 
