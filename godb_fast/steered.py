@@ -152,11 +152,10 @@ class Steerer:
         """As the epoch was when last seen; None if it has to be looked at before anything is done.
 
         A steered statement validates the epoch by itself. One that is not needs none, but would never learn
-        of a change, were it not looked at now and then; in a transaction, what is noted of it could outlive
-        a change that is rolled back.
+        of a change, were it not looked at now and then, and after each statement that may change something.
         """
-        scope, engine = self._scope, self.engine
-        if scope is None or scope.environment != engine.environment():
+        scope = self._scope
+        if scope is None or scope.environment != self.engine.environment():
             return None
         begun = time.perf_counter()
         prepared = self._decide_as_seen(scope, sql, params, limit, runs=steer)
@@ -168,8 +167,7 @@ class Steerer:
             self.cost.decided((now - begun) * 1e3)
         if steer and outlook.steers:
             return Outlook(outlook.prepared, scope.epoch)
-        recent = now - self._looked_at < LOOK_AGAIN_S
-        return outlook if recent and not engine.in_transaction() else None
+        return outlook if now - self._looked_at < LOOK_AGAIN_S else None
 
     def _decide_as_seen(
         self, scope: Scope, sql: str, params: Parameters, limit: float | None, *, runs: bool = False
