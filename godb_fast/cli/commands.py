@@ -228,6 +228,9 @@ def open_for_reading(url: str) -> Engine:
     """The engine at a URL or path, opened so that nothing can be written, and that Ctrl-C stops at once."""
     from godb_fast.engines.registry import open_engine
 
+    if not url.strip():
+        # A variable that is not set, most often: an empty database in memory would have none of the tables.
+        raise InvalidInput("the URL is empty; name a DuckDB file, or :memory:, or a postgresql:// URL")
     scheme, separator, rest = url.partition("://")
     if separator and scheme != "duckdb":
         return open_engine(url, read_only=True)

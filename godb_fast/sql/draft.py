@@ -20,7 +20,7 @@ _INTEGERS: Final = words(
 )
 #: Equality of these is not transitive: DuckDB compares UHUGEINT with HUGEINT as DOUBLE; PostgreSQL's boxes
 #: and circles are equal if they nearly are.
-_LOOSE: Final = words("uhugeint box circle lseg line point path polygon")
+_LOOSE: Final = words("uhugeint variant box circle lseg line point path polygon")
 _TEXTS: Final = frozenset({"text", "varchar", "string", "character varying"})
 _SIMPLE_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*\Z")
 #: Reserved in DuckDB or PostgreSQL, as column names need quotes.

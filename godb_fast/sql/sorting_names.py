@@ -54,7 +54,8 @@ class SortingNames:
             if self._alias(shown) is None and name in self._implied(bare(shown)):
                 implied = implied or not isinstance(bare(shown), exp.Column)
                 found.add(key_of(shown))
-        if implied or len(found) > 1:
+        if implied or len(found) > 1 or (found and any(is_star(shown) for shown in select.expressions)):
+            # A star may bring a column of that name too.
             return None
         return found.pop() if found else entry.sql()
 

@@ -187,6 +187,7 @@ def test_a_run_past_the_limit_is_cut_off_and_not_averaged(shop, tmp_path, capsys
         (["run", "oracle://x", "{queries}"], "no engine for oracle:// URLs"),
         (["run", "{shop}", "{tmp}/absent.sql"], "cannot read"),
         (["run", "{shop}", "{tmp}/empty.sql"], "no statement in"),
+        (["run", "", "{queries}"], "the URL is empty"),
         (["run", "{shop}", "{tmp}/open.sql"], "open.sql:2:8: the string that begins here does not end"),
         (["run", "{shop}", "{queries}", "--json", "{tmp}/no/such.json"], "cannot write"),
         (["explain", "{shop}", "SELECT 1; SELECT 2"], "explain takes one statement; here are 2"),

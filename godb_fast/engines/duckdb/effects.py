@@ -390,8 +390,9 @@ def _total(node: Node, orders: list[Node], inputs: _InputNames) -> bool:
             continue
         named = _named(key, outputs)
         if named:
-            # An alias before a column of that name.
-            if len({str(bare[index]) for index in named}) == 1:
+            # An alias before a column of that name; a star may bring another one.
+            starred = any(output.get("class") == "STAR" for output in outputs)
+            if not starred and len({str(bare[index]) for index in named}) == 1:
                 sorted_outputs.update(named)
             continue
         if any(_named(part, outputs) for part in _nodes(key)):
