@@ -186,8 +186,12 @@ def _is_determined(node: exp.Expression, names: SortingNames) -> bool:
     keys = [entry.this if isinstance(entry, exp.Ordered) else entry for entry in order.expressions]
     if any(isinstance(key, exp.Var) and key.name.upper() == "ALL" for key in keys):
         return True
-    ordered = {text for key in keys if (text := names.ordered(key, node)) is not None}
+    resolved = [names.ordered(key, node) for key in keys]
+    ordered = {text for text in resolved if text is not None}
     shown = {key_of(entry) for entry in node.expressions}
+    if node.args.get("distinct") and not all(text in shown for text in resolved):
+        # DuckDB sorts by a column of whichever of the rows that are alike it kept.
+        return False
     if shown <= ordered and not _is_starred(node):
         return True
     if group is None or present(group) - {"expressions"}:

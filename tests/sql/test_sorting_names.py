@@ -48,6 +48,9 @@ POSTGRES = [
     ("SELECT c::text, count(*) FROM s GROUP BY c ORDER BY c LIMIT 3", False),
 ]
 DUCKDB = [
+    ("SELECT DISTINCT b FROM t ORDER BY a, b LIMIT 3", False),
+    ("SELECT DISTINCT b AS x FROM t ORDER BY x LIMIT 3", True),
+    ("SELECT DISTINCT t.*, b AS a FROM t ORDER BY a, t.a, t.b LIMIT 3", False),
     ('SELECT a AS "B" FROM t ORDER BY b LIMIT 3', True),
 ]
 

@@ -216,6 +216,7 @@ class _Walk:
         if node.get("key_targets"):
             self.doubt("a recursive CTE with USING KEY depends on the order of rows")
         orders: list[Node] = []
+        distinct = any(modifier["type"] == "DISTINCT_MODIFIER" for modifier in node["modifiers"])
         for modifier in node["modifiers"]:
             kind = modifier["type"]
             if kind == "ORDER_MODIFIER":
@@ -225,7 +226,7 @@ class _Walk:
             elif kind in ("LIMIT_MODIFIER", "LIMIT_PERCENT_MODIFIER"):
                 bounds = [modifier.get("limit"), modifier.get("offset")]
                 if any(bound is not None and not _is_null(bound) for bound in bounds) and not (
-                    self._single_row(node) or _total(node, orders, inputs)
+                    self._single_row(node) or _total(node, orders, inputs, distinct)
                 ):
                     self.doubt("LIMIT without a total order")
 
@@ -367,7 +368,7 @@ def _table_parts(node: Node) -> tuple[str, ...]:
     return tuple(str(node[part]) for part in ("catalog_name", "schema_name", "table_name") if node.get(part))
 
 
-def _total(node: Node, orders: list[Node], inputs: _InputNames) -> bool:
+def _total(node: Node, orders: list[Node], inputs: _InputNames, distinct: bool) -> bool:
     """Whether ORDER BY sorts by every output column, or by every grouping key: ties are then equal rows."""
     columns = node
     while columns["type"] == "SET_OPERATION_NODE":
@@ -382,24 +383,14 @@ def _total(node: Node, orders: list[Node], inputs: _InputNames) -> bool:
         key = entry["expression"]
         if key.get("class") == "STAR":
             return not key.get("exclude_list")
-        if key.get("class") == "CONSTANT":
-            sorted_by.append(_bare(key))
-            position = quirks.constant(key)[1]
-            if position is not None and 1 <= position <= len(outputs):
-                sorted_outputs.add(position - 1)
-            continue
-        named = _named(key, outputs)
-        if named:
-            # An alias before a column of that name; a star may bring another one.
-            starred = any(output.get("class") == "STAR" for output in outputs)
-            if not starred and len({str(bare[index]) for index in named}) == 1:
-                sorted_outputs.update(named)
-            continue
-        if any(_named(part, outputs) for part in _nodes(key)):
-            # Which of them is meant inside of an expression is not sure.
-            continue
-        sorted_by.append(_bare(key))
-        sorted_outputs.update(index for index, output in enumerate(bare) if output == sorted_by[-1])
+        places = _sorted_outputs(key, outputs, bare)
+        if distinct and not places:
+            # Sorted by a column of whichever of the rows that are alike it kept.
+            return False
+        if places is not None:
+            sorted_outputs.update(places)
+            if not _named(key, outputs):
+                sorted_by.append(_bare(key))
     if outputs and all(
         index in sorted_outputs or output.get("class") == "CONSTANT" for index, output in enumerate(outputs)
     ):
@@ -411,6 +402,23 @@ def _total(node: Node, orders: list[Node], inputs: _InputNames) -> bool:
     return all(
         meant in reached for group in groups for meant in _grouping_keys(group, outputs, columns, inputs)
     )
+
+
+def _sorted_outputs(key: Node, outputs: list[Node], bare: list[Any]) -> list[int] | None:
+    """The entries of the SELECT list that a key of ORDER BY sorts by; None if it is not sure which."""
+    if key.get("class") == "CONSTANT":
+        position = quirks.constant(key)[1]
+        return [position - 1] if position is not None and 1 <= position <= len(outputs) else []
+    named = _named(key, outputs)
+    if named:
+        # An alias before a column of that name; a star may bring another one.
+        starred = any(output.get("class") == "STAR" for output in outputs)
+        return named if not starred and len({str(bare[index]) for index in named}) == 1 else None
+    if any(_named(part, outputs) for part in _nodes(key)):
+        # Inside of an expression either may be meant.
+        return None
+    wanted = _bare(key)
+    return [index for index, output in enumerate(bare) if output == wanted]
 
 
 def _named(key: Node, outputs: list[Node]) -> list[int]:
