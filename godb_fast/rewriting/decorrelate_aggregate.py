@@ -39,6 +39,7 @@ from godb_fast.rewriting.correlation import (
     join_left,
     read_correlation,
 )
+from godb_fast.sql.predicates import adds_values, compares_values
 from godb_fast.sql.scopes import below, copied
 
 _AGGREGATES: Final = (exp.Count, exp.Sum, exp.Avg, exp.Min, exp.Max)
@@ -109,7 +110,10 @@ def _plan(statement: Statement, node: exp.Subquery) -> _Plan:
             raise Refused(f"below {type(parent).__name__}")
         if isinstance(parent, _COMPARISONS) and top is None:
             top = parent
-        elif top is None and not isinstance(parent, _STRICT):
+            strict = strict and (isinstance(parent, exp.Between) or compares_values(parent))
+        elif top is None and (
+            not isinstance(parent, _STRICT) or (isinstance(parent, exp.Add) and not adds_values(parent))
+        ):
             strict = False
         child, parent = parent, parent.parent
     if not isinstance(parent, exp.Select):

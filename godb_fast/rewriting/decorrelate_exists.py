@@ -101,6 +101,8 @@ def _plan(statement: Statement, node: exp.Expression) -> _Plan:
     ):
         raise Refused("aggregates: the subquery has a row even without rows")
     keys: list[tuple[exp.Expression, exp.Expression]] = list(tie.keys)
+    if node.args.get("negate"):
+        raise Refused("NOT IN")
     if isinstance(node, exp.In):
         keys.append(_membership(statement, node, tie, monotone and in_where))
     if not keys:

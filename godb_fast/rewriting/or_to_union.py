@@ -92,7 +92,11 @@ def _demands(statement: Statement, select: exp.Select, branch: exp.Expression) -
     for part in conjuncts(branch):
         if isinstance(part, exp.EQ):
             value: object = part.expression
-        elif isinstance(part, exp.In) and not part.args.get("query") and len(part.expressions) == 1:
+        elif (
+            isinstance(part, exp.In)
+            and not (part.args.get("query") or part.args.get("negate"))
+            and len(part.expressions) == 1
+        ):
             value = part.expressions[0]
         else:
             continue

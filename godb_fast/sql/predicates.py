@@ -173,11 +173,13 @@ class PredicateReader:
     def _is(self, node: exp.Is) -> Predicate:
         side = self._side(node.this)
         wanted = node.expression
+        found: Predicate = Opaque("other", self._columns(node))
         if side is not None and isinstance(wanted, exp.Null):
-            return Comparison("is_null", side[0], (), side[1])
-        if side is not None and isinstance(wanted, exp.Boolean):
-            return Comparison("is_not_distinct", side[0], (Constant(float(bool(wanted.this))),), side[1])
-        return Opaque("other", self._columns(node))
+            found = Comparison("is_null", side[0], (), side[1])
+        elif side is not None and isinstance(wanted, exp.Boolean):
+            found = Comparison("is_not_distinct", side[0], (Constant(float(bool(wanted.this))),), side[1])
+        # PostgreSQL's IS NOT NULL is an operator of its own (of rows it is not the opposite of IS NULL).
+        return Not(found) if node.args.get("negate") else found
 
     def _side(self, node: exp.Expression) -> tuple[ColumnRef, str | None, float] | None:
         """Column, function applied to it, and constant added to it."""
@@ -332,9 +334,16 @@ def strong(node: exp.Expression, owner: Callable[[exp.Column], int]) -> int:
         while isinstance(inner, exp.Paren):
             inner = inner.this
         if isinstance(inner, exp.Is):
-            return _strict(inner.this, owner) if isinstance(inner.expression, exp.Null) else 0
+            return 0 if inner.args.get("negate") else _not_null(inner, owner)
         return _null_condition(inner, owner, negated=True)
+    if isinstance(node, exp.Is) and node.args.get("negate"):
+        return _not_null(node, owner)
     return _null_condition(node, owner)
+
+
+def _not_null(node: exp.Is, owner: Callable[[exp.Column], int]) -> int:
+    """Of what is not NULL."""
+    return _strict(node.this, owner) if isinstance(node.expression, exp.Null) else 0
 
 
 def _null_condition(
@@ -346,19 +355,31 @@ def _null_condition(
         # a BETWEEN b AND c is an AND: only a NULL in ``a`` is sure to make it NULL.
         return _strict(node.this, owner)
     if isinstance(node, _STRICT_CONDITIONS):
-        left, right = unwrapped(node.this), unwrapped(node.expression)
-        if isinstance(left, exp.Null) or isinstance(right, exp.Null):
-            # With transform_null_equals, PostgreSQL reads x = NULL as x IS NULL.
-            return 0
-        if _is_quantified(left) or _is_quantified(right):
-            # Of no values ANY is false and ALL is true, whatever stands beside it.
-            return 0 if negated or not isinstance(right, exp.Any) else _strict(left, owner)
-        return _strict(left, owner) | _strict(right, owner)
+        if compares_values(node):
+            return _strict(node.this, owner) | _strict(node.expression, owner)
+        # Of no values ANY is false.
+        return _strict(node.this, owner) if isinstance(node.expression, exp.Any) and not negated else 0
     if isinstance(node, exp.In) and not node.args.get("query"):
         # What is no list of expressions may be an array, and as empty as that of ANY.
         listed = node.expressions and not node.args.get("field") and not node.args.get("unnest")
         return _strict(node.this, owner) if listed or not negated else 0
     return 0
+
+
+def compares_values(node: exp.Expression) -> bool:
+    """Whether a comparison (no BETWEEN) is NULL where one of its sides is.
+
+    Not so of ANY and ALL, which are false and true of no values, whatever stands beside; nor of NULL itself,
+    as PostgreSQL's ``transform_null_equals`` reads ``x = NULL`` as ``x IS NULL``.
+    """
+    sides = (unwrapped(node.this), unwrapped(node.expression))
+    return not any(isinstance(side, exp.Null) or _is_quantified(side) for side in sides)
+
+
+def adds_values(node: exp.Add) -> bool:
+    """Whether a sum is one for sure: of DuckDB's lists, NULL + [7] is [7]."""
+    sides = (unwrapped(node.this), unwrapped(node.expression))
+    return any(isinstance(side, (exp.Literal, exp.Neg, exp.Interval)) for side in sides)
 
 
 def unwrapped(node: exp.Expression) -> exp.Expression:
@@ -379,11 +400,8 @@ def _strict(node: exp.Expression, owner: Callable[[exp.Column], int]) -> int:
     node = unwrapped(node)
     if isinstance(node, exp.Column):
         return owner(node)
-    if isinstance(node, exp.Add):
-        sides = (unwrapped(node.this), unwrapped(node.expression))
-        if not any(isinstance(side, (exp.Literal, exp.Neg, exp.Interval)) for side in sides):
-            # They may be DuckDB's lists: NULL + [7] is [7].
-            return 0
+    if isinstance(node, exp.Add) and not adds_values(node):
+        return 0
     if isinstance(node, _STRICT):
         mask = 0
         for part in (node.args.get("this"), node.args.get("expression")):

@@ -351,3 +351,10 @@ def test_order_sensitivity(schema: Catalogue, sql: str, sensitive: bool) -> None
     found = template(schema, sql)
     assert (found.order_sensitive is not None) == sensitive, found.order_sensitive
     assert found.reason == found.order_sensitive
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "postgres"])
+def test_not_null_is_no_null(schema: Catalogue, dialect: str) -> None:
+    found = template(schema, "SELECT a.id FROM a WHERE a.s IS NOT NULL AND a.x IS NULL", dialect)
+    filters = found.blocks[0].filters[0]
+    assert [type(part).__name__ for part in filters] == ["Not", "Comparison"]
