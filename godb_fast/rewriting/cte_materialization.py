@@ -3,7 +3,9 @@
 Precondition: the CTE is a SELECT, not recursive, all of its functions are immutable, and nothing in it
 depends on the order of rows (a template with such a part has no rewrites at all).
 Proof: a CTE of this kind is a table expression with one value during the statement; computing it once, or in
-each place that names it, gives the same rows. MATERIALIZED says neither more nor less.
+each place that names it, gives the same rows. MATERIALIZED says neither more nor less. Where it is named more
+than once and holds an aggregate whose value depends on the order of its input (sums of floats), two places
+might compute two values: such a CTE is not inlined.
 
 The engine's own choice is by the number of references (PostgreSQL inlines what is named once); what it costs
 is another matter: inlining lets conditions into the CTE, materializing computes it once.
@@ -17,9 +19,12 @@ from typing import Final
 from sqlglot import exp
 
 from godb_fast.rewriting.base import Change, Statement
+from godb_fast.rewriting.identity import sum_type
 from godb_fast.rewriting.purity import is_immutable
 from godb_fast.sql.draft import arg
-from godb_fast.sql.scopes import below, fold
+from godb_fast.sql.scopes import below, fold, own_select
+
+_AGGREGATES: Final = (exp.AggFunc, exp.AnonymousAggFunc)
 
 
 class CteMaterialization:
@@ -38,7 +43,11 @@ class CteMaterialization:
                 index
                 for index, entry in entries.items()
                 if entry.args.get("materialized") is not wanted
-                and (wanted or uses[index] > 1 or _says(entry))
+                and (
+                    wanted
+                    or (uses[index] > 1 and _is_exact(statement, entry))
+                    or (uses[index] == 1 and _says(entry))
+                )
             ]
             for wanted in words
         }
@@ -65,6 +74,22 @@ def _ctes(tree: exp.Expression) -> list[exp.CTE]:
 
 def _says(entry: exp.CTE) -> bool:
     return entry.args.get("materialized") is not None
+
+
+def _is_exact(statement: Statement, entry: exp.CTE) -> bool:
+    """Whether each computation of a CTE gives the same values: nothing in it rounds as it goes."""
+    for node in below(entry.this):
+        if isinstance(node, (exp.Count, exp.Min, exp.Max)) or not isinstance(node, _AGGREGATES):
+            continue
+        value = node.this
+        if not isinstance(node, (exp.Sum, exp.Avg)) or not isinstance(value, exp.Column):
+            return False
+        select = own_select(value)
+        scope = None if select is None else statement.names.scope(select)
+        found = statement.names.find(value, scope)
+        if found is None or sum_type(found.facts.type, statement.dialect) is None:
+            return False
+    return True
 
 
 def _may_change(entry: exp.CTE) -> bool:

@@ -328,6 +328,12 @@ class _Reader:
             merged = (holders[0], inputs[holders[0]].columns[folded])
         if merged is None or folded not in inputs[right].columns or inputs[merged[0]].padded:
             raise Unsuitable("USING with an ambiguous column")
+        kinds = {
+            inputs[number].types.get(spelled)
+            for number, spelled in (merged, (right, inputs[right].columns[folded]))
+        }
+        if len(kinds) != 1 or None in kinds:
+            raise Unsuitable("USING joins columns of two types")
         self.merged[folded] = merged
         self.block.has_merged = True
         return exp.EQ(
@@ -428,6 +434,8 @@ class _Reader:
             if wanted is not None:
                 if wanted in query.sources:
                     return None
+                if any(columns is None or wanted in columns for columns in query.sources.values()):
+                    raise Unsuitable(f"{wanted} may be a column with fields")
                 continue
             if any(columns is not None and name in columns for columns in query.sources.values()):
                 return None

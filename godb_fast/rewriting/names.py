@@ -123,7 +123,8 @@ class Names:
                 named = [source for source in scope.sources if source.alias == wanted]
                 if len(named) == 1:
                     return Found(scope, named[0], name) if name in named[0].columns else None
-                if named:
+                if named or any(wanted in source.columns for source in scope.sources):
+                    # DuckDB's structs have fields that are named like columns.
                     return None
             else:
                 found = [source for source in scope.sources if name in source.columns]
@@ -132,7 +133,12 @@ class Names:
                     return None
                 if found:
                     return None if incomplete else Found(scope, found[0], name)
-                if incomplete or name in scope.aliases or any(name == s.alias for s in scope.sources):
+                if (
+                    incomplete
+                    or name in scope.aliases
+                    or name == "rowid"
+                    or any(name == s.alias for s in scope.sources)
+                ):
                     return None
             scope = scope.parent
         return None

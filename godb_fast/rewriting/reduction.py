@@ -200,6 +200,8 @@ class Reduction:
         return True
 
     def _fresh(self, wanted: str) -> str:
+        # PostgreSQL cuts names after 63 bytes.
+        wanted = wanted.encode()[:50].decode(errors="ignore")
         name, number = wanted, 1
         while ascii_lower(name) in self._taken:
             number += 1

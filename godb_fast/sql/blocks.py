@@ -21,7 +21,7 @@ from godb_fast.sql.graphs import assemble
 from godb_fast.sql.layout import Layout, Leaf
 from godb_fast.sql.places import Places, print_tokens
 from godb_fast.sql.predicates import PredicateReader
-from godb_fast.sql.scopes import CannotPlan, Scope, below, columns_of, fold, own_select
+from godb_fast.sql.scopes import CannotPlan, Scope, aliases_of, below, columns_of, fold, own_select
 from godb_fast.sql.tokens import Tokens
 
 #: Views inside views are looked into this deep, for estimates.
@@ -146,11 +146,7 @@ class BlockReader:
         index = self.reserve(parent, role)
         self.done.add(id(node))
         scope = self.scopes[id(node)] = Scope(outer, self.dialect)
-        scope.aliases = frozenset(
-            fold(entry.args["alias"], self.dialect)
-            for entry in node.expressions
-            if isinstance(entry, exp.Alias) and entry.args.get("alias")
-        )
+        scope.aliases = aliases_of(node, self.dialect)
         draft = Draft(index, scope, self.places.clauses(node))
         ctes = self._with(node, index, outer, ctes)
         block = Block(
@@ -223,7 +219,8 @@ class BlockReader:
 
     def fresh_name(self, stem: str) -> str:
         """A name that the statement does not use."""
-        stem = "".join(c if c.isascii() and c.isalnum() else "_" for c in stem.lower())
+        # PostgreSQL cuts names after 63 bytes.
+        stem = "".join(c if c.isascii() and c.isalnum() else "_" for c in stem.lower())[-50:]
         number = 1
         while f"{stem}_{number}" in self._names:
             number += 1
@@ -272,6 +269,7 @@ class BlockReader:
         if not self.view_depth:
             self._stars(draft, node)
             self._merged(draft, node)
+            self._whole_rows(draft, node)
             self.layouts[draft.index] = Layout(
                 origin=clauses.origin,
                 body_end=clauses.body_end,
@@ -346,6 +344,19 @@ class BlockReader:
             assert draft.clauses is not None
             draft.edits[self.places.star(entry, draft.clauses)] = ", ".join(pieces)
 
+    def _whole_rows(self, draft: Draft, node: exp.Select) -> None:
+        """A row of PostgreSQL's has its table's type, and would lose it where filters move into FROM."""
+        if self.dialect != "postgres":
+            return
+        for column in columns_of(node):
+            name = fold(column.this, self.dialect)
+            if (
+                column.args.get("table") is None
+                and any(source.alias == name for source in draft.sources)
+                and not any(name in source.columns for source in draft.sources)
+            ):
+                raise CannotPlan(f"a whole row of {name}")
+
     def _merged(self, draft: Draft, node: exp.Select) -> None:
         """Unqualified uses of columns that USING or NATURAL had merged get the relation that they mean."""
         merged = draft.scope.merged
@@ -361,6 +372,11 @@ class BlockReader:
             entry: Any = column
             while entry.parent is not None and entry.parent is not node:
                 entry = entry.parent
+            if _sorts_by(column, node) and any(
+                isinstance(shown, exp.Alias) and fold(shown.args["alias"], self.dialect) == name
+                for shown in node.expressions
+            ):
+                raise CannotPlan(f"ORDER BY {name}, which is an alias and a column of USING")
             if entry.arg_key == "expressions" and not isinstance(entry, (exp.Alias, exp.Column)):
                 raise CannotPlan(f"an unnamed expression over {name} of USING")
             token = self.places.token(column.this)
@@ -474,3 +490,11 @@ def _mentions(body: exp.Expression, name: str, dialect: str) -> bool:
 
 def _type_at(found: Output, place: int) -> str | None:
     return found.columns[place][1] if place < len(found.columns) else None
+
+
+def _sorts_by(column: exp.Column, select: exp.Select) -> bool:
+    """Whether a column is a whole entry of a SELECT's ORDER BY."""
+    part: Any = column.parent
+    while isinstance(part, (exp.Paren, exp.Ordered)):
+        part = part.parent
+    return isinstance(part, exp.Order) and part.parent is select

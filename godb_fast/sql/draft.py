@@ -18,9 +18,13 @@ _INTEGERS: Final = words(
     "tinyint smallint integer bigint hugeint utinyint usmallint uinteger ubigint int int2 int4 int8 int1 "
     "long short signed"
 )
-#: Equality of these is not transitive: DuckDB compares UHUGEINT with HUGEINT as DOUBLE; PostgreSQL's boxes
-#: and circles are equal if they nearly are.
-_LOOSE: Final = words("uhugeint variant box circle lseg line point path polygon")
+#: Types of which equality is transitive, each among its own. Not so DuckDB's VARIANT and UHUGEINT (which is
+#: compared with HUGEINT as DOUBLE), and PostgreSQL's boxes and circles, which are equal if they nearly are.
+_KNOWN: Final = re.compile(
+    r"(?:bigint|bit|blob|bool|boolean|bpchar|bytea|char|character|cidr|date|decimal|double|enum|float|float4|"
+    r"float8|inet|interval|jsonb|macaddr|money|name|numeric|oid|real|time|timestamp|timestamp_m?s|timestamp_ns|"
+    r"timestamptz|timetz|tsvector|uuid|varbit)(?:[ (\[].*)?\Z"
+)
 _TEXTS: Final = frozenset({"text", "varchar", "string", "character varying"})
 _SIMPLE_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*\Z")
 #: Reserved in DuckDB or PostgreSQL, as column names need quotes.
@@ -169,11 +173,10 @@ def family(kind: str | None) -> str | None:
     name = kind.lower()
     if name in _INTEGERS:
         return "integer"
-    if name in _LOOSE:
-        return None
     if name in _TEXTS or name.startswith(("varchar(", "character varying(")):
         return "text"
-    return name
+    # Of other names, nobody knows what they stand for: a domain over box, say.
+    return name if _KNOWN.match(name) else None
 
 
 def bare(node: exp.Expression) -> exp.Expression:

@@ -281,8 +281,12 @@ class FromClause:
             left_ref = ColumnRef(one, draft.sources[one].columns[name])
             right_ref = ColumnRef(other, draft.sources[other].columns[name])
             if merge:
-                kind = family(draft.sources[one].types.get(left_ref.name))
-                if kind is None or kind != family(draft.sources[other].types.get(right_ref.name)):
+                kinds = [
+                    draft.sources[one].types.get(left_ref.name),
+                    draft.sources[other].types.get(right_ref.name),
+                ]
+                # What is merged has the wider type.
+                if family(kinds[0]) is None or kinds[0] != kinds[1]:
                     raise CannotPlan(f"USING ({name}) joins columns of two types")
                 draft.scope.merged[name] = one
                 draft.hidden.setdefault(other, []).append(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -10,9 +11,18 @@ from sqlglot import exp
 from godb_fast.core import Cut
 from godb_fast.core.schema import Schema
 from godb_fast.sql.draft import arg, present
-from godb_fast.sql.scopes import fold, words
+from godb_fast.sql.scopes import below, fold, words
 from godb_fast.sql.sorting_names import SortingNames, is_star, key_of
 
+#: Functions that may give several rows.
+SET_RETURNING: Final = words(
+    "unnest generate_series generate_subscripts range explode posexplode exploding_generate_series "
+    "json_array_elements json_array_elements_text jsonb_array_elements jsonb_array_elements_text json_each "
+    "json_each_text jsonb_each jsonb_each_text json_object_keys jsonb_object_keys json_populate_recordset "
+    "jsonb_populate_recordset json_to_recordset jsonb_to_recordset jsonb_path_query regexp_matches "
+    "regexp_split_to_table string_to_table aclexplode ts_debug ts_parse ts_stat ts_token_type"
+)
+_CALLED: Final = re.compile(r"(\w+)\s*\(")
 #: Larger LIMITs are not worth a look at the last two rows.
 _MOST_KEPT: Final = 1_000_000
 #: Most of a statement's nodes; the check of the others costs more.
@@ -131,12 +141,16 @@ def _of_node(node: object, names: SortingNames) -> str | None:
             return "a locking clause"
         if node.args.get("sample"):
             return "sampling"
+    elif isinstance(node, (exp.Array, exp.JSONArray)) and _keeps_order(node, names):
+        return "an array of a query's rows has their order"
     elif isinstance(node, exp.TableSample):
         return "sampling"
     elif isinstance(node, exp.Window):
         return _of_window(node)
     elif isinstance(node, _ORDERED_AGGREGATES) or (
-        isinstance(node, exp.Anonymous) and str(node.name).lower() in _ORDERED_NAMES
+        # JSON_ARRAY(SELECT …) is read as a function.
+        isinstance(node, exp.Anonymous)
+        and (str(node.name).lower() in _ORDERED_NAMES or _keeps_order(node, names))
     ):
         return f"{(node.name or type(node).__name__).lower()} depends on the order of its input"
     elif isinstance(node, (exp.Rand, exp.Uuid)):
@@ -196,8 +210,36 @@ def _is_determined(node: exp.Expression, names: SortingNames) -> bool:
         return True
     if group is None or present(group) - {"expressions"}:
         return False
+    if any(gives_rows(entry) for entry in node.expressions):
+        # A group has several rows.
+        return False
     grouped = [names.grouped(entry, node) for entry in group.expressions]
     return all(readings is not None and readings <= ordered for readings in grouped)
+
+
+def _keeps_order(node: exp.Expression, names: SortingNames) -> bool:
+    """Whether something is made of a query's rows, in an order that ORDER BY leaves open."""
+    for part in node.expressions:
+        query = part.this if isinstance(part, exp.Subquery) and isinstance(node, exp.Array) else part
+        if isinstance(query, (exp.Select, exp.SetOperation)) and not _sorts_all(query, names):
+            return True
+    return False
+
+
+def _sorts_all(query: exp.Expression, names: SortingNames) -> bool:
+    """Whether ORDER BY holds every column that a query shows."""
+    order = query.args.get("order")
+    if not isinstance(query, exp.Select) or order is None or _is_starred(query):
+        return False
+    keys = [entry.this if isinstance(entry, exp.Ordered) else entry for entry in order.expressions]
+    return {key_of(entry) for entry in query.expressions} <= {names.ordered(key, query) for key in keys}
+
+
+def gives_rows(shown: exp.Expression) -> bool:
+    """Whether an entry of a SELECT list may give several rows."""
+    if any(isinstance(node, (exp.Unnest, exp.Explode, exp.GenerateSeries)) for node in below(shown)):
+        return True
+    return not SET_RETURNING.isdisjoint(_CALLED.findall(shown.sql().lower()))
 
 
 def _is_starred(node: exp.Select) -> bool:

@@ -104,6 +104,13 @@ class Scope:
                     raise CannotPlan(f"column {name} is ambiguous")
             if scope.open:
                 break
+            if scope.parent is not None and self.dialect == "duckdb":
+                # What DuckDB would find here before it looks outside.
+                named = name if qualifier is None else self.fold(qualifier)
+                if (qualifier is None and (named in scope.aliases or named == "rowid")) or any(
+                    named in source.columns for source in scope.sources
+                ):
+                    raise CannotPlan(f"whose column {named} is, is uncertain")
             scope = scope.parent
         raise CannotPlan(f"column {qualifier.name + '.' if qualifier is not None else ''}{name} is not known")
 
@@ -114,6 +121,15 @@ def fold(identifier: Any, dialect: str) -> str:
     if dialect == "postgres" and isinstance(identifier, exp.Identifier) and identifier.quoted:
         return name
     return ascii_lower(name)
+
+
+def aliases_of(select: exp.Expression, dialect: str) -> frozenset[str]:
+    """Folded names of a SELECT list's aliases."""
+    return frozenset(
+        fold(entry.args["alias"], dialect)
+        for entry in select.expressions
+        if isinstance(entry, exp.Alias) and entry.args.get("alias")
+    )
 
 
 def words(text: str) -> frozenset[str]:

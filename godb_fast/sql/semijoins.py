@@ -21,7 +21,7 @@ from godb_fast.core.conflicts import JoinNode, OperatorTree
 from godb_fast.sql.clauses import Span
 from godb_fast.sql.draft import Condition, Draft, Output, arg, bare, family, present
 from godb_fast.sql.layout import Leaf
-from godb_fast.sql.scopes import CannotPlan, Scope, Source, fold
+from godb_fast.sql.scopes import CannotPlan, Scope, Source, aliases_of
 
 if TYPE_CHECKING:
     from godb_fast.sql.blocks import BlockReader
@@ -121,6 +121,7 @@ def _join_relations(reader: BlockReader, draft: Draft, found: Membership, ctes: 
         ):  # fmt: skip
             raise CannotPlan("outer joins in the subquery")
     blocks = len(reader.blocks)
+    inner.scope.aliases = aliases_of(query, reader.dialect)
     reader.scopes[id(query)] = inner.scope
     try:
         relations = FromClause(reader, inner, ctes)
@@ -222,7 +223,7 @@ def _check_not_null(draft: Draft, left: ColumnRef, right: ColumnRef) -> None:
 
 def _tell_apart(reader: BlockReader, draft: Draft, base: int) -> None:
     """Relations of a subquery share a FROM clause with the block's own: names that clash are changed."""
-    taken = {fold(source.alias_text.strip('"'), reader.dialect) for source in draft.sources[:base]}
+    taken = {source.alias for source in draft.sources[:base]}
     for number in range(base, len(draft.sources)):
         source = draft.sources[number]
         if source.alias in taken:

@@ -19,6 +19,12 @@ from godb_fast.sql.scopes import columns_of, fold, words
 #: Columns that tables have unasked.
 _SYSTEM: Final = words("ctid xmin xmax cmin cmax tableoid oid rowid")
 _CALLED: Final = re.compile(r"(\w+)\s*\(")
+#: What gives a column of the result no name.
+_NAMELESS: Final = (
+    exp.Add, exp.Sub, exp.Mul, exp.Div, exp.IntDiv, exp.Mod, exp.DPipe, exp.Neg, exp.Not, exp.And, exp.Or,
+    exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Is, exp.In, exp.Between, exp.Like, exp.ILike,
+    exp.Literal, exp.Null, exp.Star,
+)  # fmt: skip
 
 
 class SortingNames:
@@ -51,7 +57,10 @@ class SortingNames:
         found = {key_of(shown) for shown in select.expressions if self._alias(shown) == name}
         implied = False
         for shown in select.expressions:
-            if self._alias(shown) is None and name in self._implied(bare(shown)):
+            names = self._implied(bare(shown)) if self._alias(shown) is None else frozenset()
+            if names is None:
+                return None
+            if name in names:
                 implied = implied or not isinstance(bare(shown), exp.Column)
                 found.add(key_of(shown))
         if implied or len(found) > 1 or (found and any(is_star(shown) for shown in select.expressions)):
@@ -109,8 +118,8 @@ class SortingNames:
                     return True
         return False
 
-    def _implied(self, shown: exp.Expression) -> frozenset[str]:
-        """Names by which a column of the result without an alias may go."""
+    def _implied(self, shown: exp.Expression) -> frozenset[str] | None:
+        """Names by which a column of the result without an alias may go; None if that is not known."""
         if isinstance(shown, exp.Column):
             return (
                 frozenset()
@@ -121,21 +130,25 @@ class SortingNames:
             return self._implied(shown.this)
         if isinstance(shown, (exp.Cast, exp.TryCast)):
             kind = re.findall(r"\w+", shown.to.sql(dialect=self._dialect).lower())
-            return self._implied(bare(shown.this)) | frozenset(kind)
+            inner = self._implied(bare(shown.this))
+            return None if inner is None else inner | frozenset(kind)
         if isinstance(shown, exp.Case):
             other = shown.args.get("default")
-            return frozenset({"case"}) | (frozenset() if other is None else self._implied(bare(other)))
+            inner = frozenset() if other is None else self._implied(bare(other))
+            return None if inner is None else inner | {"case"}
         if isinstance(shown, (exp.Subquery, exp.Select)):
-            inner = shown.this if isinstance(shown, exp.Subquery) else shown
-            first = inner.expressions[0] if isinstance(inner, exp.Select) and inner.expressions else None
+            query = shown.this if isinstance(shown, exp.Subquery) else shown
+            first = query.expressions[0] if isinstance(query, exp.Select) and query.expressions else None
             if first is None:
-                return frozenset()
+                return None
             alias = self._alias(first)
             return self._implied(bare(first)) if alias is None else frozenset({alias})
-        if isinstance(shown, (exp.Func, exp.Window, exp.Filter, exp.WithinGroup, exp.Dot)):
+        if isinstance(shown, _NAMELESS):
+            return frozenset()
+        if isinstance(shown, (exp.Func, exp.Window, exp.Filter, exp.WithinGroup)):
             texts = (shown.sql(dialect=self._dialect), shown.sql())
             return frozenset(name.lower() for text in texts for name in _CALLED.findall(text))
-        return frozenset()
+        return None
 
     def _may_be_input(self, name: str, select: exp.Select) -> bool:
         """Whether an input may have a column of a name."""
@@ -148,7 +161,9 @@ class SortingNames:
             if isinstance(node, exp.Select) and node is not select:
                 for shown in node.expressions:
                     alias = self._alias(shown)
-                    if name == alias or (alias is None and name in self._implied(bare(shown))):
+                    if name == alias:
+                        return True
+                    if alias is None and ((given := self._implied(bare(shown))) is None or name in given):
                         return True
         return False
 

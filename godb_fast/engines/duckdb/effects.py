@@ -22,10 +22,12 @@ from godb_fast.engines.duckdb.functions import (
     ROW_FUNCTIONS,
     TABLE_FUNCTIONS,
     built_in_functions,
+    reads_settings,
     why_impure,
 )
 from godb_fast.engines.duckdb.schema import DuckDBSchema
 from godb_fast.errors import EngineError
+from godb_fast.sql.order import SET_RETURNING
 
 Node = dict[str, Any]
 
@@ -40,6 +42,10 @@ _QUERIES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE
 _SOURCES: Final = frozenset(
     {"BASE_TABLE", "EMPTY", "EMPTY_FROM", "EXPRESSION_LIST", "JOIN", "PIVOT", "SUBQUERY", "TABLE_FUNCTION"}
 )
+#: What makes of a star another one than that of ORDER BY ALL.
+_STAR_PARTS: Final = (
+    "relation_name", "exclude_list", "qualified_exclude_list", "replace_list", "rename_list", "expr",
+)  # fmt: skip
 #: Whose columns are those of what they hold.
 _NAMELESS_SOURCES: Final = frozenset({"EMPTY", "EMPTY_FROM", "JOIN", "SUBQUERY"})
 _MODIFIERS: Final = frozenset(
@@ -196,6 +202,8 @@ class _Walk:
                 # 1.x has no entry for them; macros cannot take their place.
                 return
         names.add(name)
+        if reads_settings(name):
+            self.doubt(f"{name}() reads the connection's settings, which steering changes")
         if expression == "WINDOW":
             return
         if name in ORDER_DEPENDENT and not _ordered_by_arguments(node):
@@ -233,6 +241,9 @@ class _Walk:
     def _single_row(self, node: Node) -> bool:
         """Whether a SELECT aggregates everything to one row."""
         if node["type"] != "SELECT_NODE" or node.get("group_expressions") or node.get("group_sets"):
+            return False
+        if node.get("aggregate_handling") not in (None, "STANDARD_HANDLING"):
+            # GROUP BY ALL
             return False
         catalogue = built_in_functions()
         return any(
@@ -372,6 +383,9 @@ def _total(node: Node, orders: list[Node], inputs: _InputNames, distinct: bool) 
     """Whether ORDER BY sorts by every output column, or by every grouping key: ties are then equal rows."""
     columns = node
     while columns["type"] == "SET_OPERATION_NODE":
+        if "BY_NAME" in str(columns.get("setop_type")):
+            # It may have more columns than its first part.
+            return False
         columns = quirks.operands(columns)[0]
     if columns["type"] != "SELECT_NODE":
         return False
@@ -382,7 +396,7 @@ def _total(node: Node, orders: list[Node], inputs: _InputNames, distinct: bool) 
     for entry in orders:
         key = entry["expression"]
         if key.get("class") == "STAR":
-            return not key.get("exclude_list")
+            return not any(key.get(part) for part in _STAR_PARTS)
         places = _sorted_outputs(key, outputs, bare)
         if distinct and not places:
             # Sorted by a column of whichever of the rows that are alike it kept.
@@ -396,6 +410,9 @@ def _total(node: Node, orders: list[Node], inputs: _InputNames, distinct: bool) 
     ):
         return all(output.get("class") != "STAR" for output in outputs)
     groups = columns.get("group_expressions", []) if columns is node else []
+    if any(str(part.get("function_name") or "").lower() in SET_RETURNING for part in _nodes(outputs)):
+        # A group has several rows.
+        return False
     if not groups or len(columns.get("group_sets", [])) != 1:
         return False
     reached = [*sorted_by, *(bare[index] for index in sorted_outputs)]

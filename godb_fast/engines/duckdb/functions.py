@@ -103,6 +103,13 @@ def built_in_functions() -> dict[str, Function]:
         return found
 
 
+def reads_settings(name: str) -> bool:
+    """Whether a built-in function tells a setting, or is a macro that asks for one."""
+    function = built_in_functions().get(name)
+    definitions = () if function is None else function.definitions
+    return name == "current_setting" or any("current_setting" in text.lower() for text in definitions)
+
+
 def why_impure(name: str, seen: frozenset[str] = frozenset()) -> str | None:
     """Why a built-in function may not be called twice; None if it may."""
     catalogue = built_in_functions()
