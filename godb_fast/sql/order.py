@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -12,7 +11,7 @@ from godb_fast.core import Cut
 from godb_fast.core.schema import Schema
 from godb_fast.sql.draft import arg, present
 from godb_fast.sql.scopes import below, fold, words
-from godb_fast.sql.sorting_names import SortingNames, is_star, key_of
+from godb_fast.sql.sorting_names import SortingNames, called, is_star, key_of
 
 #: Functions that may give several rows.
 SET_RETURNING: Final = words(
@@ -22,7 +21,6 @@ SET_RETURNING: Final = words(
     "jsonb_populate_recordset json_to_recordset jsonb_to_recordset jsonb_path_query regexp_matches "
     "regexp_split_to_table string_to_table aclexplode ts_debug ts_parse ts_stat ts_token_type"
 )
-_CALLED: Final = re.compile(r"(\w+)\s*\(")
 #: Larger LIMITs are not worth a look at the last two rows.
 _MOST_KEPT: Final = 1_000_000
 #: Most of a statement's nodes; the check of the others costs more.
@@ -239,7 +237,7 @@ def gives_rows(shown: exp.Expression) -> bool:
     """Whether an entry of a SELECT list may give several rows."""
     if any(isinstance(node, (exp.Unnest, exp.Explode, exp.GenerateSeries)) for node in below(shown)):
         return True
-    return not SET_RETURNING.isdisjoint(_CALLED.findall(shown.sql().lower()))
+    return not SET_RETURNING.isdisjoint(called(shown.sql()))
 
 
 def _is_starred(node: exp.Select) -> bool:

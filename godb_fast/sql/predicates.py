@@ -13,6 +13,7 @@ from typing import Final
 from sqlglot import exp
 
 from godb_fast.core import And, ColumnRef, Comparison, Constant, Not, Opaque, Or, Predicate, Slot
+from godb_fast.sql.draft import bare
 from godb_fast.sql.literals import literal_value
 from godb_fast.sql.scopes import below, has_query
 
@@ -330,9 +331,7 @@ def strong(node: exp.Expression, owner: Callable[[exp.Column], int]) -> int:
             mask &= strong(part, owner)
         return mask
     if isinstance(node, exp.Not):
-        inner = node.this
-        while isinstance(inner, exp.Paren):
-            inner = inner.this
+        inner = bare(node.this)
         if isinstance(inner, exp.Is):
             return 0 if inner.args.get("negate") else _not_null(inner, owner)
         return _null_condition(inner, owner, negated=True)
@@ -372,21 +371,14 @@ def compares_values(node: exp.Expression) -> bool:
     Not so of ANY and ALL, which are false and true of no values, whatever stands beside; nor of NULL itself,
     as PostgreSQL's ``transform_null_equals`` reads ``x = NULL`` as ``x IS NULL``.
     """
-    sides = (unwrapped(node.this), unwrapped(node.expression))
+    sides = (bare(node.this), bare(node.expression))
     return not any(isinstance(side, exp.Null) or _is_quantified(side) for side in sides)
 
 
 def adds_values(node: exp.Add) -> bool:
     """Whether a sum is one for sure: of DuckDB's lists, NULL + [7] is [7]."""
-    sides = (unwrapped(node.this), unwrapped(node.expression))
+    sides = (bare(node.this), bare(node.expression))
     return any(isinstance(side, (exp.Literal, exp.Neg, exp.Interval)) for side in sides)
-
-
-def unwrapped(node: exp.Expression) -> exp.Expression:
-    """What stands in parentheses."""
-    while isinstance(node, exp.Paren):
-        node = node.this
-    return node
 
 
 def _is_quantified(node: exp.Expression) -> bool:
@@ -397,7 +389,7 @@ def _is_quantified(node: exp.Expression) -> bool:
 
 
 def _strict(node: exp.Expression, owner: Callable[[exp.Column], int]) -> int:
-    node = unwrapped(node)
+    node = bare(node)
     if isinstance(node, exp.Column):
         return owner(node)
     if isinstance(node, exp.Add) and not adds_values(node):

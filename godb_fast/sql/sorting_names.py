@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
 from sqlglot import exp
 
 from godb_fast.core.schema import Schema
+from godb_fast.sql.draft import bare
 from godb_fast.sql.scopes import columns_of, fold, words
 
 #: Columns that tables have unasked.
@@ -42,8 +44,6 @@ class SortingNames:
         self._nodes = nodes
         self._dialect = dialect
         self._schema = schema
-        self._tables: frozenset[str] | None = None
-        self._read = False
 
     def ordered(self, entry: exp.Expression, select: exp.Select) -> str | None:
         """An entry of ORDER BY as its text; None if that is uncertain."""
@@ -147,13 +147,11 @@ class SortingNames:
             return frozenset()
         if isinstance(shown, (exp.Func, exp.Window, exp.Filter, exp.WithinGroup)):
             texts = (shown.sql(dialect=self._dialect), shown.sql())
-            return frozenset(name.lower() for text in texts for name in _CALLED.findall(text))
+            return frozenset().union(*map(called, texts))
         return None
 
     def _may_be_input(self, name: str, select: exp.Select) -> bool:
         """Whether an input may have a column of a name."""
-        if not self._read:
-            self._tables, self._read = self._table_columns(), True
         if self._tables is None or name in self._tables or name in _SYSTEM:
             return True
         # Names that derived tables give.
@@ -167,7 +165,8 @@ class SortingNames:
                         return True
         return False
 
-    def _table_columns(self) -> frozenset[str] | None:
+    @cached_property
+    def _tables(self) -> frozenset[str] | None:
         """Columns of all tables, and names that the statement gives; None if not all are known."""
         if self._schema is None:
             return None
@@ -198,11 +197,9 @@ class SortingNames:
         return frozenset(found)
 
 
-def bare(entry: exp.Expression) -> exp.Expression:
-    """An entry without parentheses."""
-    while isinstance(entry, exp.Paren):
-        entry = entry.this
-    return entry
+def called(text: str) -> frozenset[str]:
+    """Names that stand before parentheses, in lower case."""
+    return frozenset(_CALLED.findall(text.lower()))
 
 
 def key_of(shown: exp.Expression) -> str:

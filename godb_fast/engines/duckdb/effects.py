@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, Final
 
 from godb_fast.engines.base import Effects
@@ -336,16 +337,12 @@ class _InputNames:
 
     def __init__(self, root: Node, schema: DuckDBSchema, common: set[str]) -> None:
         self._root, self._schema, self._common = root, schema, common
-        self._known: frozenset[str] | None = None
-        self._read = False
 
     def may_have(self, name: str, select: Node) -> bool:
         """Whether an input of a SELECT may have a column of that name."""
-        if not self._read:
-            self._known, self._read = self._columns(), True
         return (
-            self._known is None
-            or name in self._known
+            self._columns is None
+            or name in self._columns
             or any(
                 # Derived tables give the names of their SELECT lists.
                 str(output.get("alias") or "").lower() == name
@@ -355,6 +352,7 @@ class _InputNames:
             )
         )
 
+    @cached_property
     def _columns(self) -> frozenset[str] | None:
         """Columns of tables; None if not all are known."""
         found = {"rowid"}
